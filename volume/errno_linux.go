@@ -1,0 +1,5 @@
+package volume
+
+import "syscall"
+
+const enoattr = syscall.ENODATA
