@@ -22,9 +22,9 @@
 //   - OpCreate with Parent 0 makes an inode with Nlink 0 that is alive.
 //   - OpLink, OpPublish give a nameless inode its name; OpPublish displaces what
 //     had the name as OpRename does, and replaces the xattrs whose names it lists.
-//   - OpUnlink of the last name, and OpRename or OpPublish over the last name, leave
-//     Nlink 0; a displaced directory must be empty and is gone at once, like
-//     one that OpRmdir removes: only OpEnd ends anything else.
+//   - OpUnlink of the last name, OpRmdir, and OpRename or OpPublish over the last
+//     name leave Nlink 0 (also for a directory, which must be empty), until an
+//     OpEnd; with OpEnds the life ends in the same op, because it is open nowhere.
 //   - OpWrite, OpTruncate, OpFallocate, OpCopyChunks set Mode if Mask has SetMode
 //     (setuid and setgid cleared) and drop security.capability if Flags has OpDropCaps.
 //   - OpSetXattr and OpRemoveXattr of an ACL carry the mode that goes with it.

@@ -87,8 +87,12 @@ const (
 	OpDropCaps uint32 = 1 << 0
 	// OpExchange makes a rename swap two names.
 	OpExchange uint32 = 1 << 1
+	// OpEnds says that the inode which loses its last name by this op (by unlink,
+	// rmdir, or being displaced) is open nowhere and its life ends at once, without
+	// an OpEnd.
+	OpEnds uint32 = 1 << 2
 
-	opFlagsAll = OpDropCaps | OpExchange
+	opFlagsAll = OpDropCaps | OpExchange | OpEnds
 )
 
 // Modes of OpFallocate: those of fallocate(2) on Linux that a volume supports.

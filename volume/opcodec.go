@@ -92,6 +92,7 @@ func (op *Op) fields(f fielder) {
 		ino(&op.Ino)
 		ino(&op.Parent)
 		f.str(&op.Name, MaxNameLen)
+		f.u32(&op.Flags)
 	case OpRename:
 		ino(&op.Ino)
 		ino(&op.Parent)
