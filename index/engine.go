@@ -1,0 +1,265 @@
+package index
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/rs/zerolog"
+
+	"wolfdisk/volume"
+)
+
+// Options of an Engine.
+type Options struct {
+	FS  vfs.FS
+	Dir string
+	// Extents says that content is described by extents here; without it a real
+	// directory holds the content and ops leave no extents.
+	Extents bool
+	// SyncLog makes the log durable through a version. It is called before anything
+	// of that version can reach the store's files. Nil only in tests.
+	SyncLog func(volume.Version) error
+	// MemTable is the size of the store's write buffer, bytes; default 64 MiB.
+	MemTable int64
+	// BlockCache is the size of the store's cache, bytes; default 16 MiB.
+	BlockCache int64
+	Log        zerolog.Logger
+}
+
+// Engine is one open index.
+type Engine struct {
+	opt Options
+	db  *pebble.DB
+
+	cache cache
+	pins  pins
+
+	// allocation of inode IDs; the tag is that of the epoch this node writes in
+	allocTag   atomic.Uint32
+	allocCount atomic.Uint32
+
+	meta atomic.Pointer[meta] // as entered; replaced under enterMu
+
+	enterMu sync.Mutex
+	broken  error // sticky; a batch that could not be committed
+	unsaved int64 // bytes written since the last rotation
+	flushes sync.WaitGroup
+	flushed atomic.Uint64 // version through which the store's files hold everything
+
+	lineageMu sync.RWMutex
+	lineage   volume.Lineage
+	members   map[string]volume.Member
+}
+
+// Open opens the index in opt.Dir, or makes an empty one whose only inode is the
+// root. The root gets its attributes from the first ops.
+func Open(opt Options) (*Engine, error) {
+	if opt.MemTable == 0 {
+		opt.MemTable = 64 << 20
+	}
+	if opt.BlockCache == 0 {
+		opt.BlockCache = 16 << 20
+	}
+	db, err := pebble.Open(opt.Dir, storeOptions(opt))
+	if err != nil {
+		return nil, volume.Wrap(err, "open index "+opt.Dir)
+	}
+	e := &Engine{opt: opt, db: db, members: map[string]volume.Member{}}
+	e.cache.init()
+	e.pins.counts = map[volume.Ino]int{}
+	if err := e.load(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return e, nil
+}
+
+func storeOptions(opt Options) *pebble.Options {
+	cache := pebble.NewCache(opt.BlockCache)
+	defer cache.Unref()
+	o := &pebble.Options{
+		FS:                          opt.FS,
+		Cache:                       cache,
+		DisableWAL:                  true,
+		MemTableSize:                uint64(opt.MemTable),
+		MemTableStopWritesThreshold: 4,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Logger:                      storeLog{opt.Log},
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].Compression = func() *block.CompressionProfile { return block.SnappyCompression }
+	}
+	return o
+}
+
+// storeLog passes on what pebble reports. Its messages are of interest only to
+// somebody who looks for a fault.
+type storeLog struct{ log zerolog.Logger }
+
+func (l storeLog) Infof(format string, args ...any)  { l.log.Trace().Msgf(format, args...) }
+func (l storeLog) Errorf(format string, args ...any) { l.log.Error().Msgf(format, args...) }
+
+// Fatalf is called where the store cannot go on and the caller cannot be told.
+func (l storeLog) Fatalf(format string, args ...any) { l.log.Panic().Msgf(format, args...) }
+
+func (e *Engine) load() error {
+	v, closer, err := e.db.Get(metaKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return e.format()
+	}
+	if err != nil {
+		return volume.Wrap(err, "index: read state")
+	}
+	m, err := decodeMeta(v)
+	if err := errors.Join(err, closer.Close()); err != nil {
+		return err
+	}
+	e.meta.Store(&m)
+	e.flushed.Store(uint64(m.pos.Version))
+	e.setAlloc(m.inoTag, m.inoCount)
+	if err := e.loadLists(); err != nil {
+		return err
+	}
+	return e.clearLimbo()
+}
+
+// format writes the empty volume: version 0, a root nobody has changed yet.
+func (e *Engine) format() error {
+	m := meta{files: 1, inoCount: uint32(volume.RootIno)}
+	root := inode{Attr: volume.Attr{Ino: volume.RootIno, Mode: volume.ModeDir | 0o755, Nlink: 2}, parent: volume.RootIno}
+	b := e.db.NewBatch()
+	defer b.Close()
+	err := errors.Join(
+		b.Set(keyIno(kInode, volume.RootIno), root.encode(), nil),
+		b.Set(metaKey, m.encode(), nil),
+		b.Commit(pebble.NoSync),
+		e.db.Flush())
+	if err != nil {
+		return volume.Wrap(err, "index: make empty volume")
+	}
+	e.meta.Store(&m)
+	e.setAlloc(m.inoTag, m.inoCount)
+	return nil
+}
+
+func (e *Engine) loadLists() error {
+	err := e.scan([]byte{kReign}, func(key, val []byte) error {
+		r, err := decodeReign(volume.Version(beUint64(key[1:])), val)
+		e.lineage = append(e.lineage, r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return e.scan([]byte{kMember}, func(key, val []byte) error {
+		m, err := decodeMember(string(key[1:]), val)
+		e.members[m.ID] = m
+		return err
+	})
+}
+
+// scan calls fn for every key with the prefix; key and value are valid only then.
+func (e *Engine) scan(prefix []byte, fn func(key, val []byte) error) (err error) {
+	return scan(e.db, prefix, prefix, fn)
+}
+
+func scan(r pebble.Reader, from, prefix []byte, fn func(key, val []byte) error) (err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: after(prefix)})
+	if err != nil {
+		return volume.Wrap(err, "index: iterate")
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		val, err := it.ValueAndErr()
+		if err != nil {
+			return volume.Wrap(err, "index: read")
+		}
+		if err := fn(it.Key(), val); err != nil {
+			if err == errStop {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+var errStop = errors.New("stop")
+
+// Close flushes and closes the index. No other call may be running.
+func (e *Engine) Close() error {
+	err := e.Flush()
+	e.flushes.Wait()
+	return errors.Join(err, e.db.Close())
+}
+
+// Abandon closes the store without flushing, as a crash would; for tests and for a
+// node that must not go on.
+func (e *Engine) Abandon() error {
+	e.flushes.Wait()
+	return e.db.Close()
+}
+
+// Position is the position of the last op entered.
+func (e *Engine) Position() volume.Position { return e.meta.Load().pos }
+
+// LastTime is the time of the last op entered.
+func (e *Engine) LastTime() volume.Time { return e.meta.Load().time }
+
+// Flushed is the version through which the index is on disk by itself.
+func (e *Engine) Flushed() volume.Version { return volume.Version(e.flushed.Load()) }
+
+// Counts are the inodes with a name and the sum of the sizes of regular files.
+func (e *Engine) Counts() (files, bytes uint64) {
+	m := e.meta.Load()
+	return m.files, m.bytes
+}
+
+// Lineage is the list of reigns that wrote.
+func (e *Engine) Lineage() volume.Lineage {
+	e.lineageMu.RLock()
+	defer e.lineageMu.RUnlock()
+	return e.lineage[:len(e.lineage):len(e.lineage)]
+}
+
+// Members are the nodes the cluster remembers, in natural order of their IDs.
+func (e *Engine) Members() []volume.Member {
+	e.lineageMu.RLock()
+	defer e.lineageMu.RUnlock()
+	return sortedMembers(e.members)
+}
+
+// BeginEpoch sets where new inode IDs come from: the tag of the epoch in which this
+// node is going to write.
+func (e *Engine) BeginEpoch(tag uint32) {
+	m := e.meta.Load()
+	if m.inoTag == tag {
+		e.setAlloc(tag, m.inoCount)
+		return
+	}
+	e.setAlloc(tag, 0)
+}
+
+func (e *Engine) setAlloc(tag, count uint32) {
+	e.allocTag.Store(tag)
+	e.allocCount.Store(count)
+}
+
+// allocIno gives out the next inode ID. An ID whose op is never recorded is lost
+// until the next start.
+func (e *Engine) allocIno() (volume.Ino, error) {
+	n := e.allocCount.Add(1)
+	if n == 0 || n == volume.MaxInoCount {
+		e.allocCount.Store(volume.MaxInoCount - 1)
+		return 0, volume.Errorf(volume.NoSpace, "inode IDs of this epoch are used up: restart the leader to open another")
+	}
+	return volume.MakeIno(e.allocTag.Load(), n), nil
+}
+
+func closeAnd(c io.Closer, err error) error { return errors.Join(err, c.Close()) }

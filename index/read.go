@@ -1,0 +1,310 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"wolfdisk/volume"
+)
+
+func beUint64(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
+
+// get reads one key; ok is false if it is not there. The value is a copy.
+func (e *Engine) get(key []byte) (val []byte, ok bool, err error) { return get(e.db, key) }
+
+func get(r pebble.Reader, key []byte) (val []byte, ok bool, err error) {
+	v, closer, err := r.Get(key)
+	if err == pebble.ErrNotFound {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, volume.Wrap(err, "index: read")
+	}
+	val = append([]byte(nil), v...)
+	return val, true, closeAnd(closer, nil)
+}
+
+// inode reads a record; NotFound if the inode does not exist.
+func (e *Engine) inode(ino volume.Ino) (inode, error) {
+	n, ok, gen := e.cache.get(ino)
+	if ok {
+		return n, nil
+	}
+	n, err := readInode(e.db, ino)
+	if err == nil {
+		e.cache.fill(n, gen)
+	}
+	return n, err
+}
+
+func readInode(r pebble.Reader, ino volume.Ino) (inode, error) {
+	var key [9]byte
+	key[0] = kInode
+	binary.BigEndian.PutUint64(key[1:], uint64(ino))
+	v, closer, err := r.Get(key[:])
+	if err == pebble.ErrNotFound {
+		return inode{}, volume.NotFound
+	}
+	if err != nil {
+		return inode{}, volume.Wrap(err, "index: read inode "+ino.String())
+	}
+	n, err := decodeInode(ino, v)
+	return n, closeAnd(closer, err)
+}
+
+// live reads a record for a caller that names the inode: Stale if it is gone.
+func (e *Engine) live(ino volume.Ino) (inode, error) {
+	n, err := e.inode(ino)
+	if err == volume.NotFound {
+		err = volume.Stale
+	}
+	return n, err
+}
+
+// dir reads the record of a directory.
+func (e *Engine) dir(ino volume.Ino) (inode, error) {
+	n, err := e.live(ino)
+	if err == nil && !n.IsDir() {
+		err = volume.NotDir
+	}
+	return n, err
+}
+
+func (e *Engine) dirent(dir volume.Ino, name string) (dirent, bool, error) {
+	return readDirent(e.db, dir, name)
+}
+
+func readDirent(r pebble.Reader, dir volume.Ino, name string) (dirent, bool, error) {
+	var buf [9 + volume.MaxNameLen]byte
+	key := append(binary.BigEndian.AppendUint64(append(buf[:0], kDirent), uint64(dir)), name...)
+	v, closer, err := r.Get(key)
+	if err == pebble.ErrNotFound {
+		return dirent{}, false, nil
+	}
+	if err != nil {
+		return dirent{}, false, volume.Wrap(err, "index: read entry")
+	}
+	d, _, err := decodeDirent(v)
+	return d, true, closeAnd(closer, err)
+}
+
+// Lookup finds a name in a directory.
+func (e *Engine) Lookup(parent volume.Ino, name string) (volume.Attr, error) {
+	if len(name) > volume.MaxNameLen {
+		return volume.Attr{}, volume.NameTooLong
+	}
+	if _, err := e.dir(parent); err != nil {
+		return volume.Attr{}, err
+	}
+	d, ok, err := e.dirent(parent, name)
+	if err != nil {
+		return volume.Attr{}, err
+	}
+	if !ok {
+		return volume.Attr{}, volume.NotFound
+	}
+	n, err := e.inode(d.ino)
+	return n.Attr, err
+}
+
+// GetAttr is the attributes of an inode; Stale.
+func (e *Engine) GetAttr(ino volume.Ino) (volume.Attr, error) {
+	n, err := e.live(ino)
+	return n.Attr, err
+}
+
+// ReadLink is the target of a symbolic link.
+func (e *Engine) ReadLink(ino volume.Ino) (string, error) {
+	n, err := e.live(ino)
+	if err != nil {
+		return "", err
+	}
+	if n.Type() != volume.ModeLink {
+		return "", volume.Invalid
+	}
+	v, ok, err := e.get(keyIno(kTarget, ino))
+	if err == nil && !ok {
+		err = volume.Errorf(volume.Corrupt, "index: symbolic link %s has no target", ino)
+	}
+	return string(v), err
+}
+
+// ReadDir walks a directory in cookie order, as volume.Reader.ReadDir.
+func (e *Engine) ReadDir(dir volume.Ino, afterCookie uint64, fn func(volume.DirEntry) bool) error {
+	if _, err := e.dir(dir); err != nil {
+		return err
+	}
+	from := keyInoNum(kCookie, dir, max(afterCookie+1, volume.FirstCookie))
+	return scan(e.db, from, keyIno(kCookie, dir), func(key, val []byte) error {
+		d, name, err := decodeDirent(val)
+		if err != nil {
+			return err
+		}
+		if !fn(volume.DirEntry{Name: name, Ino: d.ino, Type: d.typ, Cookie: d.cookie}) {
+			return errStop
+		}
+		return nil
+	})
+}
+
+// ParentOf is the directory that holds a directory.
+func (e *Engine) ParentOf(dir volume.Ino) (volume.Ino, error) {
+	n, err := e.dir(dir)
+	return n.parent, err
+}
+
+// GetXattr is a copy of an attribute's value; NoXattr.
+func (e *Engine) GetXattr(ino volume.Ino, name string) ([]byte, error) {
+	n, err := e.live(ino)
+	if err != nil {
+		return nil, err
+	}
+	if n.flags&fHasXattrs == 0 {
+		return nil, volume.NoXattr
+	}
+	v, ok, err := e.get(keyInoName(kXattr, ino, name))
+	if err == nil && !ok {
+		err = volume.NoXattr
+	}
+	return v, err
+}
+
+// ListXattr is the sorted names of an inode's attributes.
+func (e *Engine) ListXattr(ino volume.Ino) ([]string, error) {
+	xs, err := e.Xattrs(ino)
+	var names []string
+	for _, x := range xs {
+		names = append(names, x.Name)
+	}
+	return names, err
+}
+
+// Xattrs is all attributes of an inode, sorted by name.
+func (e *Engine) Xattrs(ino volume.Ino) ([]volume.Xattr, error) {
+	n, err := e.live(ino)
+	if err != nil || n.flags&fHasXattrs == 0 {
+		return nil, err
+	}
+	var xs []volume.Xattr
+	err = e.scan(keyIno(kXattr, ino), func(key, val []byte) error {
+		xs = append(xs, volume.Xattr{Name: string(key[9:]), Value: append([]byte{}, val...)})
+		return nil
+	})
+	return xs, err
+}
+
+// Inode, Names, Entry, Entries, Target, Lower and LowerIno make the engine a
+// volume.View.
+
+// Inode is an inode's attributes; NotFound.
+func (e *Engine) Inode(ino volume.Ino) (volume.Attr, error) {
+	n, err := e.inode(ino)
+	return n.Attr, err
+}
+
+// Names are the names of an inode.
+func (e *Engine) Names(ino volume.Ino) ([]volume.NameRef, error) {
+	var refs []volume.NameRef
+	err := e.scan(keyIno(kName, ino), func(key, _ []byte) error {
+		if len(key) < 17 {
+			return volume.Errorf(volume.Corrupt, "index: name record of inode %s cut short", ino)
+		}
+		refs = append(refs, volume.NameRef{Parent: volume.Ino(beUint64(key[9:])), Name: string(key[17:])})
+		return nil
+	})
+	return refs, err
+}
+
+// Entry finds a name in a directory; NotFound.
+func (e *Engine) Entry(dir volume.Ino, name string) (volume.DirEntry, error) {
+	d, ok, err := e.dirent(dir, name)
+	if err == nil && !ok {
+		err = volume.NotFound
+	}
+	return volume.DirEntry{Name: name, Ino: d.ino, Type: d.typ, Cookie: d.cookie}, err
+}
+
+// Entries walks a directory in cookie order.
+func (e *Engine) Entries(dir volume.Ino, afterCookie uint64, fn func(volume.DirEntry) bool) error {
+	return e.ReadDir(dir, afterCookie, fn)
+}
+
+// Target is the target of a symbolic link.
+func (e *Engine) Target(ino volume.Ino) (string, error) { return e.ReadLink(ino) }
+
+// Lower is the record the backing left about an inode; nil if none.
+func (e *Engine) Lower(ino volume.Ino) ([]byte, error) {
+	v, _, err := e.get(keyIno(kLower, ino))
+	if len(v) < 2 || err != nil {
+		return nil, err
+	}
+	return v[2+binary.LittleEndian.Uint16(v):], nil
+}
+
+// LowerIno finds the inode whose record was put with the given key; NotFound.
+func (e *Engine) LowerIno(key []byte) (volume.Ino, error) {
+	v, ok, err := e.get(append([]byte{kLowerIx}, key...))
+	if err != nil {
+		return 0, err
+	}
+	if !ok || len(v) != 8 {
+		return 0, volume.NotFound
+	}
+	return volume.Ino(beUint64(v)), nil
+}
+
+// Extents implements volume.ExtentMap.
+func (e *Engine) Extents(ino volume.Ino, off, length int64, fn func(volume.Extent) bool) (err error) {
+	end := off + length
+	it, err := e.db.NewIter(&pebble.IterOptions{
+		LowerBound: keyInoNum(kExtent, ino, uint64(max(0, off-maxExtentLen))),
+		UpperBound: keyInoNum(kExtent, ino, uint64(end)),
+	})
+	if err != nil {
+		return volume.Wrap(err, "index: read extents")
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	ok := it.SeekLT(keyInoNum(kExtent, ino, uint64(off)+1))
+	if !ok {
+		ok = it.First()
+	}
+	for ; ok; ok = it.Next() {
+		val, err := it.ValueAndErr()
+		if err != nil {
+			return volume.Wrap(err, "index: read extents")
+		}
+		x, err := decodeExtent(int64(beUint64(it.Key()[9:])), val)
+		if err != nil {
+			return err
+		}
+		if x.Off+x.Len <= off {
+			continue
+		}
+		if !fn(cutExtent(x, off, end)) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Orphans are the inodes that live without a name.
+func (e *Engine) Orphans() ([]volume.Ino, error) {
+	var inos []volume.Ino
+	err := e.scan([]byte{kOrphan}, func(key, _ []byte) error {
+		inos = append(inos, volume.Ino(beUint64(key[1:])))
+		return nil
+	})
+	return inos, err
+}
+
+func sortedMembers(m map[string]volume.Member) []volume.Member {
+	var list []volume.Member
+	for _, v := range m {
+		list = append(list, v)
+	}
+	slices.SortFunc(list, func(a, b volume.Member) int { return volume.CompareNodeIDs(a.ID, b.ID) })
+	return list
+}

@@ -1,0 +1,172 @@
+package index
+
+import (
+	"context"
+	"fmt"
+
+	"wolfdisk/volume"
+)
+
+// Tree is a volume as a replica: an index and the backing that holds its content. It
+// knows no log; whoever drives it has recorded the ops before.
+type Tree struct {
+	*Engine
+	Backing volume.Backing
+	enc     *volume.Encoder
+}
+
+var _ volume.Replica = (*Tree)(nil)
+
+// NewTree joins an index and a backing.
+func NewTree(e *Engine, b volume.Backing) *Tree {
+	return &Tree{Engine: e, Backing: b, enc: volume.NewEncoder()}
+}
+
+// Apply makes one op part of the volume, content first. It is not called
+// concurrently.
+func (t *Tree) Apply(ctx context.Context, op *volume.Op) error {
+	t.enc.Reset()
+	raw, err := t.enc.Add(op)
+	if err != nil {
+		return err
+	}
+	pos := t.Position()
+	pos.Version++
+	pos.Digest = pos.Digest.Next(raw)
+	if op.Kind == volume.OpReign {
+		pos.Epoch = op.Epoch
+	}
+	return t.ApplyBatch(ctx, Batch{Ops: []*volume.Op{op}, After: pos})
+}
+
+// ApplyBatch is Apply for the ops of a frame that has been recorded at b.Frame.
+//
+// A backing that keeps a shape needs the index before each op, so ops enter singly
+// there; for chunks all of a frame enter at once.
+func (t *Tree) ApplyBatch(ctx context.Context, b Batch) error {
+	if t.opt.Extents {
+		for _, op := range b.Ops {
+			if op.Kind == volume.OpCopyChunks {
+				if _, err := t.Backing.Apply(ctx, op, t.Engine); err != nil {
+					return volume.Wrap(err, fmt.Sprintf("apply op %d (%s)", op.Version, op.Kind))
+				}
+			}
+		}
+		return t.Enter(b)
+	}
+	for i, op := range b.Ops {
+		if op.Version != t.Position().Version+1 {
+			return misfit("version %d does not follow %d", op.Version, t.Position().Version)
+		}
+		done, err := t.Backing.Apply(ctx, op, t.Engine)
+		if err == nil && op.Kind == volume.OpWrite && done.N != len(op.Data) {
+			err = volume.Errorf(volume.NoSpace, "wrote %d of %d bytes", done.N, len(op.Data))
+		}
+		if err != nil {
+			return volume.Wrap(err, fmt.Sprintf("apply op %d (%s)", op.Version, op.Kind))
+		}
+		one := Batch{Ops: b.Ops[i : i+1], Frame: b.Frame, Lower: done.Lower, After: b.After}
+		if i < len(b.Ops)-1 {
+			one.After = volume.Position{Version: op.Version, Epoch: t.Position().Epoch}
+			if op.Kind == volume.OpReign {
+				one.After.Epoch = op.Epoch
+			}
+		}
+		if err := t.Enter(one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sync makes the content and the index durable through Position.
+func (t *Tree) Sync(ctx context.Context) error {
+	if err := t.Backing.SyncAll(ctx); err != nil {
+		return err
+	}
+	return t.Flush()
+}
+
+// The rest makes a Tree a volume.Reader.
+
+// Lookup implements volume.Reader.
+func (t *Tree) Lookup(_ context.Context, parent volume.Ino, name string) (volume.Attr, error) {
+	return t.Engine.Lookup(parent, name)
+}
+
+// GetAttr implements volume.Reader.
+func (t *Tree) GetAttr(_ context.Context, ino volume.Ino) (volume.Attr, error) {
+	return t.Engine.GetAttr(ino)
+}
+
+// ReadLink implements volume.Reader.
+func (t *Tree) ReadLink(_ context.Context, ino volume.Ino) (string, error) {
+	return t.Engine.ReadLink(ino)
+}
+
+// ReadDir implements volume.Reader.
+func (t *Tree) ReadDir(_ context.Context, dir volume.Ino, after uint64, fn func(volume.DirEntry) bool) error {
+	return t.Engine.ReadDir(dir, after, fn)
+}
+
+// ParentOf implements volume.Reader.
+func (t *Tree) ParentOf(_ context.Context, dir volume.Ino) (volume.Ino, error) {
+	return t.Engine.ParentOf(dir)
+}
+
+// GetXattr implements volume.Reader.
+func (t *Tree) GetXattr(_ context.Context, ino volume.Ino, name string) ([]byte, error) {
+	return t.Engine.GetXattr(ino, name)
+}
+
+// ListXattr implements volume.Reader.
+func (t *Tree) ListXattr(_ context.Context, ino volume.Ino) ([]string, error) {
+	return t.Engine.ListXattr(ino)
+}
+
+// regular is the attributes of a regular file, for access to its content.
+func (t *Tree) regular(ino volume.Ino) (*volume.Attr, error) {
+	n, err := t.live(ino)
+	if err == nil && n.IsDir() {
+		err = volume.IsDir
+	}
+	if err == nil && !n.IsFile() {
+		err = volume.Invalid
+	}
+	return &n.Attr, err
+}
+
+// ReadAt implements volume.Reader.
+func (t *Tree) ReadAt(ctx context.Context, ino volume.Ino, p []byte, off int64) (int, error) {
+	a, err := t.regular(ino)
+	if err != nil {
+		return 0, err
+	}
+	if off < 0 {
+		return 0, volume.Invalid
+	}
+	if off >= a.Size {
+		return 0, nil
+	}
+	p = p[:min(int64(len(p)), a.Size-off)]
+	return t.Backing.ReadAt(ctx, a, p, off, t.Engine)
+}
+
+// Seek implements volume.Reader.
+func (t *Tree) Seek(ctx context.Context, ino volume.Ino, off int64, hole bool) (int64, error) {
+	a, err := t.regular(ino)
+	if err != nil {
+		return 0, err
+	}
+	if off < 0 || off >= a.Size {
+		return 0, volume.NotSeekable
+	}
+	return t.Backing.Seek(ctx, a, off, hole, t.Engine)
+}
+
+// StatFS implements volume.Reader.
+func (t *Tree) StatFS(ctx context.Context) (volume.StatFS, error) {
+	s, err := t.Backing.StatFS(ctx)
+	s.Files, s.Bytes = t.Counts()
+	return s, err
+}
