@@ -1,0 +1,254 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"wolfdisk/tests/tree"
+)
+
+// Cluster is a leader with followers below one folder.
+type Cluster struct {
+	Bin       string // the folder of the binaries
+	Dir       string // the folder of everything else
+	Key       string // the cluster key all nodes share; made by the first start
+	Env       []string
+	Leader    *Node
+	Followers []*Node
+	owned     bool
+}
+
+// New prepares a cluster in a new temporary folder.
+func New(bin string) (*Cluster, error) {
+	dir, err := TempDir()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Bin: bin, Dir: dir, Key: filepath.Join(dir, "cluster.key"), owned: true}
+	return c, nil
+}
+
+// AddLeader prepares the leader, mounted over its own directory.
+func (c *Cluster) AddLeader(id string) (*Node, error) {
+	n, err := c.add(id)
+	if err != nil {
+		return nil, err
+	}
+	n.Leader, n.Dir = true, n.Mount
+	c.Leader = n
+	return n, nil
+}
+
+// AddFollower prepares a follower that knows the leader's address.
+func (c *Cluster) AddFollower(id string) (*Node, error) {
+	n, err := c.add(id)
+	if err != nil {
+		return nil, err
+	}
+	if n.Uplink, err = NewProxy(c.Leader.Addr); err != nil {
+		return nil, err
+	}
+	n.Connect = []string{n.Uplink.Addr()}
+	c.Followers = append(c.Followers, n)
+	return n, nil
+}
+
+func (c *Cluster) add(id string) (*Node, error) {
+	base := filepath.Join(c.Dir, id)
+	n := &Node{ID: id, c: c, Mount: filepath.Join(base, "data"), State: filepath.Join(base, "state"), log: base + ".log"}
+	if err := os.MkdirAll(n.Mount, 0o755); err != nil {
+		return nil, err
+	}
+	n.admin = adminClient(filepath.Join(n.State, "admin.sock"))
+	var err error
+	if n.Addr, err = FreeAddr(); err != nil {
+		return nil, err
+	}
+	if n.Front, err = NewProxy(n.Addr); err != nil {
+		return nil, err
+	}
+	n.Advertise = n.Front.Addr()
+	return n, nil
+}
+
+// FreeAddr is an address of 127.0.0.1 that nobody listens on now.
+func FreeAddr() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}
+
+// Nodes are all of them, the leader first.
+func (c *Cluster) Nodes() []*Node {
+	if c.Leader == nil {
+		return c.Followers
+	}
+	return append([]*Node{c.Leader}, c.Followers...)
+}
+
+// Start starts all nodes at once and waits until all are ready.
+func (c *Cluster) Start(timeout time.Duration) error {
+	for _, n := range c.Nodes() {
+		if err := n.Start(); err != nil {
+			return err
+		}
+		if n == c.Leader {
+			// The key is made by the first start; the leader's is the one to have it.
+			if err := waitFile(c.Key, timeout, n); err != nil {
+				return err
+			}
+		}
+	}
+	for _, n := range c.Nodes() {
+		if err := n.WaitReady(timeout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func waitFile(path string, timeout time.Duration, n *Node) error {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Lstat(path); err == nil {
+			return nil
+		}
+		if !n.Running() || time.Now().After(deadline) {
+			return fmt.Errorf("%s made no %s\n%s", n.ID, path, n.LogTail())
+		}
+	}
+}
+
+// Close kills what runs, unmounts and removes everything.
+func (c *Cluster) Close() error {
+	var errs []error
+	for _, n := range c.Nodes() {
+		if n.Running() {
+			errs = append(errs, n.Kill9())
+		}
+		errs = append(errs, n.Front.Close())
+		if n.Uplink != nil {
+			errs = append(errs, n.Uplink.Close())
+		}
+	}
+	if c.owned {
+		errs = append(errs, removeTemp(c.Dir))
+	}
+	return errors.Join(errs...)
+}
+
+// Keep protects the folder: CleanStale leaves it alone.
+func (c *Cluster) Keep() error {
+	return os.WriteFile(filepath.Join(c.Dir, keepMark), nil, 0o600)
+}
+
+// Describe is the tree below a directory, read by a child.
+func Describe(dir string, timeout time.Duration) (tree.Tree, error) {
+	r := RunHelper(timeout, "treehash", dir)
+	if err := r.OK(); err != nil {
+		return nil, fmt.Errorf("describe %s: %w", dir, err)
+	}
+	return tree.Parse(strings.NewReader(r.Stdout))
+}
+
+// CatchUp waits until a follower has applied what the leader has now, and returns
+// that version.
+func (c *Cluster) CatchUp(f *Node, timeout time.Duration) (uint64, error) {
+	s, err := c.Leader.Status()
+	if err != nil {
+		return 0, err
+	}
+	want := s.Position.Version
+	_, err = f.WaitStatus(timeout, fmt.Sprintf("at version %d", want), func(s Status) bool {
+		return s.Position.Version >= want
+	})
+	return want, err
+}
+
+// Equal compares the mounts of the leader and of every follower, at one version at
+// which all rest, and returns the leader's tree.
+func (c *Cluster) Equal(timeout time.Duration) (tree.Tree, error) {
+	deadline := time.Now().Add(timeout)
+	for {
+		trees, still, err := c.describeAll(deadline)
+		if err != nil {
+			return nil, err
+		}
+		var diff []string
+		for i, f := range c.Followers {
+			for _, d := range tree.Diff(trees[0], trees[i+1], tree.Rules{}) {
+				diff = append(diff, fmt.Sprintf("%s, %s: %s", c.Leader.ID, f.ID, d))
+			}
+		}
+		if still && len(diff) == 0 {
+			return trees[0], nil
+		}
+		// Ops that came in between (a late close) make a comparison void.
+		if still || time.Now().After(deadline) {
+			return nil, fmt.Errorf("trees differ (at rest: %v), %d differences:\n%s",
+				still, len(diff), strings.Join(diff[:min(len(diff), 20)], "\n"))
+		}
+	}
+}
+
+// describeAll describes all mounts and tells whether no node moved meanwhile.
+func (c *Cluster) describeAll(deadline time.Time) ([]tree.Tree, bool, error) {
+	for _, f := range c.Followers {
+		if _, err := c.CatchUp(f, time.Until(deadline)); err != nil {
+			return nil, false, err
+		}
+	}
+	before, err := c.positions()
+	if err != nil {
+		return nil, false, err
+	}
+	nodes := c.Nodes()
+	trees := make([]tree.Tree, len(nodes))
+	errs := make([]error, len(nodes))
+	done := make(chan struct{})
+	for i, n := range nodes {
+		go func() {
+			trees[i], errs[i] = Describe(n.Mount, max(time.Until(deadline), time.Second))
+			done <- struct{}{}
+		}()
+	}
+	for range nodes {
+		<-done
+	}
+	after, err := c.positions()
+	if err != nil {
+		return nil, false, err
+	}
+	still := before == after
+	if err := errors.Join(errs...); err != nil && (still || time.Now().After(deadline)) {
+		return nil, false, err
+	}
+	return trees, still, nil
+}
+
+// positions renders version and digest of all nodes; equal versions must have
+// equal digests.
+func (c *Cluster) positions() (string, error) {
+	var b strings.Builder
+	digests := make(map[uint64]string)
+	for _, n := range c.Nodes() {
+		s, err := n.Status()
+		if err != nil {
+			return "", err
+		}
+		p := s.Position
+		if d, ok := digests[p.Version]; ok && d != p.Digest {
+			return "", fmt.Errorf("version %d has digest %s on %s, %s elsewhere", p.Version, p.Digest, n.ID, d)
+		}
+		digests[p.Version] = p.Digest
+		fmt.Fprintf(&b, "%s %d %s;", n.ID, p.Version, p.Digest)
+	}
+	return b.String(), nil
+}
