@@ -29,8 +29,14 @@ func New(bin string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Bin: bin, Dir: dir, Key: filepath.Join(dir, "cluster.key"), owned: true}
-	return c, nil
+	return &Cluster{
+		Bin: bin,
+		Dir: dir,
+		Key: filepath.Join(dir, "cluster.key"),
+		// The default port of the metrics can belong to one daemon of a machine only.
+		Env:   []string{"WOLFDISK_ADMIN_BIND=none"},
+		owned: true,
+	}, nil
 }
 
 // AddLeader prepares the leader, mounted over its own directory.

@@ -41,7 +41,7 @@ func StartProc(log string, env []string, detach bool, args ...string) (*Proc, er
 	defer out.Close()
 	p := &Proc{Args: args, Log: log, done: make(chan struct{})}
 	p.cmd = exec.Command(args[0], args[1:]...)
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = append(cleanEnv(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: detach}
 	if !detach {

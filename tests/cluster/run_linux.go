@@ -13,7 +13,9 @@ import (
 )
 
 // helperEnv carries the name of the helper that a re-executed program shall run.
-const helperEnv = "WOLFDISK_TEST_HELPER"
+// It must not look like a variable of the product, which refuses those it does not
+// know.
+const helperEnv = "WDTEST_HELPER"
 
 // Helper is what a child does; its arguments follow the program name.
 type Helper func(args []string) error
@@ -143,10 +145,22 @@ func (c Cmd) Run() Result {
 	return r
 }
 
+// cleanEnv is the environment without what configures the product: tests say
+// themselves what daemons and tools are told.
+func cleanEnv() []string {
+	var out []string
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "WOLFDISK_") {
+			out = append(out, kv)
+		}
+	}
+	return out
+}
+
 func (c Cmd) command(ctx context.Context) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 	cmd.Dir = c.Dir
-	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Env = append(cleanEnv(), c.Env...)
 	if c.Stdin != "" {
 		cmd.Stdin = strings.NewReader(c.Stdin)
 	}

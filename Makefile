@@ -1,0 +1,97 @@
+# WolfDisk. `make build` needs Go alone; what the other targets lack they install when
+# root on Debian, otherwise they say how and end with exit code 69.
+
+VERSION != git describe --tags --always --dirty 2>/dev/null || echo devel
+PROGRAMS = wolfdisk wolfdisk-master wolfdisk-slave wolfdiskctl
+LDFLAGS  = -s -w -X wolfdisk/node/version.Version=$(VERSION)
+
+# How long: make soak DURATION=8h, make fuzz FUZZTIME=10m.
+DURATION = 10m
+FUZZTIME = 30s
+# More for the programs: make demo DEMO_FLAGS=--keep, make bench BENCH_FLAGS=--short.
+DEMO_FLAGS =
+BENCH_FLAGS =
+
+# One set of flags for everything, so that each dependency is compiled once for each
+# of: plain, race detector, FreeBSD.
+export CGO_ENABLED = 0
+export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false
+# Where the end-to-end tests find the programs.
+export WDTEST_BIN = $(CURDIR)/bin
+# A machine that cannot mount fails the tests instead of skipping them.
+export WOLFDISK_REQUIRE_FUSE = 1
+
+STEP = @tests/step.sh
+
+all: build
+
+build:
+	mkdir -p bin
+	go build -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
+
+demo: need-demo build
+	go build -o bin/test/demo ./tests/demo
+	bin/test/demo --bin bin $(DEMO_FLAGS)
+
+# Everything, at most 15 minutes on 2 cores.
+test: need-test
+	$(STEP) "build" $(MAKE) --no-print-directory build
+	$(STEP) "gofmt, go vet" tests/lint.sh
+	$(STEP) "FUSE" go run ./tests/fuseprobe
+	$(STEP) "end to end, real mounts" go test -short -count=1 -timeout 10m ./tests/e2e
+	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 5m $(UNIT)
+	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
+
+# The long form of everything.
+check: need-test
+	$(STEP) "build" $(MAKE) --no-print-directory build
+	$(STEP) "gofmt, go vet" tests/lint.sh
+	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
+	$(STEP) "unit tests, race detector" $(RACE) go test -race -count=1 -timeout 60m $(UNIT)
+	$(STEP) "end to end, real mounts" go test -count=1 -timeout 60m ./tests/e2e
+	$(STEP) "build with race detector" $(RACE) go build -race -o bin/race/ $(PROGRAMS:%=./cmd/%)
+	$(STEP) "end to end, race detector in the daemons" env WDTEST_BIN=$(CURDIR)/bin/race go test -short -count=1 -timeout 60m ./tests/e2e
+	$(STEP) "fuzz" tests/fuzz.sh $(FUZZTIME)
+
+RACE = env CGO_ENABLED=1
+UNIT = $$(go list ./... | grep -v /tests/e2e)
+
+bench: need-bench build
+	go build -o bin/test/ ./tests/bench/...
+	bin/test/bench --bin bin --overlay bin/test/overlay --json dist/bench.json $(BENCH_FLAGS)
+
+fuzz:
+	tests/fuzz.sh $(FUZZTIME)
+
+# The crash and fault tests of all packages in their long form, then kill -9 loops
+# of real daemons.
+crash: need-test build
+	go test -count=1 -timeout 60m -run '[Cc]rash|[Ff]ault|[Pp]ower|[Ii]nject' $(UNIT)
+	go test -count=1 -timeout 60m -v -run Kill ./tests/e2e
+
+soak: need-test build
+	WDTEST_SOAK=$(DURATION) go test -count=1 -timeout 0 -v -run TestSoak ./tests/e2e
+
+lint:
+	tests/lint.sh
+
+PACKAGE = wolfdisk-$(VERSION)-$$(go env GOOS)-$$(go env GOARCH)
+package: build
+	rm -rf dist/stage
+	mkdir -p dist/stage/$(PACKAGE)
+	cp -R README.md docs $(PROGRAMS:%=bin/%) dist/stage/$(PACKAGE)/
+	tar -C dist/stage --owner=0 --group=0 --sort=name -czf dist/$(PACKAGE).tar.gz $(PACKAGE)
+	rm -rf dist/stage
+	@echo dist/$(PACKAGE).tar.gz
+
+clean:
+	rm -rf bin dist
+
+need-demo:
+	@tests/need.sh fuse3 tar
+need-test:
+	@tests/need.sh fuse3 gcc libc6-dev git rsync attr acl sqlite3 tar util-linux iproute2 strace
+need-bench:
+	@tests/need.sh fuse3 fio bindfs tar
+
+.PHONY: all build demo test check bench fuzz crash soak lint package clean need-demo need-test need-bench

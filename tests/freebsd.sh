@@ -1,0 +1,6 @@
+#!/bin/sh
+# Everything must build, and its tests at least compile, for FreeBSD.
+set -eu
+export GOOS=freebsd GOARCH=amd64 CGO_ENABLED=0
+go build -o /dev/null ./...
+go vet ./...
