@@ -1,0 +1,147 @@
+package config
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"wolfdisk/volume"
+)
+
+// Config is what a program was told, checked and complete.
+type Config struct {
+	Program Program
+	File    string // the configuration file that was read; empty if none
+
+	Node    Node
+	Cluster Cluster
+	Volume  Volume
+	Mount   Mount
+	Network Network
+	Log     Log
+	Oplog   Oplog
+	Admin   Admin
+
+	origins map[*Key]Origin
+	hooks   *hooks
+}
+
+// Node is the [node] section: this daemon.
+type Node struct {
+	ID          string
+	Role        volume.Role
+	DataDir     string // the state directory
+	Bind        string // host:port; the host may be empty
+	Advertise   string // host:port; empty: what others see
+	KeyFile     string
+	StopTimeout time.Duration
+}
+
+// Cluster is the [cluster] section: the others.
+type Cluster struct {
+	Peers []string // host:port each
+}
+
+// Storage says where a volume's content lies.
+type Storage string
+
+// The kinds of storage.
+const (
+	StorageDir    Storage = "dir"    // a real directory
+	StorageChunks Storage = "chunks" // packs in the state directory
+)
+
+// Fsync says what an fsync waits for.
+type Fsync string
+
+// The modes of fsync.
+const (
+	FsyncFile Fsync = "file" // the log and the file
+	FsyncLog  Fsync = "log"  // the log, from which the file can be redone
+)
+
+// Volume is the [volume] section: the tree and its content.
+type Volume struct {
+	Name      string
+	Dir       string // empty unless Storage is StorageDir
+	Storage   Storage
+	ChunkSize Size
+	Fsync     Fsync
+	Compress  int // 0 none, 1 LZ4, 2 to 9 LZ4 HC
+}
+
+// Mount is the [mount] section.
+type Mount struct {
+	Dir        string // empty: no mount
+	Driver     string
+	AllowOther bool
+	ReadOnly   bool
+	SUID       bool
+	Dev        bool
+}
+
+// Network is the [network] section.
+type Network struct {
+	NoDelay bool // TCP_NODELAY
+}
+
+// Log is the [log] section.
+type Log struct {
+	Level  string
+	Format string
+}
+
+// Oplog is the [oplog] section.
+type Oplog struct {
+	SegmentSize Size
+}
+
+// Admin is the [admin] section.
+type Admin struct {
+	Bind string // host:port; empty: the socket only
+}
+
+// hooks are kept behind a pointer so that a Config can be copied.
+type hooks struct {
+	mu  sync.Mutex
+	fns []func(*Config)
+}
+
+// OnReload adds a function that is called with the new configuration when the
+// process is told to read it again. Only keys marked as reloadable may be taken
+// from it. The function is called from the goroutine that handles signals.
+func (c *Config) OnReload(fn func(*Config)) {
+	c.hooks.mu.Lock()
+	defer c.hooks.mu.Unlock()
+	c.hooks.fns = append(c.hooks.fns, fn)
+}
+
+// Reloaded calls the hooks of c with the new configuration and returns the keys
+// that differ and take effect only at the next start.
+func (c *Config) Reloaded(next *Config) (pending []string) {
+	c.hooks.mu.Lock()
+	fns := slices.Clone(c.hooks.fns)
+	c.hooks.mu.Unlock()
+	for _, fn := range fns {
+		fn(next)
+	}
+	for _, k := range keys {
+		if k.Programs&c.Program != 0 && !k.Reload && k.valueText(c) != k.valueText(next) {
+			pending = append(pending, k.String())
+		}
+	}
+	return pending
+}
+
+// IsDefault reports whether nobody set the key, given as section.name.
+func (c *Config) IsDefault(key string) bool { return c.Origin(key).Source == FromDefault }
+
+// Origin says where the value of a key, given as section.name, came from.
+func (c *Config) Origin(key string) Origin {
+	for _, k := range keys {
+		if k.Section+"."+k.Name == key {
+			return c.origins[k]
+		}
+	}
+	return Origin{}
+}

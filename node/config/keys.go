@@ -1,0 +1,253 @@
+package config
+
+import (
+	"time"
+
+	"wolfdisk/volume"
+)
+
+// Key is one row of the table.
+type Key struct {
+	Section, Name string
+	Programs      Program // who has it
+	Default       string
+	Defaults      map[Program]string // where a program differs from Default
+	DefaultText   string             // for the documents, where the default depends on the machine
+	Flags         []Flag             // the first that is given counts
+	Min, Max      int64              // of numbers, sizes (bytes) and durations (ns)
+	PowerOfTwo    bool
+	OneOf         []string
+	Reload        bool   // takes effect on SIGHUP
+	Doc           string // sentences for the documents
+
+	field   func(*Config) any                  // pointer into a Config: fixes the type
+	format  string                             // of texts, for the documents
+	check   func(string) (string, error)       // of texts and of each item of a list
+	compute func(*environment) (string, error) // of defaults that depend on the machine
+	path    bool                               // made absolute; in a file it must be
+	none    bool                               // the word "none" is allowed and stands for empty
+}
+
+// Flag is a way to set a key on the command line.
+type Flag struct {
+	Name, Short string
+	Arg         string // placeholder; empty for switches
+	Programs    Program
+	Invert      bool // a switch that turns the key off
+	Help        string
+}
+
+func (k *Key) String() string { return "[" + k.Section + "] " + k.Name }
+
+// Env is the name of the key's environment variable.
+func (k *Key) Env() string { return envName(k.Section, k.Name) }
+
+const (
+	defaultPort      = "9500"
+	defaultAdminPort = "9502"
+)
+
+// keys is the table, in the order of the documents.
+var keys = []*Key{
+	// [node]
+	{
+		Section: "node", Name: "id", Programs: Daemons | Tool,
+		DefaultText: "the host name",
+		Flags:       []Flag{{Name: "id", Arg: "ID", Programs: Daemons | Tool, Help: "node ID, unique in the cluster (default: the host name)"}},
+		Doc: "Name of this node, unique in the cluster. IDs are ordered naturally (`node-9` before `node-10`), and the lowest takes over first. " +
+			"Two daemons on one machine need different IDs.",
+		format: "1 to 64 letters, digits, `.`, `_`, `-`",
+		field:  func(c *Config) any { return &c.Node.ID }, check: checkNodeID, compute: defaultID,
+	},
+	{
+		Section: "node", Name: "role", Programs: Daemons,
+		Default: "auto", OneOf: []string{"auto", "leader", "follower"},
+		Flags: []Flag{{Name: "role", Arg: "ROLE", Programs: Daemons, Help: "auto, leader or follower"}},
+		Doc: "What this node may become. `auto` leaves it to the program that is started: `wolfdisk-master` leads, `wolfdisk-slave` follows. " +
+			"A role that contradicts the program stops the start, so that a node marked `follower` is never started as leader by mistake.",
+		field: func(c *Config) any { return &c.Node.Role },
+	},
+	{
+		Section: "node", Name: "data_dir", Programs: All,
+		DefaultText: "`/var/lib/wolfdisk`; non-root `$XDG_STATE_HOME/wolfdisk`",
+		Flags: []Flag{
+			{Name: "state-dir", Arg: "DIR", Programs: All, Help: "state directory of the daemon (default /var/lib/wolfdisk, non-root $XDG_STATE_HOME/wolfdisk)"},
+			{Name: "dir", Short: "d", Arg: "PATH", Programs: Tool, Help: "the same as --state-dir"},
+		},
+		Doc: "State directory, mode 0700: log, index, chunks, conflicts, `admin.sock`. One daemon and one volume each. " +
+			"It must lie outside of the mirrored directory and of the mount point.",
+		field: func(c *Config) any { return &c.Node.DataDir }, path: true, compute: defaultDataDir,
+	},
+	{
+		Section: "node", Name: "bind", Programs: Daemons,
+		Default: "0.0.0.0:" + defaultPort,
+		Flags:   []Flag{{Name: "bind", Arg: "ADDR", Programs: Daemons, Help: "address to listen on, HOST[:PORT]"}},
+		Doc:     "Address on which other nodes are accepted. Without a port: " + defaultPort + ".",
+		format:  "`HOST[:PORT]`, IPv6 in brackets",
+		field:   func(c *Config) any { return &c.Node.Bind }, check: checkBind,
+	},
+	{
+		Section: "node", Name: "advertise", Programs: Daemons,
+		DefaultText: "as others see it",
+		Flags:       []Flag{{Name: "advertise", Arg: "ADDR", Programs: Daemons, Help: "address other nodes are told to use, HOST[:PORT]"}},
+		Doc:         "Address that other nodes are told to use for this one, where it is not the one they see (NAT, several networks). Without a port: that of `bind`.",
+		format:      "`HOST[:PORT]`, IPv6 in brackets",
+		field:       func(c *Config) any { return &c.Node.Advertise }, check: checkAdvertise,
+	},
+	{
+		Section: "node", Name: "key_file", Programs: Daemons | Tool,
+		DefaultText: "`/etc/wolfdisk/cluster.key`; non-root `$XDG_CONFIG_HOME/wolfdisk/cluster.key`",
+		Flags:       []Flag{{Name: "key-file", Arg: "FILE", Programs: Daemons | Tool, Help: "file of the cluster key (default /etc/wolfdisk/cluster.key, non-root $XDG_CONFIG_HOME/wolfdisk/cluster.key)"}},
+		Doc: "File of the cluster key, mode 0600. `wolfdisk init` or the first start makes it when it is absent; all nodes of a cluster need the same file. " +
+			"The key itself is never given on a command line or in a variable.",
+		field: func(c *Config) any { return &c.Node.KeyFile }, path: true, compute: defaultKeyFile,
+	},
+	{
+		Section: "node", Name: "stop_timeout", Programs: Daemons,
+		Default: "10s", Min: int64(100 * time.Millisecond), Max: int64(time.Hour),
+		Doc:   "How long a clean stop may take: ships and syncs what is left, and waits for open files of the mount.",
+		field: func(c *Config) any { return &c.Node.StopTimeout },
+	},
+
+	// [cluster]
+	{
+		Section: "cluster", Name: "peers", Programs: Daemons,
+		DefaultText: "none",
+		Flags:       []Flag{{Name: "connect", Short: "c", Arg: "HOST[:PORT]", Programs: Daemons, Help: "other node to connect to; repeat, or separate by commas"}},
+		Doc: "Nodes to connect to. Either side that knows an address dials; addresses that are learnt are remembered. Without a port: " + defaultPort + ". " +
+			"The flag may be repeated; it and the variable take several, separated by commas.",
+		format: "a list of `HOST[:PORT]`, IPv6 in brackets",
+		field:  func(c *Config) any { return &c.Cluster.Peers }, check: checkPeer,
+	},
+
+	// [volume]
+	{
+		Section: "volume", Name: "name", Programs: Daemons,
+		Default: "wolfdisk",
+		Doc:     "Name of the volume, shown as the source of the mount in `df` and `mount`.",
+		format:  "1 to 64 letters, digits, `.`, `_`, `-`",
+		field:   func(c *Config) any { return &c.Volume.Name }, check: checkVolumeName,
+	},
+	{
+		Section: "volume", Name: "dir", Programs: Daemons,
+		Flags: []Flag{{Name: "mirror", Short: "m", Arg: "DIR", Programs: Master, Help: "directory to mirror; also the mount point unless --mount says otherwise"}},
+		Doc: "The real directory that holds the content, with `storage = \"dir\"` (otherwise it has no effect). Must exist. " +
+			"`-m` of `wolfdisk-master` sets it together with `[mount] dir`; to keep the mount elsewhere, add `--mount`.",
+		field: func(c *Config) any { return &c.Volume.Dir }, path: true,
+	},
+	{
+		Section: "volume", Name: "storage", Programs: Daemons,
+		Default: string(StorageDir), Defaults: map[Program]string{Slave: string(StorageChunks)},
+		OneOf: []string{string(StorageDir), string(StorageChunks)},
+		Doc:   "Where content is kept: `dir`, as plain files in a real directory; `chunks`, deduplicated and compressed in the state directory.",
+		field: func(c *Config) any { return &c.Volume.Storage },
+	},
+	{
+		Section: "volume", Name: "chunk_size", Programs: Daemons,
+		Default: "4MiB", Min: volume.MinChunkSize, Max: volume.MaxChunkSize, PowerOfTwo: true,
+		Doc:   "Size of a chunk. Fixed when the volume is made by its first leader; later it has no effect, and followers adopt the leader's.",
+		field: func(c *Config) any { return &c.Volume.ChunkSize },
+	},
+	{
+		Section: "volume", Name: "fsync", Programs: Daemons,
+		Default: string(FsyncFile), OneOf: []string{string(FsyncFile), string(FsyncLog)},
+		Doc: "What `fsync` waits for with `storage = \"dir\"`: `file`, the log and the file itself; `log`, the log alone, which holds the content and from which " +
+			"the file is redone after a power loss. `log` is faster and as safe for WolfDisk, but the plain directory may then be older than what was fsynced.",
+		field: func(c *Config) any { return &c.Volume.Fsync },
+	},
+	{
+		Section: "volume", Name: "compress", Programs: Daemons,
+		Default: "1", Min: 0, Max: 9,
+		Flags: []Flag{{Name: "compress", Short: "z", Arg: "LEVEL", Programs: Daemons, Help: "0 none, 1 LZ4, 2 to 9 LZ4 HC (default 1)"}},
+		Doc: "Compression: 0 none, 1 LZ4, 2 to 9 LZ4 HC, slower and smaller with each step. On a leader it is that of the log and of what is sent, " +
+			"on a follower that of its packs. What does not shrink is stored as it is.",
+		field: func(c *Config) any { return &c.Volume.Compress },
+	},
+
+	// [mount]
+	{
+		Section: "mount", Name: "dir", Programs: Daemons,
+		DefaultText: "leader: `[volume] dir`; follower: must be given",
+		Flags: []Flag{
+			{Name: "mount", Arg: "DIR", Programs: Daemons, Help: "mount point, or none"},
+			{Name: "mirror", Short: "m", Arg: "DIR", Programs: Daemons, Help: "mount point of the read-only tree"},
+		},
+		Doc: "Mount point, or `none` for a node without a mount. On a leader it may be `[volume] dir` itself: the mount then covers the stored files while the daemon runs. " +
+			"`-m` sets it too; `--mount` wins over `-m`.",
+		field: func(c *Config) any { return &c.Mount.Dir }, path: true, none: true,
+	},
+	{
+		Section: "mount", Name: "driver", Programs: Daemons,
+		Default: "bazil", OneOf: []string{"bazil"},
+		Doc:   "Library that talks FUSE to the kernel: `bazil` is bazil.org/fuse.",
+		field: func(c *Config) any { return &c.Mount.Driver },
+	},
+	{
+		Section: "mount", Name: "allow_other", Programs: Daemons,
+		Default: "true",
+		Doc: "Let users other than the one running the daemon into the mount; permissions are checked by the kernel either way. " +
+			"Without root this needs `user_allow_other` in `/etc/fuse.conf`.",
+		field: func(c *Config) any { return &c.Mount.AllowOther },
+	},
+	{
+		Section: "mount", Name: "read_only", Programs: Daemons,
+		Default: "false",
+		Doc:     "Refuse all changes through a leader's mount. A follower's mount always does.",
+		field:   func(c *Config) any { return &c.Mount.ReadOnly },
+	},
+	{
+		Section: "mount", Name: "suid", Programs: Daemons,
+		Default: "false",
+		Doc:     "Let setuid and setgid bits have an effect in the mount (mount option `suid` instead of `nosuid`).",
+		field:   func(c *Config) any { return &c.Mount.SUID },
+	},
+	{
+		Section: "mount", Name: "dev", Programs: Daemons,
+		Default: "false",
+		Doc:     "Let device nodes have an effect in the mount (mount option `dev` instead of `nodev`).",
+		field:   func(c *Config) any { return &c.Mount.Dev },
+	},
+
+	// [network]
+	{
+		Section: "network", Name: "nodelay", Programs: Daemons,
+		Default: "true",
+		Flags:   []Flag{{Name: "no-nodelay", Short: "n", Programs: Daemons, Invert: true, Help: "turn TCP_NODELAY off: fewer packets, more delay"}},
+		Doc:     "TCP_NODELAY on connections between nodes. Off, the kernel waits to fill packets: fewer of them, but more delay.",
+		field:   func(c *Config) any { return &c.Network.NoDelay },
+	},
+
+	// [log]
+	{
+		Section: "log", Name: "level", Programs: Daemons,
+		Default: "info", OneOf: []string{"debug", "info", "warn", "error"}, Reload: true,
+		Flags: []Flag{{Name: "log-level", Arg: "LEVEL", Programs: Daemons, Help: "debug, info, warn or error"}},
+		Doc:   "The least severe messages that are written.",
+		field: func(c *Config) any { return &c.Log.Level },
+	},
+	{
+		Section: "log", Name: "format", Programs: Daemons,
+		Default: "text", OneOf: []string{"text", "json"},
+		Flags: []Flag{{Name: "log-format", Arg: "FORMAT", Programs: Daemons, Help: "text or json"}},
+		Doc:   "Messages for people, or one JSON object per line. They go to standard error.",
+		field: func(c *Config) any { return &c.Log.Format },
+	},
+
+	// [oplog]
+	{
+		Section: "oplog", Name: "segment_size", Programs: Daemons,
+		Default: "64MiB", Min: 1 << 20, Max: 1 << 30,
+		Doc:   "Size at which a segment of the log is closed and the next one begun.",
+		field: func(c *Config) any { return &c.Oplog.SegmentSize },
+	},
+
+	// [admin]
+	{
+		Section: "admin", Name: "bind", Programs: Daemons,
+		Default: "127.0.0.1:" + defaultAdminPort,
+		Doc: "Address for metrics, health and the status page, over plain HTTP and without a password: keep it local, or behind a proxy. `none` for the socket in the state directory only. " +
+			"If the default is in use by another daemon, there is a warning and the socket only; any other address must be free.",
+		format: "`HOST[:PORT]`, IPv6 in brackets, or `none`",
+		field:  func(c *Config) any { return &c.Admin.Bind }, check: checkAdminBind, none: true,
+	},
+}

@@ -1,0 +1,254 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"wolfdisk/node/exit"
+)
+
+// testEnv is a machine that has nothing: root, host "host1", working directory /work.
+func testEnv(environ []string, files map[string]string) *environment {
+	env := newEnvironment(environ, func(name string) ([]byte, error) {
+		if text, ok := files[name]; ok {
+			return []byte(text), nil
+		}
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	})
+	env.euid = 0
+	env.hostname = func() (string, error) { return "host1", nil }
+	env.cwd = func() (string, error) { return "/work", nil }
+	env.resolve = func(path string) (string, error) { return path, nil }
+	return env
+}
+
+// base is a complete command line of each daemon.
+func base(p Program) []string {
+	if p == Slave {
+		return []string{"--mount", "none"}
+	}
+	return []string{"--mirror", "/srv/data"}
+}
+
+type rowTest struct {
+	def   string // the default as Show writes it, on a master
+	text  string // a good value
+	toml  string // the same in a file; "" if it is the text in quotes
+	want  string // what it becomes, as Show writes it
+	bad   string // a value that is refused
+	badIs string // what the message says of it
+}
+
+var rowTests = map[string]rowTest{
+	"node.id":            {`"host1"`, "node-7", "", `"node-7"`, "a b", `"a b" is not a node ID: must be 1 to 64 letters`},
+	"node.role":          {`"auto"`, "leader", "", `"leader"`, "boss", `"boss" is not known: must be auto, leader or follower`},
+	"node.data_dir":      {`"/var/lib/wolfdisk"`, "/x/state/", "", `"/x/state"`, "", `"" is empty: must be a path`},
+	"node.bind":          {`"0.0.0.0:9500"`, "[::1]", "", `"[::1]:9500"`, "h:99999", `"h:99999" has no port from 1 to 65535 behind the colon: must be`},
+	"node.advertise":     {`""`, "lb.example:9000", "", `"lb.example:9000"`, "0.0.0.0", `"0.0.0.0" is no address that others can reach`},
+	"node.key_file":      {`"/etc/wolfdisk/cluster.key"`, "/k/key", "", `"/k/key"`, "", `"" is empty: must be a path`},
+	"node.stop_timeout":  {`"10s"`, "1m30s", "", `"1m30s"`, "10", `"10" is not a duration like 10s or 1m30s: must be from 100ms to 1h`},
+	"cluster.peers":      {`[]`, "a,[2001:db8::7]:1", `["a", "[2001:db8::7]:1"]`, `["a:9500", "[2001:db8::7]:1"]`, "a,b:x", `"a,b:x" has no port`},
+	"volume.name":        {`"wolfdisk"`, "projects", "", `"projects"`, "a,b", `"a,b" is not a name that can stand in a table of mounts`},
+	"volume.dir":         {`"/srv/data"`, "/x/data", "", `"/x/data"`, "", `"" is empty: must be a path`},
+	"volume.storage":     {`"dir"`, "chunks", "", `"chunks"`, "s3", `"s3" is not known: must be dir or chunks`},
+	"volume.chunk_size":  {`"4MiB"`, "65536", "65536", `"64KiB"`, "3MiB", `"3MiB" is out of range: must be a power of two from 64KiB to 64MiB`},
+	"volume.fsync":       {`"file"`, "log", "", `"log"`, "none", `"none" is not known: must be file or log`},
+	"volume.compress":    {`1`, "9", "9", `9`, "10", `"10" is out of range: must be a number from 0 to 9`},
+	"mount.dir":          {`"/srv/data"`, "/mnt/x", "", `"/mnt/x"`, "", `"" is empty: must be a path, or none`},
+	"mount.driver":       {`"bazil"`, "bazil", "", `"bazil"`, "nfs", `"nfs" is not known: must be bazil`},
+	"mount.allow_other":  {`true`, "false", "false", `false`, "maybe", `"maybe" is neither true nor false: must be true or false`},
+	"mount.read_only":    {`false`, "true", "true", `true`, "", `"" is neither true nor false`},
+	"mount.suid":         {`false`, "true", "true", `true`, "2", `"2" is neither true nor false`},
+	"mount.dev":          {`false`, "true", "true", `true`, "x", `"x" is neither true nor false`},
+	"network.nodelay":    {`true`, "false", "false", `false`, "x", `"x" is neither true nor false`},
+	"log.level":          {`"info"`, "debug", "", `"debug"`, "loud", `"loud" is not known: must be debug, info, warn or error`},
+	"log.format":         {`"text"`, "json", "", `"json"`, "xml", `"xml" is not known: must be text or json`},
+	"oplog.segment_size": {`"64MiB"`, "8M", "", `"8MiB"`, "2GiB", `"2GiB" is out of range: must be from 1MiB to 1GiB`},
+	"admin.bind":         {`"127.0.0.1:9502"`, "none", "", `"none"`, "::1", `"::1" has colons: write an IPv6 address in brackets, as in [::1]:9500`},
+}
+
+func keyNamed(t *testing.T, name string) *Key {
+	t.Helper()
+	for _, k := range keys {
+		if k.Section+"."+k.Name == name {
+			return k
+		}
+	}
+	t.Fatalf("no key %s", name)
+	return nil
+}
+
+// Every row of the table, through every way a value can come.
+func TestRows(t *testing.T) {
+	for _, k := range keys {
+		name := k.Section + "." + k.Name
+		row, ok := rowTests[name]
+		if !ok {
+			t.Errorf("%s has no test", name)
+			continue
+		}
+		t.Run(name, func(t *testing.T) { testRow(t, k, row) })
+	}
+	for name := range rowTests {
+		keyNamed(t, name)
+	}
+}
+
+func testRow(t *testing.T, k *Key, row rowTest) {
+	inFile := func(text, toml string) string {
+		if toml == "" {
+			toml = quoteTOML(text)
+		}
+		return fmt.Sprintf("# a comment\n[%s]\n%s = %s\n", k.Section, k.Name, toml)
+	}
+	// -m would win over what is under test.
+	args := base(Master)
+	if name := k.Section + "." + k.Name; name == "volume.dir" || name == "mount.dir" {
+		args = nil
+	}
+	files := func(text string) map[string]string {
+		m := map[string]string{defaultFile: text}
+		if args == nil && k.Name == "dir" && k.Section == "mount" {
+			m[defaultFile] = "[volume]\ndir = \"/srv/data\"\n" + text
+		}
+		return m
+	}
+
+	c, err := load(Master, base(Master), testEnv(nil, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := k.valueText(c); got != row.def {
+		t.Errorf("default is %s, want %s", got, row.def)
+	}
+
+	c, err = load(Master, args, testEnv(nil, files(inFile(row.text, row.toml))))
+	if err != nil {
+		t.Fatalf("file: %v", err)
+	}
+	if got := k.valueText(c); got != row.want {
+		t.Errorf("file gives %s, want %s", got, row.want)
+	}
+	if o := c.origins[k]; o.Source != FromFile || o.Name != defaultFile || o.Line < 3 {
+		t.Errorf("origin is %v", o)
+	}
+
+	c, err = load(Master, args, testEnv([]string{k.Env() + "=" + row.text}, files("")))
+	if err != nil {
+		t.Fatalf("variable: %v", err)
+	}
+	if got := k.valueText(c); got != row.want {
+		t.Errorf("variable gives %s, want %s", got, row.want)
+	}
+	if o := c.origins[k].String(); o != k.Env() {
+		t.Errorf("origin is %s", o)
+	}
+
+	_, err = load(Master, args, testEnv([]string{k.Env() + "=" + row.bad}, files("")))
+	wantProblem(t, err, exit.Config, k.Env()+": "+k.String()+": "+row.badIs)
+	for _, f := range k.Flags {
+		if f.Programs&Daemons != 0 {
+			testRowFlag(t, k, f, row)
+		}
+	}
+}
+
+func testRowFlag(t *testing.T, k *Key, f Flag, row rowTest) {
+	if f.Invert {
+		return // has a test of its own
+	}
+	for p := Master; p <= Slave; p <<= 1 {
+		if f.Programs&p == 0 {
+			continue
+		}
+		forms := [][]string{{"--" + f.Name, row.text}, {"--" + f.Name + "=" + row.text}}
+		if f.Short != "" {
+			forms = append(forms, []string{"-" + f.Short, row.text}, []string{"-" + f.Short + row.text})
+		}
+		want := row.want
+		if f.Name == "role" && p == Slave {
+			forms, want = [][]string{{"--role", "follower"}}, `"follower"`
+		}
+		for _, form := range forms {
+			args := append(base(p), form...)
+			if f.Name == "mirror" {
+				args = form
+			}
+			c, err := load(p, args, testEnv(nil, nil))
+			if err != nil {
+				t.Errorf("%s %v: %v", p, form, err)
+				continue
+			}
+			if got := k.valueText(c); got != want {
+				t.Errorf("%s %v gives %s, want %s", p, form, got, want)
+			}
+			if o := c.origins[k].String(); o != "--"+f.Name {
+				t.Errorf("%s %v: origin is %s", p, form, o)
+			}
+		}
+		args := append(base(p), "--"+f.Name+"="+row.bad)
+		if f.Name == "mirror" {
+			args = []string{"--mirror=" + row.bad}
+		}
+		_, err := load(p, args, testEnv(nil, nil))
+		wantProblem(t, err, exit.Usage, "--"+f.Name+": "+k.String()+": "+row.badIs)
+	}
+}
+
+func wantProblem(t *testing.T, err error, code exit.Code, text string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("no error, want %q", text)
+		return
+	}
+	if !strings.Contains(err.Error(), text) {
+		t.Errorf("message\n%v\nwant\n%s", err, text)
+	}
+	if got := exit.Of(err); got != code {
+		t.Errorf("exit code %d for %q, want %d", got, err, code)
+	}
+	var p Problems
+	if errors.As(err, &p) && len(p) == 0 {
+		t.Error("an empty list of problems is an error")
+	}
+}
+
+// The table itself must be consistent, as nobody else checks it.
+func TestTable(t *testing.T) {
+	flags := map[Program]map[string]string{}
+	for _, k := range keys {
+		if k.Doc == "" || k.Programs == 0 || k.field == nil {
+			t.Errorf("%s is incomplete", k)
+		}
+		typ := k.typeName()
+		if (typ == "integer" || typ == "size" || typ == "duration") != (k.Max > k.Min) {
+			t.Errorf("%s: a range belongs to numbers, sizes and durations", k)
+		}
+		if typ == "string" && len(k.OneOf) == 0 && (k.check == nil || k.format == "") {
+			t.Errorf("%s: a text needs a check and a format", k)
+		}
+		if k.rangeText() == "" {
+			t.Errorf("%s: nothing says what is accepted", k)
+		}
+		for _, f := range k.Flags {
+			if f.Help == "" {
+				t.Errorf("--%s has no help", f.Name)
+			}
+			for p := Master; p <= Ctl; p <<= 1 {
+				if f.Programs&p == 0 || f.Short == "" {
+					continue
+				}
+				if flags[p] == nil {
+					flags[p] = map[string]string{}
+				}
+				if other := flags[p][f.Short]; other != "" && other != f.Name {
+					t.Errorf("%s: -%s is both --%s and --%s", p, f.Short, other, f.Name)
+				}
+				flags[p][f.Short] = f.Name
+			}
+		}
+	}
+}
