@@ -151,9 +151,14 @@ const (
 	keepMark   = "KEEP"      // a file that protects a folder from CleanStale
 )
 
-// TempDir makes a folder that CleanStale finds when this process dies.
+// TempDir makes a folder that CleanStale finds when this process dies. Everybody may
+// enter it: some tests act as other users.
 func TempDir() (string, error) {
-	return os.MkdirTemp("", fmt.Sprintf("%s%d-", tempPrefix, os.Getpid()))
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", tempPrefix, os.Getpid()))
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
 }
 
 // removeTemp unmounts before it removes: what lies below a mount is somebody's data
