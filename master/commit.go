@@ -1,0 +1,113 @@
+package master
+
+import (
+	"context"
+
+	"wolfdisk/index"
+	"wolfdisk/volume"
+)
+
+// commit puts a handler's ops into the log and the index. Of several that arrive
+// together, the first to get commitMu writes all that wait, in one frame; the
+// others find theirs done. Nobody waits for company.
+func (l *Leader) commit(t *ticket) error {
+	l.queueMu.Lock()
+	l.queue = append(l.queue, t)
+	l.queueMu.Unlock()
+
+	l.commitMu.Lock()
+	defer l.commitMu.Unlock()
+	if t.done {
+		return t.err
+	}
+	l.queueMu.Lock()
+	batch := l.queue
+	l.queue = nil
+	l.queueMu.Unlock()
+	err := l.write(batch)
+	for _, w := range batch {
+		w.done, w.err = true, err
+	}
+	return err
+}
+
+// write records the ops of all tickets and enters them.
+func (l *Leader) write(batch []*ticket) error {
+	if err := l.Failed(); err != nil {
+		return err
+	}
+	ops := make([]*volume.Op, 0, len(batch)+1)
+	if !l.opened {
+		first, err := l.openEpoch(batch[0].ops[0].Time)
+		if err != nil {
+			return l.fail(err)
+		}
+		ops = append(ops, first...)
+	}
+	var lower []volume.LowerRecord
+	for _, t := range batch {
+		ops = append(ops, t.ops...)
+		lower = append(lower, t.lower...)
+	}
+	if l.opt.Log == nil {
+		return l.enterUnrecorded(ops, lower)
+	}
+	frames, err := l.opt.Log.AppendOps(l.opt.Epoch, ops)
+	if err != nil {
+		return l.fail(err)
+	}
+	rest := ops
+	for i, f := range frames {
+		n := int(f.Last-f.First) + 1
+		b := index.Batch{
+			Ops: rest[:n], Frame: f.Ref,
+			After: volume.Position{Epoch: f.Epoch, Version: f.Last, Digest: f.Digest},
+		}
+		rest = rest[n:]
+		if i == len(frames)-1 {
+			b.Lower = lower
+		}
+		if err := l.Enter(b); err != nil {
+			return l.fail(err)
+		}
+	}
+	l.opened = true
+	if l.opt.Observer != nil {
+		l.opt.Observer.Applied(ops)
+	}
+	return nil
+}
+
+// enterUnrecorded numbers and enters ops without a log.
+func (l *Leader) enterUnrecorded(ops []*volume.Op, lower []volume.LowerRecord) error {
+	pos := l.Position()
+	for _, op := range ops {
+		pos.Version++
+		op.Version = pos.Version
+	}
+	pos.Epoch = l.opt.Epoch
+	if err := l.Enter(index.Batch{Ops: ops, After: pos, Lower: lower}); err != nil {
+		return l.fail(err)
+	}
+	l.opened = true
+	return nil
+}
+
+// openEpoch makes the ops an epoch begins with: its OpReign, and the end of inodes
+// that lost their last name and their last user under an earlier leader. Nobody can
+// reach those, so they need no locks.
+func (l *Leader) openEpoch(t volume.Time) ([]*volume.Op, error) {
+	ops := []*volume.Op{{Kind: volume.OpReign, Time: t, Epoch: l.opt.Epoch, Participants: l.opt.Participants}}
+	for _, ino := range l.orphans {
+		if l.opens.has(ino) {
+			continue // ends with its last Close
+		}
+		op := &volume.Op{Kind: volume.OpEnd, Ino: ino, Time: t}
+		if _, err := l.Backing.Apply(context.Background(), op, l.Engine); err != nil {
+			return nil, volume.Wrap(err, "end inode "+ino.String())
+		}
+		ops = append(ops, op)
+	}
+	l.orphans = nil
+	return ops, nil
+}

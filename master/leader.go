@@ -1,0 +1,391 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"wolfdisk/index"
+	"wolfdisk/oplog"
+	"wolfdisk/volume"
+)
+
+// Intents notes what is about to be done to the real directory, so that a start
+// after a crash of the daemon knows where to look (hostdir.Dir).
+type Intents interface {
+	// Begin notes an op before it is applied; the returned function forgets it.
+	Begin(op *volume.Op) (done func())
+}
+
+// Settler brings to the lower side what a backing does lazily (times), when a file
+// is closed.
+type Settler interface {
+	Settle(ino volume.Ino, view volume.View) ([]volume.LowerRecord, error)
+}
+
+// Options of a Leader.
+type Options struct {
+	Tree *index.Tree
+	// Log records the ops. Nil records nothing: a bare overlay, for measuring.
+	Log          *oplog.Log
+	Epoch        volume.Epoch
+	Participants []string
+	// SyncLogOnly makes fsync answer after the log alone ([volume] fsync = "log").
+	SyncLogOnly bool
+	Intents     Intents // nil for a backing that needs none
+	Observer    volume.Observer
+	Now         func() volume.Time // nil: the system's clock
+	Log0        zerolog.Logger
+}
+
+// Leader is a volume that takes changes.
+type Leader struct {
+	*index.Tree
+	opt Options
+
+	locks    lockTable
+	renameMu sync.Mutex // held over a rename that gives a directory another parent
+	opens    opens
+
+	// gate is held shared by every handler that changes something, and exclusively
+	// to stop: once Stop has it, nothing more is recorded.
+	gate    sync.RWMutex
+	stopped error // guarded by gate
+
+	clockMu sync.Mutex
+	clock   volume.Time
+
+	queueMu sync.Mutex
+	queue   []*ticket
+
+	commitMu sync.Mutex // held while a frame is written and entered
+	opened   bool       // the epoch's first op is in the log; guarded by commitMu
+	// orphans are the nameless inodes of earlier reigns; the first ops of the epoch
+	// end those that nobody has open here. Guarded by commitMu.
+	orphans []volume.Ino
+	failed  atomic.Pointer[error]
+}
+
+var _ volume.Volume = (*Leader)(nil)
+
+// ticket is a handler's ops on the way into the log.
+type ticket struct {
+	ops   []*volume.Op
+	lower []volume.LowerRecord
+	done  bool // guarded by commitMu
+	err   error
+}
+
+// New makes a leader over a tree that is at the end of its log. It accepts requests
+// at once.
+func New(opt Options) (*Leader, error) {
+	l := &Leader{Tree: opt.Tree, opt: opt}
+	if l.opt.Now == nil {
+		l.opt.Now = func() volume.Time { return volume.TimeOf(time.Now()) }
+	}
+	l.locks.init()
+	l.opens.init()
+	l.clock = opt.Tree.LastTime()
+	l.opened = opt.Tree.Position().Epoch == opt.Epoch
+	opt.Tree.BeginEpoch(opt.Epoch.Tag)
+	var err error
+	if !l.opened {
+		l.orphans, err = opt.Tree.Orphans()
+	}
+	return l, err
+}
+
+// now is the time of an op: the clock, but never before an earlier op's.
+func (l *Leader) now() volume.Time {
+	t := l.opt.Now()
+	l.clockMu.Lock()
+	defer l.clockMu.Unlock()
+	if t.Compare(l.clock) > 0 {
+		l.clock = t
+	}
+	return l.clock
+}
+
+// enterGate lets a handler in unless the leader has stopped.
+func (l *Leader) enterGate() error {
+	l.gate.RLock()
+	if l.stopped != nil {
+		defer l.gate.RUnlock()
+		return l.stopped
+	}
+	if p := l.failed.Load(); p != nil {
+		defer l.gate.RUnlock()
+		return *p
+	}
+	return nil
+}
+
+// Stop waits for the handlers that are at work and lets no further change in:
+// requests are answered with err.
+func (l *Leader) Stop(err error) {
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	if l.stopped == nil {
+		l.stopped = err
+	}
+}
+
+// Failed is why the leader stopped by itself; nil while it works.
+func (l *Leader) Failed() error {
+	if p := l.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fail stops the writer for good: what happened may not be told apart from a
+// diverging history.
+func (l *Leader) fail(err error) error {
+	err = volume.Errorf(volume.Fault, "the leader has stopped accepting changes: %w", err)
+	if l.failed.CompareAndSwap(nil, &err) {
+		l.opt.Log0.Error().Err(err).Str("code", "WD-1001").Msg("stopped accepting changes; free space or repair the disk, then restart the daemon")
+	}
+	return *l.failed.Load()
+}
+
+// Wrote reports whether the epoch has an op in the log.
+func (l *Leader) Wrote() bool {
+	l.commitMu.Lock()
+	defer l.commitMu.Unlock()
+	return l.opened
+}
+
+// Do implements volume.Volume.
+func (l *Leader) Do(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	if err := l.enterGate(); err != nil {
+		return volume.Result{}, err
+	}
+	defer l.gate.RUnlock()
+	for {
+		res, err := l.try(ctx, req)
+		if err != index.Retry {
+			return res, err
+		}
+		if err := ctx.Err(); err != nil {
+			return res, volume.Interrupted
+		}
+	}
+}
+
+// try locks what the request concerns, decides, applies and records it.
+func (l *Leader) try(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	moves := l.MovesDir(req)
+	if moves {
+		l.renameMu.Lock()
+		defer l.renameMu.Unlock()
+	}
+	objects, err := l.Objects(req)
+	if err != nil {
+		return volume.Result{}, err
+	}
+	l.locks.lock(objects)
+	defer l.locks.unlock(objects)
+	if !moves && l.MovesDir(req) {
+		return volume.Result{}, index.Retry
+	}
+	d, err := l.Decide(req, index.Env{
+		Now:    l.now(),
+		InUse:  l.opens.has,
+		Locked: func(ino volume.Ino) bool { return contains(objects, ino) },
+	})
+	if err != nil {
+		return volume.Result{}, err
+	}
+	return l.carryOut(ctx, req, &d)
+}
+
+func contains(sorted []volume.Ino, ino volume.Ino) bool {
+	for _, i := range sorted {
+		if i == ino {
+			return true
+		}
+	}
+	return false
+}
+
+// carryOut applies and records a decision, with the locks held, and makes the
+// answer.
+func (l *Leader) carryOut(ctx context.Context, req *volume.Request, d *index.Decision) (volume.Result, error) {
+	res := volume.Result{Offset: d.Offset}
+	before, err := l.attrOf(d.Subject)
+	if err != nil {
+		return res, err
+	}
+	old, err := l.attrOf(d.Replaced)
+	if err != nil {
+		return res, err
+	}
+	for _, op := range d.Ops {
+		n, err := l.record(ctx, op)
+		if err != nil {
+			return res, err
+		}
+		res.Version = op.Version
+		if op.Kind == volume.OpWrite {
+			res.N = n
+		}
+	}
+	if req.Kind == volume.OpCopyChunks && len(d.Ops) == 1 {
+		_, n, _ := d.Ops[0].ContentRange()
+		res.N = int(n)
+	}
+	res.Attr = l.attrAfter(d.Subject, before, d)
+	if d.Replaced != 0 {
+		res.Replaced = l.attrAfter(d.Replaced, old, d)
+	}
+	return res, nil
+}
+
+// attrOf is an inode's attributes before the op; zero if it is about to be made.
+func (l *Leader) attrOf(ino volume.Ino) (volume.Attr, error) {
+	if ino == 0 {
+		return volume.Attr{}, nil
+	}
+	a, err := l.Inode(ino)
+	if err == volume.NotFound {
+		err = nil
+	}
+	return a, err
+}
+
+// attrAfter is an inode's attributes after the op; of one that ended with it, what
+// they were at the end.
+func (l *Leader) attrAfter(ino volume.Ino, before volume.Attr, d *index.Decision) volume.Attr {
+	a, err := l.Inode(ino)
+	if err == nil {
+		return a
+	}
+	if len(d.Ops) > 0 {
+		before.Ctime = d.Ops[0].Time
+	}
+	before.Nlink = 0
+	return before
+}
+
+// record applies one op's content, then commits it. It returns the content taken.
+func (l *Leader) record(ctx context.Context, op *volume.Op) (int, error) {
+	if l.opt.Log != nil {
+		if err := l.opt.Log.Reserve(int64(len(op.Data)) + 4096); err != nil {
+			return 0, err
+		}
+	}
+	if l.opt.Intents != nil {
+		defer l.opt.Intents.Begin(op)()
+	}
+	done, err := l.Backing.Apply(ctx, op, l.Engine)
+	if err != nil {
+		return 0, err
+	}
+	if op.Kind == volume.OpWrite && done.N < len(op.Data) {
+		op.Data = op.Data[:done.N]
+	}
+	t := &ticket{ops: []*volume.Op{op}, lower: done.Lower}
+	if err := l.commit(t); err != nil {
+		return 0, errors.Join(err, l.Backing.Undo(ctx, op, l.Engine))
+	}
+	return done.N, nil
+}
+
+// Open implements volume.Volume.
+func (l *Leader) Open(_ context.Context, ino volume.Ino, write bool) error {
+	if write {
+		if err := l.enterGate(); err != nil {
+			return err
+		}
+		defer l.gate.RUnlock()
+	}
+	// The lock keeps an unlink from deciding between the check and the count.
+	objects := []volume.Ino{ino}
+	l.locks.lock(objects)
+	defer l.locks.unlock(objects)
+	a, err := l.Engine.GetAttr(ino)
+	if err != nil {
+		return err
+	}
+	if a.IsFile() {
+		if err := l.Backing.Retain(ino, l.Engine); err != nil {
+			return err
+		}
+	}
+	l.opens.add(ino)
+	return nil
+}
+
+// Close implements volume.Volume.
+func (l *Leader) Close(ctx context.Context, ino volume.Ino) error {
+	objects := []volume.Ino{ino}
+	l.locks.lock(objects)
+	defer l.locks.unlock(objects)
+	last := l.opens.done(ino)
+	a, err := l.Engine.GetAttr(ino)
+	if err != nil {
+		l.Backing.Release(ino)
+		if err == volume.Stale {
+			err = nil
+		}
+		return err
+	}
+	if a.IsFile() {
+		defer l.Backing.Release(ino)
+	}
+	if !last {
+		return nil
+	}
+	if a.Nlink == 0 {
+		return l.end(ctx, ino)
+	}
+	return l.settle(ino, &a)
+}
+
+// settle lets the backing do what it put off, at the last close.
+func (l *Leader) settle(ino volume.Ino, a *volume.Attr) error {
+	s, ok := l.Backing.(Settler)
+	if !ok || !a.IsFile() {
+		return nil
+	}
+	records, err := s.Settle(ino, l.Engine)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	return l.PutLower(records)
+}
+
+// end ends an inode that has no name and is open nowhere, with its lock held. If the
+// leader has stopped, the next one does it.
+func (l *Leader) end(ctx context.Context, ino volume.Ino) error {
+	if l.enterGate() != nil {
+		return nil
+	}
+	defer l.gate.RUnlock()
+	_, err := l.record(ctx, &volume.Op{Kind: volume.OpEnd, Ino: ino, Time: l.now()})
+	return err
+}
+
+// Sync implements volume.Volume: first the log through every op answered so far, then
+// the file.
+func (l *Leader) Sync(ctx context.Context, ino volume.Ino, data bool) error {
+	if err := l.Failed(); err != nil {
+		return err
+	}
+	if l.opt.Log != nil {
+		if err := l.opt.Log.Sync(ctx, l.Position().Version); err != nil {
+			return l.fail(err)
+		}
+	}
+	if l.opt.SyncLogOnly && l.opt.Log != nil {
+		return nil
+	}
+	if ino == 0 {
+		return l.Backing.SyncAll(ctx)
+	}
+	return l.Backing.Sync(ctx, ino, data, l.Engine)
+}

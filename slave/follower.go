@@ -1,0 +1,154 @@
+package slave
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"wolfdisk/index"
+	"wolfdisk/oplog"
+	"wolfdisk/volume"
+)
+
+// Options of a Follower.
+type Options struct {
+	Tree     *index.Tree
+	Log      *oplog.Log
+	Observer volume.Observer // may be nil
+	// Chunks answers requests for chunks; nil if this node keeps none.
+	Chunks func(ctx context.Context, id volume.ChunkID) ([]byte, error)
+	Log0   zerolog.Logger
+}
+
+// Follower is a volume that replays a leader's log and takes no changes.
+type Follower struct {
+	*index.Tree
+	opt Options
+
+	recvMu  sync.Mutex
+	stopped error // guarded by recvMu
+	failed  atomic.Pointer[error]
+
+	received atomic.Uint64 // last version in the log
+	applied  atomic.Uint64 // last version in the tree
+	changed  chan struct{} // holds a token after progress
+}
+
+var _ volume.Volume = (*Follower)(nil)
+
+// New makes a follower over a tree that is at the end of its log.
+func New(opt Options) *Follower {
+	f := &Follower{Tree: opt.Tree, opt: opt, changed: make(chan struct{}, 1)}
+	v := uint64(opt.Tree.Position().Version)
+	f.received.Store(v)
+	f.applied.Store(v)
+	return f
+}
+
+// Receive records and replays one frame. The frame is not kept. An error is final:
+// the follower must not be fed any more.
+func (f *Follower) Receive(ctx context.Context, frame []byte) error {
+	f.recvMu.Lock()
+	defer f.recvMu.Unlock()
+	if f.stopped != nil {
+		return f.stopped
+	}
+	rec, ops, err := f.opt.Log.AppendFrame(frame)
+	if err != nil {
+		return f.fail(volume.Wrap(err, "record frame"))
+	}
+	f.received.Store(uint64(rec.Last))
+	err = f.ApplyBatch(ctx, index.Batch{
+		Ops: ops, Frame: rec.Ref,
+		After: volume.Position{Epoch: rec.Epoch, Version: rec.Last, Digest: rec.Digest},
+	})
+	if err != nil {
+		return f.fail(err)
+	}
+	f.applied.Store(uint64(rec.Last))
+	if f.opt.Observer != nil {
+		f.opt.Observer.Applied(ops)
+	}
+	f.wake()
+	return nil
+}
+
+func (f *Follower) wake() {
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+// fail stops the follower; what it has stays as it is.
+func (f *Follower) fail(err error) error {
+	f.stopped = err
+	f.failed.CompareAndSwap(nil, &err)
+	return err
+}
+
+// Failed is why the follower stopped by itself; nil while it works.
+func (f *Follower) Failed() error {
+	if p := f.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Stop waits for the frame at work and takes no further one.
+func (f *Follower) Stop(err error) {
+	f.recvMu.Lock()
+	defer f.recvMu.Unlock()
+	if f.stopped == nil {
+		f.stopped = err
+	}
+}
+
+// Progress is how far this follower is.
+func (f *Follower) Progress() (received, applied, durable volume.Version) {
+	received, applied = volume.Version(f.received.Load()), volume.Version(f.applied.Load())
+	return received, applied, f.opt.Log.Durable()
+}
+
+// Do implements volume.Volume: a follower takes no changes.
+func (f *Follower) Do(context.Context, *volume.Request) (volume.Result, error) {
+	return volume.Result{}, volume.ReadOnly
+}
+
+// Open implements volume.Volume.
+func (f *Follower) Open(_ context.Context, ino volume.Ino, write bool) error {
+	if write {
+		return volume.ReadOnly
+	}
+	if err := f.Pin(ino); err != nil {
+		return err
+	}
+	err := f.retain(ino)
+	if err != nil {
+		_ = f.Unpin(ino) // the reason for failing is the other error
+	}
+	return err
+}
+
+func (f *Follower) retain(ino volume.Ino) error {
+	a, err := f.Engine.GetAttr(ino)
+	if err != nil || !a.IsFile() {
+		return err
+	}
+	return f.Backing.Retain(ino, f.Engine)
+}
+
+// Close implements volume.Volume.
+func (f *Follower) Close(_ context.Context, ino volume.Ino) error {
+	if a, err := f.Engine.GetAttr(ino); err == nil && a.IsFile() {
+		f.Backing.Release(ino)
+	}
+	return f.Unpin(ino)
+}
+
+// Sync implements volume.Volume: everything received is made durable here.
+func (f *Follower) Sync(ctx context.Context, _ volume.Ino, _ bool) error {
+	return f.opt.Log.Sync(ctx, f.opt.Log.Last().Version)
+}
