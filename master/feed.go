@@ -101,7 +101,7 @@ func (f *Feed) tellDurable(ctx context.Context) {
 		case <-t.C:
 		}
 		if v := f.l.opt.Log.Durable(); v != told {
-			if f.s.SendDurable(ctx, v) != nil {
+			if f.s.SendDurable(v) != nil {
 				return // the session's reader reports why it ended
 			}
 			told = v

@@ -39,7 +39,7 @@ func (f *Follower) report(ctx context.Context, s *wire.Session) {
 	for {
 		r, a, d := f.Progress()
 		if now := [3]volume.Version{r, a, d}; now != last {
-			if s.SendProgress(ctx, wire.Progress{Received: r, Applied: a, Durable: d}) != nil {
+			if s.SendProgress(wire.Progress{Received: r, Applied: a, Durable: d}) != nil {
 				return // the session's reader reports why it ended
 			}
 			last = now
