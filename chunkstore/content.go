@@ -1,0 +1,139 @@
+package chunkstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"wolfdisk/volume"
+)
+
+// Content is the backing of a volume whose content lies in this node's log and in
+// chunks, as the index's extents say. It has no state of its own, and the store is
+// the caller's: several Contents may share one, and Close does not close it.
+type Content struct {
+	extents volume.ExtentMap
+	log     volume.LogReader
+	store   *Store
+}
+
+var _ volume.Backing = (*Content)(nil)
+
+// NewContent joins an index's extents with the places they point to.
+func NewContent(extents volume.ExtentMap, log volume.LogReader, store *Store) *Content {
+	return &Content{extents: extents, log: log, store: store}
+}
+
+// Apply has nothing to write: the data of an OpWrite are the log's, the map of
+// extents is the index's. The chunks of an OpCopyChunks must be here and durable before an
+// extent names them; absent ones are fetched.
+func (c *Content) Apply(ctx context.Context, op *volume.Op, _ volume.View) (volume.Applied, error) {
+	switch op.Kind {
+	case volume.OpWrite:
+		return volume.Applied{N: len(op.Data)}, nil
+	case volume.OpCopyChunks:
+		return volume.Applied{}, c.ensure(ctx, op.Chunks)
+	}
+	return volume.Applied{}, nil
+}
+
+func (c *Content) ensure(ctx context.Context, refs []volume.ChunkRef) error {
+	var last volume.ChunkID
+	var length int64
+	for _, ref := range refs {
+		if ref.IsHole() {
+			continue
+		}
+		if ref.ID != last {
+			n, err := c.store.Ensure(ctx, ref.ID)
+			if err != nil {
+				return volume.Wrap(err, "copy chunks")
+			}
+			last, length = ref.ID, n
+		}
+		if ref.Offset < 0 || ref.Length < 0 || ref.Offset > length || ref.Length > length-ref.Offset {
+			return volume.Errorf(volume.Invalid, "copy chunks: %d bytes at %d of chunk %s, which has %d", ref.Length, ref.Offset, ref.ID, length)
+		}
+	}
+	return c.store.Sync(ctx)
+}
+
+// Undo has nothing to take back: a chunk that nobody uses is collected.
+func (c *Content) Undo(context.Context, *volume.Op, volume.View) error { return nil }
+
+// Sync does nothing: fresh data are durable with the log, which the caller syncs, and
+// an extent names a chunk only after its pack was synced.
+func (c *Content) Sync(context.Context, volume.Ino, bool, volume.View) error { return nil }
+
+// SyncAll makes all chunks durable.
+func (c *Content) SyncAll(ctx context.Context) error { return c.store.Sync(ctx) }
+
+// Retain has nothing to do: extents live as long as the inode.
+func (c *Content) Retain(volume.Ino, volume.View) error { return nil }
+
+// Release has nothing to do.
+func (c *Content) Release(volume.Ino) {}
+
+// Close leaves the store open; see Content.
+func (c *Content) Close() error { return nil }
+
+// statBlock is the unit of StatFS, bytes.
+const statBlock = 4096
+
+// StatFS describes the disk that the store lies on. Chunks take no inodes of it, so
+// those are 0, which df shows as unknown. Unsupported if the file system cannot say.
+func (c *Content) StatFS(context.Context) (volume.StatFS, error) {
+	u, err := c.store.opts.FS.GetDiskUsage(c.store.opts.Dir)
+	if errors.Is(err, vfs.ErrUnsupported) {
+		return volume.StatFS{}, volume.Errorf(volume.Unsupported, "statfs of chunk store %s: %w", c.store.opts.Dir, err)
+	}
+	if err != nil {
+		return volume.StatFS{}, ioError(err, "statfs of chunk store "+c.store.opts.Dir)
+	}
+	free := uint64(0)
+	if u.TotalBytes > u.UsedBytes {
+		free = u.TotalBytes - u.UsedBytes
+	}
+	return volume.StatFS{
+		BlockSize:  statBlock,
+		Blocks:     u.TotalBytes / statBlock,
+		BlocksFree: free / statBlock,
+		Avail:      u.AvailBytes / statBlock,
+	}, nil
+}
+
+// Seek finds the next data or hole by the extents; allocated zeros count as a hole.
+func (c *Content) Seek(_ context.Context, attr *volume.Attr, off int64, hole bool, _ volume.View) (int64, error) {
+	if off < 0 || off >= attr.Size {
+		return 0, volume.NotSeekable
+	}
+	at, found := off, false
+	err := c.extents.Extents(attr.Ino, off, attr.Size-off, func(e volume.Extent) bool {
+		if !isData(&e) {
+			return true
+		}
+		if !hole {
+			at, found = max(e.Off, off), true
+			return false
+		}
+		if e.Off > at { // a hole before it
+			return false
+		}
+		at = max(at, e.Off+e.Len)
+		return true
+	})
+	if err != nil {
+		return 0, err
+	}
+	if hole {
+		return min(at, attr.Size), nil // the end of the file is a hole, too
+	}
+	if !found {
+		return 0, volume.NotSeekable
+	}
+	return at, nil
+}
+
+// isData reports whether an extent has content, other than allocated zeros.
+func isData(e *volume.Extent) bool { return e.InLog || !e.Chunk.IsHole() }
