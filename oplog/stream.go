@@ -2,6 +2,7 @@ package oplog
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 
 	"wolfdisk/volume"
@@ -30,6 +31,15 @@ func (l *Log) CopyTo(ctx context.Context, w io.Writer, after volume.Version) err
 		after = f.Last
 	}
 	return nil
+}
+
+// AnswerPull is CopyTo for a request of another node: the body is the version, 8
+// bytes, big-endian.
+func (l *Log) AnswerPull(ctx context.Context, body []byte, w io.Writer) error {
+	if len(body) != 8 {
+		return volume.Errorf(volume.BadFormat, "pull request of %d bytes", len(body))
+	}
+	return l.CopyTo(ctx, w, volume.Version(binary.BigEndian.Uint64(body)))
 }
 
 // ReadFrom reads one frame from a stream of them. It returns io.EOF if the stream
