@@ -12,8 +12,9 @@ probe() {
 	libc6-dev) test -e /usr/include/stdlib.h ;;
 	attr) command -v setfattr ;;
 	acl) command -v setfacl ;;
+	e2fsprogs) command -v mkfs.ext4 ;;
 	iproute2) command -v ip ;;
-	util-linux) command -v unshare && command -v nsenter ;;
+	util-linux) command -v unshare && command -v nsenter && command -v setpriv ;;
 	ca-certificates) test -e /etc/ssl/certs/ca-certificates.crt ;;
 	*) command -v "$1" ;;
 	esac >/dev/null 2>&1
