@@ -33,6 +33,7 @@ type Node struct {
 	admin *http.Client
 	proc  *Proc
 	log   string
+	began int64 // length of the log when the daemon was last started
 }
 
 // Args is the command line.
@@ -58,6 +59,7 @@ func (n *Node) Start() error {
 	if n.Running() {
 		return fmt.Errorf("%s runs already", n.ID)
 	}
+	n.began = int64(len(n.Log()))
 	p, err := StartProc(n.log, append(n.c.Env, n.Env...), n.Detach, n.Args()...)
 	if err != nil {
 		return err
@@ -158,10 +160,16 @@ func (n *Node) Received() int64 {
 // Log is what the daemon has written so far, in all its starts.
 func (n *Node) Log() string {
 	text, err := os.ReadFile(n.log)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err.Error()
 	}
 	return string(text)
+}
+
+// LastLog is what it has written since it was last started.
+func (n *Node) LastLog() string {
+	text := n.Log()
+	return text[min(n.began, int64(len(text))):]
 }
 
 // LogTail is the end of the log, with a title.

@@ -209,7 +209,7 @@ func TestBadStarts(t *testing.T) {
 			if code != tt.code {
 				t.Errorf("exit code %d, want %d\n%s", code, tt.code, n.LogTail())
 			}
-			said := lastRun(n.Log())
+			said := n.LastLog()
 			for _, want := range tt.says {
 				want = strings.ReplaceAll(strings.ReplaceAll(want, "%L", b.Dir+"/alpha"), "%F", b.Dir+"/beta")
 				if !strings.Contains(said, want) {
@@ -232,14 +232,6 @@ func TestBadStarts(t *testing.T) {
 			}
 		})
 	}
-}
-
-// lastRun leaves out what earlier starts of a daemon printed.
-func lastRun(log string) string {
-	if i := strings.LastIndex(log, "stopped"); i >= 0 {
-		return log[i:]
-	}
-	return log
 }
 
 // plainTree is the leader's directory while it does not run; none if that is not

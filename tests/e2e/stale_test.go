@@ -81,13 +81,13 @@ func TestOtherHistory(t *testing.T) {
 	b.must(b.follower().Start())
 	defer b.follower().Kill9()
 	deadline := time.Now().Add(20 * time.Second)
-	for b.follower().Running() && !strings.Contains(lastRun(b.follower().Log()), "WD-") {
+	for b.follower().Running() && !strings.Contains(b.follower().LastLog(), "WD-") {
 		if time.Now().After(deadline) {
 			t.Fatalf("the follower neither stopped nor named a code\n%s", b.follower().LogTail())
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if !strings.Contains(lastRun(b.follower().Log()), "WD-") {
+	if !strings.Contains(b.follower().LastLog(), "WD-") {
 		t.Errorf("no code in what it said\n%s", b.follower().LogTail())
 	}
 	// Alone, it still has what it had.
