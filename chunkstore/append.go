@@ -172,15 +172,14 @@ func (s *Store) coverLocked(a *active) error {
 }
 
 // sealLocked ends a pack with its index and makes it durable. A pack whose index
-// could not be written stays the active one.
+// could not be written stays the active one. Until the mark says otherwise Open takes
+// an index at the end of the newest pack for a part of its tail.
 func (s *Store) sealLocked(a *active) error {
 	if err := s.coverLocked(a); err != nil {
 		return err
 	}
 	items := len(a.items) / itemLen
-	r := record{kind: kindIndex, raw: uint32(items), stored: uint32(len(a.items))}
-	sum := xxh3.Hash128(a.items).Bytes()
-	copy(r.id[:], sum[:])
+	r := record{kind: kindIndex, raw: uint32(items), stored: uint32(len(a.items)), sum: xxh3.Hash(a.items)}
 	sl := s.salt(a.num)
 	b := make([]byte, recordLen, recordLen+len(a.items)+trailerLen)
 	sl.encodeRecord(b, a.end, &r)
@@ -226,13 +225,17 @@ func (s *Store) syncLocked() error {
 	if s.durable == s.appended {
 		return nil
 	}
-	if err := s.prepareLocked(a); err != nil {
-		return err
+	pack, length := s.mark.pack, s.mark.length // without an active pack only the mark is to be repaired
+	if a != nil {
+		if err := s.prepareLocked(a); err != nil {
+			return err
+		}
+		if err := a.f.SyncData(); err != nil {
+			return s.failLocked(ioError(err, "sync pack "+packName(a.num)))
+		}
+		pack, length = a.num, a.end
 	}
-	if err := a.f.SyncData(); err != nil {
-		return s.failLocked(ioError(err, "sync pack "+packName(a.num)))
-	}
-	if err := s.writeMark(a.num, a.end); err != nil {
+	if err := s.writeMark(pack, length); err != nil {
 		return err
 	}
 	s.durable = s.appended

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/pierrec/lz4/v4"
+	"github.com/zeebo/xxh3"
 
 	"wolfdisk/volume"
 )
@@ -39,9 +40,14 @@ func compress(dst, src []byte, level int) int {
 	return n
 }
 
-// decode turns a record's payload into its content and compares that with the ID.
+// decode turns a record's payload into its content and compares that with the ID. The
+// payload's own checksum comes first: the decompressor sees nothing that is damaged, and
+// a flipped bit that happens to decode to the same content is noticed as well.
 // The result is payload itself if that is not compressed.
 func decode(r *record, payload []byte) ([]byte, error) {
+	if xxh3.Hash(payload) != r.sum {
+		return nil, volume.Errorf(volume.Corrupt, "payload does not match its checksum")
+	}
 	content := payload
 	if r.kind == kindLZ4 {
 		content = make([]byte, r.raw)

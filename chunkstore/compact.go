@@ -135,11 +135,10 @@ func (s *Store) evacuate(ctx context.Context, num uint32, st *CompactStats) (los
 // table to the copy. bad says that the record cannot be read, err that the
 // copy cannot be written.
 func (s *Store) move(e *entry, st *CompactStats) (bad, err error) {
-	b, err := s.readRecord(e)
+	r, b, err := s.readRecord(e)
 	if err != nil {
 		return e.where(err), nil
 	}
-	r := e.record()
 	if _, err := decode(&r, b[recordLen:]); err != nil {
 		return e.where(err), nil
 	}

@@ -14,7 +14,7 @@ import (
 // All numbers are little-endian. A pack is
 //
 //	header    64 bytes
-//	record    56 bytes and its payload, any number of them
+//	record    64 bytes and its payload, any number of them
 //	index     a record of kind index, then one 48-byte item per chunk record
 //	trailer   32 bytes, the last of the file
 //
@@ -24,18 +24,18 @@ import (
 //	header    0 magic "WDPACK\r\n"   8 version u32   12 pack number u32   16 volume ID
 //	          32 chunk size u32   36 zeros   56 checksum of 0..56
 //	record    0 magic "WDck"   4 kind u8   5 zeros   8 raw length u32   12 stored length u32
-//	          16 chunk ID   48 checksum of 0..48
+//	          16 chunk ID   48 checksum of the payload, without seed   56 checksum of 0..56
 //	item      0 chunk ID   32 offset u32   36 raw length u32   40 stored length u32   44 kind u8   45 zeros
 //	trailer   0 magic "WDPKEND\n"   8 offset of the index record u64   16 items u32   20 zeros
 //	          24 checksum of 0..24
 //
-// The index record has the number of items as raw length and the XXH3-128 of the
-// items in the first 16 bytes of the ID. A skip record covers bytes without meaning.
+// The index record has the number of items as raw length and zeros as ID. A skip
+// record covers bytes without meaning, and has no checksum of them.
 const (
 	formatVersion = 1
 
 	headerLen  = 64
-	recordLen  = 56
+	recordLen  = 64
 	itemLen    = 48
 	trailerLen = 32
 
@@ -71,6 +71,7 @@ type record struct {
 	raw    uint32 // content length; number of items of an index; 0 for a skip
 	stored uint32 // payload length, bytes
 	id     volume.ChunkID
+	sum    uint64 // XXH3 of the payload as stored; 0 for a skip
 }
 
 // size is the length of header and payload, in bytes.
@@ -146,6 +147,7 @@ func (s salt) encodeRecord(b []byte, off int64, r *record) {
 	binary.LittleEndian.PutUint32(b[8:], r.raw)
 	binary.LittleEndian.PutUint32(b[12:], r.stored)
 	copy(b[16:48], r.id[:])
+	binary.LittleEndian.PutUint64(b[48:], r.sum)
 	s.sealBytes(off, b)
 }
 
@@ -161,6 +163,7 @@ func (s salt) decodeRecord(b []byte, off, chunkSize int64) (r record, ok bool) {
 		raw:    binary.LittleEndian.Uint32(b[8:]),
 		stored: binary.LittleEndian.Uint32(b[12:]),
 		id:     volume.ChunkID(b[16:48]),
+		sum:    binary.LittleEndian.Uint64(b[48:]),
 	}
 	return r, r.check(chunkSize) && off+r.size() <= maxPackFile
 }

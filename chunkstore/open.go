@@ -1,6 +1,7 @@
 package chunkstore
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"slices"
@@ -100,6 +101,7 @@ func (s *Store) recover(rec *Recovery) error {
 	}
 	if markErr != nil {
 		rec.damage(0, 0, markSlot+markLen, volume.Wrap(markErr, "read durable mark"))
+		s.appended++ // the next Sync writes the other slot
 	}
 	s.mark = m
 	s.next = m.pack + 1
@@ -182,17 +184,41 @@ func (l *loader) load() error {
 	if err := l.header(); err != nil {
 		return err
 	}
-	err = l.index(func(off int64, r *record) { l.add(off, r) })
+	if l.last && l.mark < size && !l.doubt {
+		// Even if there is an index: the disk may have taken it before what it lists.
+		return l.tail()
+	}
+	err = l.sealed()
 	if err == nil {
-		l.pack.sealed = true
 		return nil
 	}
-	l.rec.Scanned++
 	if !l.last {
+		l.rec.Scanned++
 		l.lost(0, size, volume.Wrap(err, "read index of sealed pack"))
 		return l.salvage(headerLen)
 	}
 	return l.tail()
+}
+
+// sealed takes the records from the pack's index. In doubt about how much was
+// durable it looks at every one.
+func (l *loader) sealed() error {
+	if l.last && l.doubt {
+		var bad error
+		err := l.index(func(off int64, r *record) {
+			if bad == nil && off+r.size() > l.mark {
+				bad = l.verify(off, r)
+			}
+		})
+		if err := cmp.Or(err, bad); err != nil {
+			return err
+		}
+	}
+	if err := l.index(func(off int64, r *record) { l.add(off, r) }); err != nil {
+		return err
+	}
+	l.pack.sealed = true
+	return nil
 }
 
 // lost records damage to the pack, which is then not written to again.
@@ -228,6 +254,7 @@ func (l *loader) add(off int64, r *record) {
 // tail walks the unsealed pack: through the mark by headers, behind it checking every
 // payload, to the first record that is not whole.
 func (l *loader) tail() error {
+	l.rec.Scanned++
 	off := int64(headerLen)
 	for {
 		r, ok, err := l.next(off)

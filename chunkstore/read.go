@@ -194,11 +194,10 @@ func (s *Store) noteDamage(e *entry) bool {
 
 // readEntry reads the record that an entry points to and returns its checked content.
 func (s *Store) readEntry(e *entry) ([]byte, error) {
-	b, err := s.readRecord(e)
+	r, b, err := s.readRecord(e)
 	if err != nil {
 		return nil, e.where(err)
 	}
-	r := e.record()
 	content, err := decode(&r, b[recordLen:])
 	if err != nil {
 		return nil, e.where(err)
@@ -207,25 +206,29 @@ func (s *Store) readEntry(e *entry) ([]byte, error) {
 }
 
 // readRecord reads header and payload and checks the header.
-func (s *Store) readRecord(e *entry) ([]byte, error) {
+func (s *Store) readRecord(e *entry) (r record, b []byte, err error) {
 	f, err := s.files.acquire(e.pack)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, volume.Errorf(volume.Missing, "the pack is gone")
+		return r, nil, volume.Errorf(volume.Missing, "the pack is gone")
 	}
 	if err != nil {
-		return nil, err
+		return r, nil, err
 	}
 	defer s.files.release(f)
-	b := make([]byte, e.size())
-	if _, err := f.ReadAt(b, int64(e.off)); errors.Is(err, io.EOF) {
-		return nil, volume.Errorf(volume.Corrupt, "the pack ends within it")
-	} else if err != nil {
-		return nil, ioError(err, "read")
+	b = make([]byte, e.size())
+	if n, err := f.ReadAt(b, int64(e.off)); n < len(b) {
+		if errors.Is(err, io.EOF) {
+			return r, nil, volume.Errorf(volume.Corrupt, "the pack ends within it")
+		}
+		return r, nil, ioError(err, "read")
 	}
-	if r, ok := s.salt(e.pack).decodeRecord(b, int64(e.off), s.opts.ChunkSize); !ok || r != e.record() {
-		return nil, volume.Errorf(volume.Corrupt, "damaged record header")
+	r, ok := s.salt(e.pack).decodeRecord(b, int64(e.off), s.opts.ChunkSize)
+	want := e.record()
+	want.sum = r.sum
+	if !ok || r != want {
+		return r, nil, volume.Errorf(volume.Corrupt, "damaged record header")
 	}
-	return b, nil
+	return r, b, nil
 }
 
 // where says which record an error is about.

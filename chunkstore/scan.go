@@ -147,7 +147,7 @@ func (s *scanner) index(fn func(off int64, r *record)) error {
 	if err != nil {
 		return err
 	}
-	if got := sum.Sum128().Bytes(); !bytes.Equal(got[:], r.id[:len(got)]) {
+	if sum.Sum64() != r.sum {
 		return bad
 	}
 	return s.items(indexOff, end, func(b []byte) bool {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
+	"github.com/zeebo/xxh3"
 
 	"wolfdisk/volume"
 )
@@ -152,6 +153,7 @@ func (s *Store) put(ctx context.Context, id volume.ChunkID, content []byte) (had
 	} else {
 		copy((*buf)[recordLen:], content)
 	}
+	r.sum = xxh3.Hash((*buf)[recordLen:r.size()])
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
 	if s.hit(id) { // somebody was faster

@@ -36,7 +36,8 @@ func makeEntry(pack uint32, off int64, r *record, stamp uint32) entry {
 	return e
 }
 
-// record is the header that the entry's record must have.
+// record is the header that the entry's record must have, but for the payload's
+// checksum, which only the header itself knows.
 func (e *entry) record() record {
 	r := record{kind: kindRaw, raw: e.raw, stored: e.stored & lengthMask, id: e.id}
 	if e.stored&flagLZ4 != 0 {
