@@ -2,7 +2,6 @@ package oplog
 
 import (
 	"bytes"
-	"fmt"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -369,9 +368,9 @@ func TestCompressionBacksOff(t *testing.T) {
 			t.Fatal("HC skips")
 		}
 	}
-	var long []byte
-	for i := 0; len(long) < 64<<10; i++ {
-		long = fmt.Appendf(long, "%x: %d bottles of beer, take %d down\n", rng.IntN(1<<20), rng.IntN(100), i)
+	var long []byte // words in no order: what takes a search to compress
+	for len(long) < 32<<10 {
+		long = append(long, []string{"leader ", "follower ", "segment ", "frame ", "oplog ", "the ", "follows ", "of "}[rng.IntN(8)]...)
 	}
 	a, b := c.compress(make([]byte, len(long)), long), hc.compress(make([]byte, len(long)), long)
 	if a == 0 || b == 0 || b >= a {
