@@ -1,0 +1,38 @@
+// Package admin is how a daemon is asked and told things: HTTP over the unix socket
+// STATE/admin.sock, and a client for it. It knows what is said, not how the daemon
+// does it: that is behind [Source].
+//
+// # Two listeners
+//
+// The socket carries everything. Whoever may open it may stop the daemon, so it is
+// 0600 in a directory of 0700, and is never visible with other permissions: it is
+// made in a fresh directory of 0700 and renamed into place, because the umask belongs
+// to the whole process. A socket that is left over is replaced only when nobody
+// answers on it. A TCP address, if configured, carries what reads only: /, /metrics,
+// /healthz, /readyz, /version. It has no password and is meant for this machine.
+//
+// # Verbs
+//
+//	GET  /v1/status                              Status
+//	GET  /v1/servers                             Servers
+//	GET  /v1/stats                               Stats
+//	GET  /v1/oplog?from=N&limit=N&follow=1       OpLine per line, until the end or for ever
+//	POST /v1/stop                                Stopping; the daemon ends after the answer
+//	GET  /readyz?max_lag=N&wait=DURATION         Readiness; 503 if not (yet) ready
+//	GET  /healthz, /version, /metrics, /
+//
+// Answers are JSON. Errors are {"code","error","hint"} with a stable code (errors.go).
+// An error in the middle of a stream is its last line, {"error":{"code",...}}; a stream
+// that breaks off without one ends without the final chunk, which the client reports.
+//
+// # Limits
+//
+// Headers 16 KiB, bodies 64 KiB, 64 connections for each listener, 32 requests and 16
+// streams at once; a request that does not come, or an answer that is not taken, for
+// 30 s is cut off. Unknown parameters are errors.
+//
+// # Goroutines
+//
+// One per listener and one per connection, all ended by Close, which first lets
+// answers that are under way finish for a second. A stream has a timer that flushes.
+package admin
