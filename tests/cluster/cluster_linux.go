@@ -23,9 +23,23 @@ type Cluster struct {
 	owned     bool
 }
 
-// New prepares a cluster in a new temporary folder.
+// New prepares a cluster in a new temporary folder, which Close removes.
 func New(bin string) (*Cluster, error) {
 	dir, err := TempDir()
+	if err != nil {
+		return nil, err
+	}
+	c, err := NewIn(bin, dir)
+	if err != nil {
+		return nil, err
+	}
+	c.owned = true
+	return c, nil
+}
+
+// NewIn prepares a cluster in a folder of the caller, who removes it.
+func NewIn(bin, dir string) (*Cluster, error) {
+	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, err
 	}
@@ -34,8 +48,7 @@ func New(bin string) (*Cluster, error) {
 		Dir: dir,
 		Key: filepath.Join(dir, "cluster.key"),
 		// The default port of the metrics can belong to one daemon of a machine only.
-		Env:   []string{"WOLFDISK_ADMIN_BIND=none"},
-		owned: true,
+		Env: []string{"WOLFDISK_ADMIN_BIND=none"},
 	}, nil
 }
 
@@ -145,7 +158,7 @@ func (c *Cluster) Close() error {
 		}
 	}
 	if c.owned {
-		errs = append(errs, removeTemp(c.Dir))
+		errs = append(errs, RemoveTemp(c.Dir))
 	}
 	return errors.Join(errs...)
 }

@@ -140,7 +140,7 @@ func CleanStale() ([]string, error) {
 		if _, err := os.Lstat(filepath.Join(dir, keepMark)); err == nil {
 			continue
 		}
-		errs = append(errs, removeTemp(dir))
+		errs = append(errs, RemoveTemp(dir))
 		cleaned = append(cleaned, dir)
 	}
 	return cleaned, errors.Join(errs...)
@@ -161,9 +161,9 @@ func TempDir() (string, error) {
 	return dir, os.Chmod(dir, 0o755)
 }
 
-// removeTemp unmounts before it removes: what lies below a mount is somebody's data
+// RemoveTemp unmounts before it removes: what lies below a mount is somebody's data
 // until the mount is gone.
-func removeTemp(dir string) error {
+func RemoveTemp(dir string) error {
 	if err := UnmountBelow(dir); err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (d *demo) pack() (archive string, files int, err error) {
 		if err != nil {
 			return "", 0, err
 		}
-		// Some 3,000 files: enough to be real, few enough for a demo.
+		// Some 5,000 files: enough to be real, few enough for a demo.
 		d.source, parts = src, []string{"crypto", "encoding", "go", "internal", "net", "runtime", "syscall"}
 	}
 	args := append([]string{"tar", "-C", d.source, "-cf", archive}, parts...)

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// systemNames are all that are compared, in the order of the report.
+var systemNames = []string{"bare", "overlay", "bindfs", "leader"}
+
+// Report is the outcome, as it is written to the JSON file.
+type Report struct {
+	Software string             `json:"software"`
+	Machine  string             `json:"machine"`
+	Began    string             `json:"began"`
+	Short    bool               `json:"short"`
+	Rounds   int                `json:"rounds"`
+	Results  []Result           `json:"results"`
+	Extras   map[string]float64 `json:"extras"` // measured on the cluster alone
+	Rows     []Row              `json:"rows"`
+}
+
+// Result is one workload on all systems.
+type Result struct {
+	Workload string               `json:"workload"`
+	Unit     string               `json:"unit"`
+	Samples  map[string][]float64 `json:"samples"` // by system
+}
+
+// Row is one required figure.
+type Row struct {
+	What     string  `json:"what"`
+	Required string  `json:"required"`
+	Measured float64 `json:"measured"`
+	Unit     string  `json:"unit"`
+	Known    bool    `json:"known"` // false: it could not be measured
+	Pass     bool    `json:"pass"`
+}
+
+func (r *Report) add(workload, unit, system string, value float64) {
+	for i := range r.Results {
+		if r.Results[i].Workload == workload {
+			s := r.Results[i].Samples
+			s[system] = append(s[system], value)
+			return
+		}
+	}
+	r.Results = append(r.Results, Result{workload, unit, map[string][]float64{system: {value}}})
+}
+
+// median of the samples of a workload on a system.
+func (r *Report) median(workload, system string) (float64, bool) {
+	for _, res := range r.Results {
+		if res.Workload == workload && len(res.Samples[system]) > 0 {
+			return median(res.Samples[system]), true
+		}
+	}
+	return 0, false
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	if n := len(v); n%2 == 0 {
+		return (v[n/2-1] + v[n/2]) / 2
+	}
+	return v[len(v)/2]
+}
+
+// ratio is leader / other of the medians.
+func (r *Report) ratio(workload, other string) (float64, bool) {
+	a, okA := r.median(workload, "leader")
+	b, okB := r.median(workload, other)
+	if !okA || !okB || b == 0 {
+		return 0, false
+	}
+	return a / b, true
+}
+
+// requirement is a row of the table before it is measured.
+type requirement struct {
+	what   string
+	atMost bool
+	bound  float64
+	unit   string
+	value  func(*Report) (float64, bool)
+}
+
+func vs(workload, other string) func(*Report) (float64, bool) {
+	return func(r *Report) (float64, bool) { return r.ratio(workload, other) }
+}
+
+func extra(name string) func(*Report) (float64, bool) {
+	return func(r *Report) (float64, bool) {
+		v, ok := r.Extras[name]
+		return v, ok
+	}
+}
+
+const (
+	atMost  = true
+	atLeast = false
+)
+
+var requirements = []requirement{
+	{"untar of a source tree, time, against the overlay", atMost, 1.5, "x", vs("untar", "overlay")},
+	{"untar of a source tree, time, against bindfs", atMost, 1.0, "x", vs("untar", "bindfs")},
+	{"4 KiB sequential writes, against the overlay", atLeast, 0.6, "x", vs("write-4k-seq", "overlay")},
+	{"4 KiB sequential writes, against bindfs", atLeast, 1.0, "x", vs("write-4k-seq", "bindfs")},
+	{"4 KiB random writes, against the overlay", atLeast, 0.6, "x", vs("write-4k-rand", "overlay")},
+	{"4 KiB random writes, against bindfs", atLeast, 1.0, "x", vs("write-4k-rand", "bindfs")},
+	{"1 MiB sequential writes into the page cache, against the overlay", atLeast, 0.5, "x", vs("write-1m", "overlay")},
+	{"1 MiB sequential writes with end_fsync, against the overlay", atLeast, 0.3, "x", vs("write-1m-fsync", "overlay")},
+	{"fsync'd 4 KiB writes, against the overlay", atLeast, 0.6, "x", vs("write-4k-fsync", "overlay")},
+	{"follower equal after the untar ends", atMost, 1, "s", extra("convergence_seconds")},
+	{"lag at 500 mixed ops/s, 99th percentile", atMost, 10, "ms", extra("lag_p99_ms")},
+	{"follower's replay of small creates, against the leader's mount", atLeast, 3, "x", extra("replay_ratio")},
+	{"follower reads with a warm page cache, against the overlay", atLeast, 0.9, "x", vs("read-warm", "overlay")},
+	{"follower's disk bytes per byte of 4 KiB random overwrites", atMost, 2.5, "x", extra("follower_written_per_byte")},
+	{"idle leader with many files, resident", atMost, 100, "MiB", extra("idle_leader_rss_mib")},
+	{"idle follower with many files, resident", atMost, 100, "MiB", extra("idle_follower_rss_mib")},
+	// "No CPU" is what a clock tick of 10 ms can still tell from none over the time.
+	{"idle leader with many files, CPU", atMost, 1, "%", extra("idle_leader_cpu_percent")},
+	{"idle follower with many files, CPU", atMost, 1, "%", extra("idle_follower_cpu_percent")},
+}
+
+// judge fills in the table and tells whether everything passed.
+func (r *Report) judge() bool {
+	all := true
+	r.Rows = nil
+	for _, q := range requirements {
+		sign := ">="
+		if q.atMost {
+			sign = "<="
+		}
+		v, ok := q.value(r)
+		row := Row{What: q.what, Required: fmt.Sprintf("%s %g %s", sign, q.bound, q.unit), Measured: v, Unit: q.unit, Known: ok}
+		row.Pass = ok && (q.atMost && v <= q.bound || !q.atMost && v >= q.bound)
+		all = all && row.Pass
+		r.Rows = append(r.Rows, row)
+	}
+	return all
+}
+
+// writeText prints the report for people.
+func (r *Report) writeText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "WolfDisk %s, %s, %s, %d rounds, medians\n\n", r.Software, r.Machine, r.Began, r.Rounds)
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "workload\tunit\t%s\tto bare\tto overlay\tto bindfs\t\n", strings.Join(systemNames, "\t"))
+	for _, res := range r.Results {
+		fmt.Fprintf(t, "%s\t%s\t", res.Workload, res.Unit)
+		for _, s := range systemNames {
+			fmt.Fprintf(t, "%s\t", number(r.median(res.Workload, s)))
+		}
+		for _, s := range systemNames[:3] {
+			fmt.Fprintf(t, "%s\t", number(r.ratio(res.Workload, s)))
+		}
+		fmt.Fprintln(t)
+	}
+	t.Flush() // into memory
+	b.WriteString("\n")
+	names := make([]string, 0, len(r.Extras))
+	for name := range r.Extras {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(&b, "%-36s %s\n", name, number(r.Extras[name], true))
+	}
+	b.WriteString("\n")
+	t = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "required\tat\tmeasured\t")
+	for _, row := range r.Rows {
+		verdict := "FAIL"
+		if row.Pass {
+			verdict = "pass"
+		}
+		measured := "not measured"
+		if row.Known {
+			measured = number(row.Measured, true) + " " + row.Unit
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", row.What, row.Required, measured, verdict)
+	}
+	t.Flush()
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func number(v float64, ok bool) string {
+	switch {
+	case !ok:
+		return "-"
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	default:
+		return fmt.Sprintf("%.3g", v)
+	}
+}
+
+func (r *Report) writeJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}

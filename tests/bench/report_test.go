@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestMedian(t *testing.T) {
+	for _, tt := range []struct {
+		in   []float64
+		want float64
+	}{{[]float64{3}, 3}, {[]float64{5, 1, 3}, 3}, {[]float64{4, 1, 3, 2}, 2.5}} {
+		if got := median(tt.in); got != tt.want {
+			t.Errorf("median(%v) = %v, want %v", tt.in, got, tt.want)
+		}
+	}
+}
+
+// good fills a report so that every requirement is met with nothing to spare.
+func good() *Report {
+	r := &Report{Extras: map[string]float64{
+		"convergence_seconds": 1, "lag_p99_ms": 10, "replay_ratio": 3, "follower_written_per_byte": 2.5,
+		"idle_leader_rss_mib": 100, "idle_follower_rss_mib": 100, "idle_leader_cpu_percent": 1, "idle_follower_cpu_percent": 1,
+	}}
+	r.add("untar", "s", "leader", 3)
+	r.add("untar", "s", "overlay", 2)
+	r.add("untar", "s", "bindfs", 3)
+	for _, w := range []string{"write-4k-seq", "write-4k-rand", "write-1m", "write-1m-fsync", "write-4k-fsync", "read-warm"} {
+		for _, v := range []float64{900, 1000, 1100} { // the median counts
+			r.add(w, "1/s", "leader", v)
+			r.add(w, "1/s", "overlay", 1000)
+			r.add(w, "1/s", "bindfs", 1000)
+		}
+	}
+	return r
+}
+
+func TestJudge(t *testing.T) {
+	if r := good(); !r.judge() {
+		t.Fatalf("what just passes fails: %+v", r.Rows)
+	}
+	if len(good().Rows) != 0 {
+		t.Fatal("rows before judging")
+	}
+	bad := map[string]func(*Report){
+		"untar of a source tree, time, against bindfs":    func(r *Report) { r.add("untar", "s", "bindfs", 2.9) },
+		"4 KiB random writes, against bindfs":             func(r *Report) { r.add("write-4k-rand", "1/s", "leader", 100) },
+		"lag at 500 mixed ops/s, 99th percentile":         func(r *Report) { r.Extras["lag_p99_ms"] = 10.1 },
+		"idle follower with many files, resident":         func(r *Report) { delete(r.Extras, "idle_follower_rss_mib") },
+		"fsync'd 4 KiB writes, against the overlay":       func(r *Report) { r.drop("write-4k-fsync", "overlay") },
+		"follower's replay of small creates, against the": func(r *Report) { r.Extras["replay_ratio"] = 2.9 },
+	}
+	for what, harm := range bad {
+		r := good()
+		harm(r)
+		if r.judge() {
+			t.Errorf("%s: passes", what)
+		}
+		for _, row := range r.Rows {
+			if row.Pass == strings.HasPrefix(row.What, what) {
+				t.Errorf("harm to %q: row %+v", what, row)
+			}
+		}
+	}
+}
+
+func (r *Report) drop(workload, system string) {
+	for _, res := range r.Results {
+		if res.Workload == workload {
+			delete(res.Samples, system)
+		}
+	}
+}
+
+func TestReportIsReadable(t *testing.T) {
+	r := good()
+	r.drop("write-4k-fsync", "overlay")
+	r.judge()
+	var text, encoded bytes.Buffer
+	if err := r.writeText(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"not measured", "FAIL", "pass", "write-4k-rand", "lag_p99_ms"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, text.String())
+		}
+	}
+	if err := r.writeJSON(&encoded); err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	if err := json.Unmarshal(encoded.Bytes(), &back); err != nil || len(back.Rows) != len(requirements) {
+		t.Fatalf("%v, %d rows", err, len(back.Rows))
+	}
+}
