@@ -33,6 +33,7 @@
 //
 // # Goroutines
 //
-// One per listener and one per connection, all ended by Close, which first lets
-// answers that are under way finish for a second. A stream has a timer that flushes.
+// One per listener and one per connection, all ended by Close, which lets
+// answers that are under way finish while its context allows. A stream has a timer
+// that flushes.
 package admin

@@ -139,7 +139,9 @@ func start(t *testing.T, opts Options) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)
 		}
 		if _, err := os.Lstat(SocketPath(opts.StateDir)); !os.IsNotExist(err) {

@@ -26,7 +26,6 @@ const (
 	headerTimeout  = 5 * time.Second
 	idleTimeout    = 2 * time.Minute
 	writeTimeout   = 30 * time.Second // of an answer, or of one piece of a stream
-	closeTimeout   = time.Second
 )
 
 // Options say what to serve, and where.
@@ -122,19 +121,17 @@ func (s *Server) serve(l net.Listener, h http.Handler) *http.Server {
 // Addr is the TCP address that is served; empty without one.
 func (s *Server) Addr() string { return s.addr }
 
-// Close takes the socket away, ends streams, and waits a second for other answers
-// before it breaks them off.
-func (s *Server) Close() error {
+// Close takes the socket away and ends streams. Other answers may finish until ctx
+// ends; then they are broken off.
+func (s *Server) Close(ctx context.Context) error {
 	s.cancel()
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
 	var errs []error
 	for _, srv := range []*http.Server{s.local, s.remote} {
 		if srv == nil {
 			continue
 		}
 		err := srv.Shutdown(ctx)
-		if errors.Is(err, context.DeadlineExceeded) {
+		if err != nil && ctx.Err() != nil {
 			err = srv.Close()
 		}
 		errs = append(errs, err)

@@ -85,7 +85,7 @@ func TestSocketOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := start(t, Options{StateDir: dir, Source: newFake()})
-	if err := s.Close(); err != nil {
+	if err := s.Close(within(t, time.Second)); err != nil {
 		t.Error(err)
 	}
 	if _, err := dial(t, other).Status(within(t, 5*time.Second)); err != nil {

@@ -165,10 +165,10 @@ func (s *Server) stream(ctx context.Context, out *lineWriter, from volume.Versio
 		return nil
 	})
 	switch {
-	case err == nil || errors.Is(err, errEnough):
-	case s.ctx.Err() != nil:
+	case errors.Is(err, errEnough), err == nil && !follow:
+	case s.ctx.Err() != nil: // whatever the source made of it
 		out.fail(&Error{Code: codeStopping, Text: "the daemon is stopping", status: http.StatusServiceUnavailable})
-	case ctx.Err() != nil: // the asker is gone
+	case err == nil, ctx.Err() != nil: // the asker is gone
 	default:
 		out.fail(errorOf(err))
 	}

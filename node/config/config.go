@@ -29,10 +29,10 @@ type Config struct {
 // Node is the [node] section: this daemon.
 type Node struct {
 	ID          string
-	Role        volume.Role
-	DataDir     string // the state directory
-	Bind        string // host:port; the host may be empty
-	Advertise   string // host:port; empty: what others see
+	Role        volume.Role // RoleLeader or RoleFollower: "auto" is settled by the program
+	DataDir     string      // the state directory
+	Bind        string      // host:port; the host may be empty
+	Advertise   string      // host:port; empty: what others see
 	KeyFile     string
 	StopTimeout time.Duration
 }

@@ -52,8 +52,8 @@ func (i *Info) fill(b *debug.BuildInfo) {
 	}
 }
 
-// Software is the short form that nodes tell each other.
-func Software() string { return Get("").Version }
+// String is the version alone, as nodes tell each other.
+func String() string { return Get("").Version }
 
 // String is the line that --version prints.
 func (i Info) String() string {

@@ -50,7 +50,7 @@ func TestGet(t *testing.T) {
 	if i.Name != "wolfdisk" || i.Version == "" || i.Go != runtime.Version() {
 		t.Errorf("Get: %+v", i)
 	}
-	if s := Software(); s == "" || strings.Contains(s, " ") {
-		t.Errorf("Software() = %q", s)
+	if s := String(); s == "" || strings.Contains(s, " ") {
+		t.Errorf("String() = %q", s)
 	}
 }
