@@ -252,9 +252,22 @@ func (c *Cluster) describeAll(deadline time.Time) ([]tree.Tree, bool, error) {
 	return trees, still, nil
 }
 
-// positions renders version and digest of all nodes; equal versions must have
-// equal digests.
+// positions renders version and digest of all nodes. Equal versions must have equal
+// digests; since nodes are asked one after the other while they may move, a
+// difference counts only if it stays.
 func (c *Cluster) positions() (string, error) {
+	for try := 0; ; try++ {
+		text, err := c.positionsOnce()
+		if !errors.Is(err, errDigest) || try == 20 {
+			return text, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+var errDigest = errors.New("equal versions have other digests")
+
+func (c *Cluster) positionsOnce() (string, error) {
 	var b strings.Builder
 	digests := make(map[uint64]string)
 	for _, n := range c.Nodes() {
@@ -264,7 +277,7 @@ func (c *Cluster) positions() (string, error) {
 		}
 		p := s.Position
 		if d, ok := digests[p.Version]; ok && d != p.Digest {
-			return "", fmt.Errorf("version %d has digest %s on %s, %s elsewhere", p.Version, p.Digest, n.ID, d)
+			return "", fmt.Errorf("%w: version %d has %s on %s, %s elsewhere", errDigest, p.Version, p.Digest, n.ID, d)
 		}
 		digests[p.Version] = p.Digest
 		fmt.Fprintf(&b, "%s %d %s;", n.ID, p.Version, p.Digest)
