@@ -61,6 +61,10 @@ func (s *Store) fly(ctx context.Context, id volume.ChunkID, f *flight) {
 		s.flightMu.Unlock()
 		close(f.done)
 	}()
+	if content, ok := s.cache.get(id); ok { // read since Get looked
+		f.content, f.err = content, nil
+		return
+	}
 	f.content, f.err = s.load(ctx, id)
 	f.cancelled = f.err != nil && ctx.Err() != nil
 }

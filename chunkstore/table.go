@@ -55,7 +55,7 @@ func (e *entry) usable() bool { return e.stored&(flagMarked|flagDamaged) == 0 }
 func (e *entry) samePlace(o *entry) bool { return e.pack == o.pack && e.off == o.off }
 
 const (
-	pageBits = 10
+	pageBits = 12 // 208 KiB, a whole number of the runtime's pages
 	pageSize = 1 << pageBits
 )
 
