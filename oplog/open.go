@@ -3,7 +3,6 @@ package oplog
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"sort"
 	"strings"
 
@@ -117,15 +116,10 @@ func (o *opener) open() error {
 	return o.settle()
 }
 
+// makeDir makes the directory, and its name durable: also if it is there, for an
+// earlier attempt may have failed in between.
 func (o *opener) makeDir() error {
 	l := o.l
-	_, err := l.fs.Stat(l.opts.Dir)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return volume.Errorf(ioKind(err), "look at directory: %w", err)
-	}
 	if err := l.fs.MkdirAll(l.opts.Dir, 0o700); err != nil {
 		return volume.Errorf(ioKind(err), "make directory: %w", err)
 	}
