@@ -22,10 +22,16 @@ func (t *entering) setAttr(op *volume.Op) error {
 		n.Mtime = op.Mtime
 	}
 	touch(op, n)
-	if err := t.sideEffects(op, n); err != nil {
-		return err
+	return t.sideEffects(op, n)
+}
+
+// setMode sets the mode an op says, and lets an access ACL follow it.
+func (t *entering) setMode(op *volume.Op, n *inode) error {
+	if op.Mask&volume.SetMode == 0 {
+		return nil
 	}
-	if op.Mask&volume.SetMode == 0 || n.flags&fHasACL == 0 {
+	n.Mode = n.Mode&volume.ModeType | op.Mode
+	if n.flags&fHasACL == 0 {
 		return nil
 	}
 	acl, ok, err := get(t.r, keyInoName(kXattr, n.Ino, volume.XattrACLAccess))

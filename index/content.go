@@ -49,8 +49,8 @@ func (t *entering) content(op *volume.Op) error {
 
 // sideEffects clears what a change by somebody else clears.
 func (t *entering) sideEffects(op *volume.Op, n *inode) error {
-	if op.Mask&volume.SetMode != 0 {
-		n.Mode = n.Mode&volume.ModeType | op.Mode
+	if err := t.setMode(op, n); err != nil {
+		return err
 	}
 	if op.Flags&volume.OpDropCaps != 0 && n.flags&fHasCaps != 0 {
 		n.flags &^= fHasCaps

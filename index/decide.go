@@ -335,6 +335,9 @@ func (d *decider) unlink() error {
 
 func (d *decider) rename() error {
 	r := d.req
+	if r.Exclusive && r.Exchange {
+		return volume.Invalid
+	}
 	p1, err := d.parent(r.Parent, r.Name)
 	if err != nil {
 		return err
@@ -396,7 +399,13 @@ func (d *decider) renameOK(n, p1, p2, old *inode, taken bool) error {
 			return volume.NotEmpty
 		}
 	}
-	if !taken || r.Exchange || old.Ino == n.Ino {
+	if taken && old.Ino == n.Ino {
+		return nil
+	}
+	if n.IsDir() && p1.Ino != p2.Ino && p2.Nlink >= volume.MaxNlink {
+		return volume.TooManyLinks
+	}
+	if !taken || r.Exchange {
 		return nil
 	}
 	switch {
@@ -457,13 +466,21 @@ func (d *decider) publish() error {
 	case taken && old.IsDir():
 		return volume.IsDir
 	}
-	for _, x := range r.Xattrs {
+	if len(r.Xattrs) > volume.MaxOpXattrs {
+		return volume.XattrTooBig
+	}
+	for i, x := range r.Xattrs {
 		if err := checkXattr(&n, x.Name, x.Value); err != nil {
 			return err
 		}
-	}
-	if len(r.Xattrs) > volume.MaxOpXattrs {
-		return volume.XattrTooBig
+		if x.Name == volume.XattrACLAccess || x.Name == volume.XattrACLDefault {
+			return volume.Unsupported
+		}
+		for _, y := range r.Xattrs[:i] {
+			if x.Name == y.Name {
+				return volume.Invalid
+			}
+		}
 	}
 	op := d.op(volume.OpPublish)
 	op.Ino, op.Parent, op.Name = n.Ino, p.Ino, r.Name

@@ -174,8 +174,15 @@ func checkXattr(n *inode, name string, value []byte) error {
 		return volume.OutOfRange
 	case len(value) > volume.MaxXattrLen:
 		return volume.XattrTooBig
-	case rest == "" || space == name:
-		return volume.Unsupported
+	}
+	switch space {
+	case "user", "trusted", "security":
+		if space == name {
+			return volume.Unsupported
+		}
+		if rest == "" {
+			return volume.Invalid
+		}
 	}
 	switch space {
 	case "user":

@@ -80,11 +80,9 @@ func Open(opt Options) (*Engine, error) {
 }
 
 func storeOptions(opt Options) *pebble.Options {
-	cache := pebble.NewCache(opt.BlockCache)
-	defer cache.Unref()
 	o := &pebble.Options{
 		FS:                          opt.FS,
-		Cache:                       cache,
+		CacheSize:                   opt.BlockCache,
 		DisableWAL:                  true,
 		MemTableSize:                uint64(opt.MemTable),
 		MemTableStopWritesThreshold: 4,

@@ -139,6 +139,12 @@ func (t *entering) enter(op *volume.Op) error {
 	if op.Version != t.m.pos.Version+1 {
 		return misfit("version %d does not follow %d", op.Version, t.m.pos.Version)
 	}
+	if op.Time.Compare(t.m.time) < 0 {
+		return misfit("time goes back")
+	}
+	if t.m.pos.Epoch.IsZero() && op.Kind != volume.OpReign {
+		return misfit("the first op opens no epoch")
+	}
 	var err error
 	switch op.Kind {
 	case volume.OpCreate:
@@ -169,10 +175,7 @@ func (t *entering) enter(op *volume.Op) error {
 	if err != nil {
 		return err
 	}
-	t.m.pos.Version = op.Version
-	if t.m.time.Compare(op.Time) < 0 {
-		t.m.time = op.Time
-	}
+	t.m.pos.Version, t.m.time = op.Version, op.Time
 	return nil
 }
 
@@ -388,6 +391,9 @@ func (t *entering) rename(op *volume.Op) error {
 	if err != nil {
 		return err
 	}
+	if err := t.checkMove(op, n, p1, p2); err != nil {
+		return err
+	}
 	if op.Replaced != 0 {
 		r, err := t.dropName(op, p2, op.NewName, op.Replaced)
 		if err != nil {
@@ -403,6 +409,57 @@ func (t *entering) rename(op *volume.Op) error {
 		}
 	}
 	return t.move(op, p2, op.NewName, n, false)
+}
+
+// checkMove refuses a rename that would make a loop, or put a directory in the place
+// of something else.
+func (t *entering) checkMove(op *volume.Op, n, p1, p2 *inode) error {
+	if n.IsDir() && p1 != p2 {
+		if below, err := t.within(p2.Ino, n.Ino); err != nil || below {
+			return loopOr(err, op)
+		}
+	}
+	if op.Replaced == 0 {
+		return nil
+	}
+	r, err := t.inode(op.Replaced)
+	if err != nil {
+		return err
+	}
+	if op.Flags&volume.OpExchange == 0 {
+		if r.Ino == n.Ino || r.IsDir() != n.IsDir() {
+			return misfit("inode %s does not displace inode %s", n.Ino, r.Ino)
+		}
+		return nil
+	}
+	if r.IsDir() && p1 != p2 {
+		if below, err := t.within(p1.Ino, r.Ino); err != nil || below {
+			return loopOr(err, op)
+		}
+	}
+	return nil
+}
+
+func loopOr(err error, op *volume.Op) error {
+	if err != nil {
+		return err
+	}
+	return misfit("rename of inode %s makes a loop", op.Ino)
+}
+
+// within reports whether dir is top or lies below it.
+func (t *entering) within(dir, top volume.Ino) (bool, error) {
+	for dir != top {
+		if dir == volume.RootIno {
+			return false, nil
+		}
+		n, err := t.dir(dir)
+		if err != nil {
+			return false, err
+		}
+		dir = n.parent
+	}
+	return true, nil
 }
 
 func (t *entering) publish(op *volume.Op) error {
@@ -431,8 +488,8 @@ func (t *entering) publish(op *volume.Op) error {
 			return err
 		}
 	}
-	if op.Mask&volume.SetMode != 0 {
-		n.Mode = n.Mode&volume.ModeType | op.Mode
+	if err := t.setMode(op, n); err != nil {
+		return err
 	}
 	return t.addName(op, p, op.Name, n, false)
 }

@@ -93,10 +93,10 @@ func readDirent(r pebble.Reader, dir volume.Ino, name string) (dirent, bool, err
 
 // Lookup finds a name in a directory.
 func (e *Engine) Lookup(parent volume.Ino, name string) (volume.Attr, error) {
-	if len(name) > volume.MaxNameLen {
-		return volume.Attr{}, volume.NameTooLong
-	}
 	if _, err := e.dir(parent); err != nil {
+		return volume.Attr{}, err
+	}
+	if err := volume.CheckName(name); err != nil {
 		return volume.Attr{}, err
 	}
 	d, ok, err := e.dirent(parent, name)

@@ -52,7 +52,7 @@ func (l *Leader) write(batch []*ticket) error {
 	if l.opt.Log == nil {
 		return l.enterUnrecorded(ops, lower)
 	}
-	frames, err := l.opt.Log.AppendOps(l.opt.Epoch, ops)
+	frames, err := l.opt.Log.AppendOps(l.Epoch(), ops)
 	if err != nil {
 		return l.fail(err)
 	}
@@ -85,7 +85,7 @@ func (l *Leader) enterUnrecorded(ops []*volume.Op, lower []volume.LowerRecord) e
 		pos.Version++
 		op.Version = pos.Version
 	}
-	pos.Epoch = l.opt.Epoch
+	pos.Epoch = l.Epoch()
 	if err := l.Enter(index.Batch{Ops: ops, After: pos, Lower: lower}); err != nil {
 		return l.fail(err)
 	}
@@ -97,7 +97,7 @@ func (l *Leader) enterUnrecorded(ops []*volume.Op, lower []volume.LowerRecord) e
 // that lost their last name and their last user under an earlier leader. Nobody can
 // reach those, so they need no locks.
 func (l *Leader) openEpoch(t volume.Time) ([]*volume.Op, error) {
-	ops := []*volume.Op{{Kind: volume.OpReign, Time: t, Epoch: l.opt.Epoch, Participants: l.opt.Participants}}
+	ops := []*volume.Op{{Kind: volume.OpReign, Time: t, Epoch: l.Epoch(), Participants: l.opt.Participants}}
 	for _, ino := range l.orphans {
 		if l.opens.has(ino) {
 			continue // ends with its last Close

@@ -9,23 +9,11 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"wolfdisk/hostdir"
 	"wolfdisk/index"
 	"wolfdisk/oplog"
 	"wolfdisk/volume"
 )
-
-// Intents notes what is about to be done to the real directory, so that a start
-// after a crash of the daemon knows where to look (hostdir.Dir).
-type Intents interface {
-	// Begin notes an op before it is applied; the returned function forgets it.
-	Begin(op *volume.Op) (done func())
-}
-
-// Settler brings to the lower side what a backing does lazily (times), when a file
-// is closed.
-type Settler interface {
-	Settle(ino volume.Ino, view volume.View) ([]volume.LowerRecord, error)
-}
 
 // Options of a Leader.
 type Options struct {
@@ -36,10 +24,12 @@ type Options struct {
 	Participants []string
 	// SyncLogOnly makes fsync answer after the log alone ([volume] fsync = "log").
 	SyncLogOnly bool
-	Intents     Intents // nil for a backing that needs none
-	Observer    volume.Observer
-	Now         func() volume.Time // nil: the system's clock
-	Log0        zerolog.Logger
+	// Dir is the backing if that is a real directory: its intent file is told what is
+	// being applied, so that a start after a crash of the daemon knows where to look.
+	Dir      *hostdir.Dir
+	Observer volume.Observer
+	Now      func() volume.Time // nil: the system's clock
+	Log0     zerolog.Logger
 }
 
 // Leader is a volume that takes changes.
@@ -50,6 +40,8 @@ type Leader struct {
 	locks    lockTable
 	renameMu sync.Mutex // held over a rename that gives a directory another parent
 	opens    opens
+
+	epoch atomic.Pointer[volume.Epoch]
 
 	// gate is held shared by every handler that changes something, and exclusively
 	// to stop: once Stop has it, nothing more is recorded.
@@ -89,14 +81,7 @@ func New(opt Options) (*Leader, error) {
 	}
 	l.locks.init()
 	l.opens.init()
-	l.clock = opt.Tree.LastTime()
-	l.opened = opt.Tree.Position().Epoch == opt.Epoch
-	opt.Tree.BeginEpoch(opt.Epoch.Tag)
-	var err error
-	if !l.opened {
-		l.orphans, err = opt.Tree.Orphans()
-	}
-	return l, err
+	return l, l.begin(opt.Epoch)
 }
 
 // now is the time of an op: the clock, but never before an earlier op's.
@@ -132,6 +117,48 @@ func (l *Leader) Stop(err error) {
 	if l.stopped == nil {
 		l.stopped = err
 	}
+}
+
+// Epoch is the epoch in which the leader writes.
+func (l *Leader) Epoch() volume.Epoch { return *l.epoch.Load() }
+
+// Hold keeps changes waiting while fn pulls a longer history, and then goes on in the
+// epoch that fn returns. The leader must not have written: WrongHistory.
+func (l *Leader) Hold(fn func() (volume.Epoch, error)) error {
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	if l.Wrote() {
+		return volume.Errorf(volume.WrongHistory, "the leader has written in epoch %s", l.Epoch())
+	}
+	e, err := fn()
+	if err != nil {
+		return err
+	}
+	return l.begin(e)
+}
+
+// begin starts an epoch over a tree that is at the end of its log.
+func (l *Leader) begin(e volume.Epoch) error {
+	l.epoch.Store(&e)
+	l.clockMu.Lock()
+	l.clock = l.Tree.LastTime()
+	l.clockMu.Unlock()
+	l.BeginEpoch(e.Tag)
+	orphans, err := l.Orphans()
+	l.commitMu.Lock()
+	defer l.commitMu.Unlock()
+	l.opened, l.orphans = false, orphans
+	return err
+}
+
+// PutMember records a member as an op.
+func (l *Leader) PutMember(m volume.Member) error {
+	if err := l.enterGate(); err != nil {
+		return err
+	}
+	defer l.gate.RUnlock()
+	_, err := l.record(context.Background(), &volume.Op{Kind: volume.OpMember, Member: m, Time: l.now()})
+	return err
 }
 
 // Failed is why the leader stopped by itself; nil while it works.
@@ -278,8 +305,8 @@ func (l *Leader) record(ctx context.Context, op *volume.Op) (int, error) {
 			return 0, err
 		}
 	}
-	if l.opt.Intents != nil {
-		defer l.opt.Intents.Begin(op)()
+	if l.opt.Dir != nil {
+		defer l.opt.Dir.Begin(op).Done()
 	}
 	done, err := l.Backing.Apply(ctx, op, l.Engine)
 	if err != nil {
@@ -293,6 +320,17 @@ func (l *Leader) record(ctx context.Context, op *volume.Op) (int, error) {
 		return 0, errors.Join(err, l.Backing.Undo(ctx, op, l.Engine))
 	}
 	return done.N, nil
+}
+
+// Absorb records an op that describes what the real directory already is: it is not
+// applied. The objects must not be in use.
+func (l *Leader) Absorb(op *volume.Op, lower []volume.LowerRecord) error {
+	if err := l.enterGate(); err != nil {
+		return err
+	}
+	defer l.gate.RUnlock()
+	op.Time = l.now()
+	return l.commit(&ticket{ops: []*volume.Op{op}, lower: lower})
 }
 
 // Open implements volume.Volume.
@@ -325,38 +363,24 @@ func (l *Leader) Close(ctx context.Context, ino volume.Ino) error {
 	objects := []volume.Ino{ino}
 	l.locks.lock(objects)
 	defer l.locks.unlock(objects)
-	last := l.opens.done(ino)
 	a, err := l.Engine.GetAttr(ino)
 	if err != nil {
-		l.Backing.Release(ino)
-		if err == volume.Stale {
-			err = nil
-		}
 		return err
+	}
+	left := l.opens.done(ino)
+	if left < 0 {
+		return volume.Errorf(volume.Invalid, "close of inode %s, which is not open", ino)
 	}
 	if a.IsFile() {
 		defer l.Backing.Release(ino)
 	}
-	if !last {
+	if left > 0 {
 		return nil
 	}
 	if a.Nlink == 0 {
 		return l.end(ctx, ino)
 	}
-	return l.settle(ino, &a)
-}
-
-// settle lets the backing do what it put off, at the last close.
-func (l *Leader) settle(ino volume.Ino, a *volume.Attr) error {
-	s, ok := l.Backing.(Settler)
-	if !ok || !a.IsFile() {
-		return nil
-	}
-	records, err := s.Settle(ino, l.Engine)
-	if err != nil || len(records) == 0 {
-		return err
-	}
-	return l.PutLower(records)
+	return nil
 }
 
 // end ends an inode that has no name and is open nowhere, with its lock held. If the

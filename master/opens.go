@@ -34,22 +34,18 @@ func (o *opens) add(ino volume.Ino) {
 	s.Unlock()
 }
 
-// done counts down and reports whether nobody is left; false for an inode that was
-// not open.
-func (o *opens) done(ino volume.Ino) bool {
+// done counts down and returns how many are left; -1 if the inode was not open.
+func (o *opens) done(ino volume.Ino) int {
 	s := o.shard(ino)
 	s.Lock()
 	defer s.Unlock()
-	n, ok := s.m[ino]
-	if !ok {
-		return false
+	left := s.m[ino] - 1
+	if left > 0 {
+		s.m[ino] = left
+	} else {
+		delete(s.m, ino)
 	}
-	if n > 1 {
-		s.m[ino] = n - 1
-		return false
-	}
-	delete(s.m, ino)
-	return true
+	return left
 }
 
 func (o *opens) has(ino volume.Ino) bool {

@@ -2,7 +2,6 @@ package slave
 
 import (
 	"context"
-	"encoding/binary"
 	"time"
 
 	"wolfdisk/volume"
@@ -71,19 +70,11 @@ func (k sink) Durable(volume.Version) {}
 func (k sink) Request(ctx context.Context, kind uint16, body []byte, w *wire.AnswerWriter) error {
 	switch kind {
 	case volume.RequestPull:
-		return k.f.answerPull(ctx, body, w)
+		return k.f.opt.Log.AnswerPull(ctx, body, w)
 	case volume.RequestChunk:
 		return k.f.answerChunk(ctx, body, w)
 	}
 	return volume.Errorf(volume.Unsupported, "request kind %d is not known here", kind)
-}
-
-// answerPull sends the frames behind the version asked for, as they lie in the log.
-func (f *Follower) answerPull(ctx context.Context, body []byte, w *wire.AnswerWriter) error {
-	if len(body) != 8 {
-		return volume.Errorf(volume.BadFormat, "pull request of %d bytes", len(body))
-	}
-	return f.opt.Log.CopyTo(ctx, w, volume.Version(binary.BigEndian.Uint64(body)))
 }
 
 func (f *Follower) answerChunk(ctx context.Context, body []byte, w *wire.AnswerWriter) error {

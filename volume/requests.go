@@ -8,4 +8,7 @@ const (
 	RequestPull uint16 = 1
 	// RequestChunk asks for a chunk: the body is its ID, the answer its content.
 	RequestChunk uint16 = 2
+	// RequestPosition asks for the last version of a node's log: no body, the answer
+	// is the version, 8 bytes big-endian.
+	RequestPosition uint16 = 3
 )

@@ -1,0 +1,84 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"wolfdisk/master"
+	"wolfdisk/volume"
+)
+
+const (
+	// idleEvery is how often what the directory lags behind is looked at.
+	idleEvery = 5 * time.Second
+	// idleBatch is how many files are settled at a time, at least.
+	idleBatch = 256
+)
+
+// adoptRoot gives the root of a new volume the attributes of its directory.
+func (n *node) adoptRoot(ctx context.Context, l *master.Leader) error {
+	st := n.storage()
+	if st.dir == nil {
+		return nil
+	}
+	a, err := st.dir.RootAttr()
+	if err != nil {
+		return err
+	}
+	_, err = l.Do(ctx, &volume.Request{
+		Kind: volume.OpSetAttr, Ino: volume.RootIno, Caller: volume.Caller{Front: volume.FrontReconcile},
+		Set:  volume.SetMode | volume.SetUID | volume.SetGID | volume.SetAtime | volume.SetMtime,
+		Mode: a.Mode & volume.ModePerm, UID: a.UID, GID: a.GID, Atime: a.Atime, Mtime: a.Mtime,
+	})
+	return volume.Wrap(err, "take over the root's attributes")
+}
+
+// finishIntents turns what a killed daemon had begun into ops, or takes it back.
+func (n *node) finishIntents(ctx context.Context, l *master.Leader) error {
+	st := n.storage()
+	if st.dir == nil || n.prev.Clean || n.prev.Boot != n.boot {
+		return nil
+	}
+	for _, in := range st.dir.Intents() {
+		if err := st.dir.Inspect(ctx, in, st.engine, l.Absorb); err != nil {
+			return err
+		}
+	}
+	if err := st.dir.Tidy(ctx, st.engine); err != nil {
+		return err
+	}
+	st.dir.ClearIntents()
+	return nil
+}
+
+// idleWork does now and then what the directory is behind with: lower times, and the
+// records by which foreign changes are found.
+func (n *node) idleWork(ctx context.Context) {
+	t := time.NewTicker(idleEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		st := n.storage()
+		if st == nil || st.dir == nil {
+			continue
+		}
+		if _, err := st.dir.SettleIdle(st.engine, idleBatch); err != nil {
+			n.log.Warn().Err(err).Str("code", "WD-1103").Msg("could not set times in the real directory; trying again")
+		}
+		if err := st.engine.PutLower(st.dir.PendingLower()); err != nil {
+			n.log.Error().Err(err).Msg("could not store records of the real directory")
+			return
+		}
+	}
+}
+
+// checkDirectory compares the directory with the index before anybody writes.
+// Changes made while the daemon was stopped are somebody's work: they are reported,
+// and the start is refused, rather than written over.
+func (n *node) checkDirectory(ctx context.Context) error {
+	return nil
+}

@@ -1,0 +1,106 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"wolfdisk/slave"
+	"wolfdisk/volume"
+	"wolfdisk/wire"
+)
+
+// startFollowing opens the volume this node holds, if it holds one already, and serves
+// it read-only; otherwise the first leader it meets brings one.
+func (n *node) startFollowing(ctx context.Context) error {
+	if n.state.Get().Volume.IsZero() {
+		n.setPhase(phaseWaiting)
+		n.log.Info().Msg("holds no volume yet: waiting for a leader")
+		return nil
+	}
+	return n.openFollower(ctx)
+}
+
+func (n *node) openFollower(ctx context.Context) error {
+	st, err := openStorage(ctx, storageOptions{cfg: n.cfg, state: n.state.Get(), zlog: n.log, foreign: n.foreign})
+	if err != nil {
+		return err
+	}
+	opt := slave.Options{Tree: st.tree, Log: st.log, Observer: n.observer, Log0: n.log}
+	if st.chunks != nil {
+		opt.Chunks = st.chunks.Get
+	}
+	f := slave.New(opt)
+	n.mu.Lock()
+	n.store, n.follower, n.phase = st, f, phaseFollowing
+	n.mu.Unlock()
+	n.attach(f)
+	return n.mountNow(ctx)
+}
+
+// followLeader prepares to follow on a session with a leader: a node without a volume
+// adopts the leader's.
+func (n *node) followLeader(ctx context.Context, s *wire.Session) (*slave.Follower, error) {
+	n.followMu.Lock()
+	defer n.followMu.Unlock()
+	n.mu.Lock()
+	f := n.follower
+	n.mu.Unlock()
+	if f != nil {
+		if err := f.Failed(); err != nil {
+			return nil, err
+		}
+		return f, nil
+	}
+	remote := s.Remote()
+	if n.role == volume.RoleLeader {
+		return nil, volume.Errorf(volume.Fenced, "node %s leads already, in epoch %s", remote.NodeID, remote.Leading)
+	}
+	if remote.Volume.IsZero() {
+		return nil, volume.Errorf(volume.BadFormat, "node %s leads without a volume", remote.NodeID)
+	}
+	size := int64(remote.ChunkSize)
+	if size < volume.MinChunkSize || size > volume.MaxChunkSize || size&(size-1) != 0 {
+		return nil, volume.Errorf(volume.BadFormat, "node %s says a chunk size of %d", remote.NodeID, size)
+	}
+	err := n.state.Update(func(st *State) { st.Volume, st.ChunkSize = remote.Volume, size })
+	if err != nil {
+		return nil, err
+	}
+	n.log.Info().Str("volume", remote.Volume.String()).Str("leader", remote.NodeID).Msg("adopted the volume")
+	if err := n.openFollower(ctx); err != nil {
+		n.stopWith(err)
+		return nil, err
+	}
+	return n.follower, nil
+}
+
+// sessionEnded looks at why: some reasons are final for a follower, and it stops rather
+// than try for ever what needs an operator.
+func (n *node) sessionEnded(remote *wire.Hello, err error) {
+	n.mu.Lock()
+	f := n.follower
+	n.mu.Unlock()
+	if f != nil && f.Failed() != nil {
+		n.stopWith(fmt.Errorf("following %s: %w", remote.NodeID, f.Failed()))
+		return
+	}
+	n.refused(remote.NodeID, "", err)
+}
+
+// refused takes note of a session that did not come about, or ended by a refusal.
+func (n *node) refused(id, addr string, err error) {
+	var r *wire.Refusal
+	if !errors.As(err, &r) {
+		return
+	}
+	if n.role != volume.RoleLeader && (r.Kind == volume.WrongHistory || r.Kind == volume.TooOld) {
+		n.stopWith(fmt.Errorf("%s: %w", r.Code, r))
+		return
+	}
+	who := id
+	if who == "" {
+		who = addr
+	}
+	n.warnPeer(who, r.Code, r.Text)
+}

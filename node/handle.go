@@ -1,0 +1,222 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"wolfdisk/volume"
+)
+
+// Handle is the one way front ends reach the volume: it stands for whichever volume
+// is in charge, and can be switched under a live mount. What front ends have open is
+// counted here and opened again on the next volume.
+type Handle struct {
+	cur atomic.Pointer[attachment]
+
+	switchMu sync.Mutex // one Switch at a time
+
+	opensMu sync.Mutex
+	opens   map[volume.Ino]*openCount
+}
+
+// attachment is one volume with the calls at work on it.
+type attachment struct {
+	vol   volume.Volume
+	calls atomic.Int64
+}
+
+type openCount struct{ readers, writers int }
+
+var _ volume.Volume = (*Handle)(nil)
+
+// NewHandle returns a handle on vol.
+func NewHandle(vol volume.Volume) *Handle {
+	h := &Handle{opens: make(map[volume.Ino]*openCount)}
+	h.cur.Store(&attachment{vol: vol})
+	return h
+}
+
+// Switch puts another volume in charge. What is open is opened on it, for reading
+// where it takes no changes. Switch returns when no call is at work on the old volume
+// any more, which must have been stopped, or its calls may never end. Inodes that the
+// new volume does not have are reported; their users get ESTALE.
+func (h *Handle) Switch(vol volume.Volume) (stale []volume.Ino) {
+	h.switchMu.Lock()
+	defer h.switchMu.Unlock()
+	ctx := context.Background()
+	// opensMu is held over the exchange, so that no Open or Close falls between what
+	// is opened here and the volume it is opened on.
+	h.opensMu.Lock()
+	for ino, n := range h.opens {
+		for i := range n.readers + n.writers {
+			err := vol.Open(ctx, ino, i >= n.readers)
+			if volume.KindOf(err) == volume.ReadOnly {
+				err = vol.Open(ctx, ino, false)
+			}
+			if err != nil {
+				stale = append(stale, ino)
+				break
+			}
+		}
+	}
+	old := h.cur.Swap(&attachment{vol: vol})
+	h.opensMu.Unlock()
+	for old.calls.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return stale
+}
+
+// enter returns the volume in charge, held until leave.
+func (h *Handle) enter() *attachment {
+	for {
+		a := h.cur.Load()
+		a.calls.Add(1)
+		if h.cur.Load() == a {
+			return a
+		}
+		a.calls.Add(-1)
+	}
+}
+
+func (a *attachment) leave() { a.calls.Add(-1) }
+
+// Lookup implements volume.Reader.
+func (h *Handle) Lookup(ctx context.Context, parent volume.Ino, name string) (volume.Attr, error) {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.Lookup(ctx, parent, name)
+}
+
+// GetAttr implements volume.Reader.
+func (h *Handle) GetAttr(ctx context.Context, ino volume.Ino) (volume.Attr, error) {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.GetAttr(ctx, ino)
+}
+
+// ReadLink implements volume.Reader.
+func (h *Handle) ReadLink(ctx context.Context, ino volume.Ino) (string, error) {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.ReadLink(ctx, ino)
+}
+
+// ReadDir implements volume.Reader.
+func (h *Handle) ReadDir(ctx context.Context, dir volume.Ino, after uint64, fn func(volume.DirEntry) bool) error {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.ReadDir(ctx, dir, after, fn)
+}
+
+// ParentOf implements volume.Reader.
+func (h *Handle) ParentOf(ctx context.Context, dir volume.Ino) (volume.Ino, error) {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.ParentOf(ctx, dir)
+}
+
+// GetXattr implements volume.Reader.
+func (h *Handle) GetXattr(ctx context.Context, ino volume.Ino, name string) ([]byte, error) {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.GetXattr(ctx, ino, name)
+}
+
+// ListXattr implements volume.Reader.
+func (h *Handle) ListXattr(ctx context.Context, ino volume.Ino) ([]string, error) {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.ListXattr(ctx, ino)
+}
+
+// ReadAt implements volume.Reader.
+func (h *Handle) ReadAt(ctx context.Context, ino volume.Ino, p []byte, off int64) (int, error) {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.ReadAt(ctx, ino, p, off)
+}
+
+// Seek implements volume.Reader.
+func (h *Handle) Seek(ctx context.Context, ino volume.Ino, off int64, hole bool) (int64, error) {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.Seek(ctx, ino, off, hole)
+}
+
+// StatFS implements volume.Reader.
+func (h *Handle) StatFS(ctx context.Context) (volume.StatFS, error) {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.StatFS(ctx)
+}
+
+// Position implements volume.Reader.
+func (h *Handle) Position() volume.Position {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.Position()
+}
+
+// Do implements volume.Volume.
+func (h *Handle) Do(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.Do(ctx, req)
+}
+
+// Sync implements volume.Volume.
+func (h *Handle) Sync(ctx context.Context, ino volume.Ino, data bool) error {
+	a := h.enter()
+	defer a.leave()
+	return a.vol.Sync(ctx, ino, data)
+}
+
+// Open implements volume.Volume. The count is taken first and the volume entered
+// under the same lock, so a Switch opens exactly what is counted.
+func (h *Handle) Open(ctx context.Context, ino volume.Ino, write bool) error {
+	h.opensMu.Lock()
+	a := h.enter()
+	h.count(ino, write, 1)
+	h.opensMu.Unlock()
+	defer a.leave()
+	err := a.vol.Open(ctx, ino, write)
+	if err != nil {
+		h.opensMu.Lock()
+		h.count(ino, write, -1)
+		h.opensMu.Unlock()
+	}
+	return err
+}
+
+// Close implements volume.Volume.
+func (h *Handle) Close(ctx context.Context, ino volume.Ino) error {
+	h.opensMu.Lock()
+	a := h.enter()
+	// A Close does not say how it was opened; readers go first, which matters only
+	// for what a Switch asks of the next volume.
+	n := h.opens[ino]
+	h.count(ino, n != nil && n.readers == 0, -1)
+	h.opensMu.Unlock()
+	defer a.leave()
+	return a.vol.Close(ctx, ino)
+}
+
+// count adds to the opens of an inode, with opensMu held.
+func (h *Handle) count(ino volume.Ino, write bool, by int) {
+	n := h.opens[ino]
+	if n == nil {
+		n = &openCount{}
+		h.opens[ino] = n
+	}
+	if write {
+		n.writers += by
+	} else {
+		n.readers += by
+	}
+	if n.readers <= 0 && n.writers <= 0 {
+		delete(h.opens, ino)
+	}
+}

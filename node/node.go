@@ -1,0 +1,474 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"wolfdisk/fusefs"
+	"wolfdisk/hostdir"
+	"wolfdisk/master"
+	"wolfdisk/node/admin"
+	"wolfdisk/node/config"
+	"wolfdisk/node/exit"
+	"wolfdisk/node/version"
+	"wolfdisk/slave"
+	"wolfdisk/volume"
+	"wolfdisk/wire"
+)
+
+// phase is what the node is doing, as status shows it.
+type phase string
+
+const (
+	phaseStarting  phase = "starting"
+	phaseWaiting   phase = "waiting" // for a leader to bring the volume
+	phaseLeading   phase = "leading"
+	phaseFollowing phase = "following"
+	phaseStopping  phase = "stopping"
+)
+
+// node is one running daemon.
+type node struct {
+	cfg     *config.Config
+	log     zerolog.Logger
+	role    volume.Role // what it was started for
+	version string
+	boot    string
+	started time.Time
+	prev    State // what the last run left
+
+	lock     *os.File
+	admin    *admin.Server
+	state    *stateFile
+	wire     *wire.Config
+	peers    *peers
+	observer *observers
+	handle   *Handle
+
+	ctx    context.Context // of everything that runs; ends when the node stops
+	cancel context.CancelCauseFunc
+
+	followMu sync.Mutex // adopting a volume
+
+	mu       sync.Mutex
+	phase    phase
+	store    *storage
+	leader   *master.Leader
+	follower *slave.Follower
+	mount    *fusefs.Server
+	dialled  map[string]bool // address -> answered or refused since the start
+	warnings map[string]admin.Warning
+	group    sync.WaitGroup // what ends with ctx
+}
+
+// Run runs a daemon until ctx ends, its mount is unmounted, or it cannot go on. Its
+// error has an exit code (package exit).
+func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger) error {
+	n := &node{
+		cfg: cfg, log: log, version: version.String(), started: time.Now(),
+		role: cfg.Node.Role, peers: newPeers(), observer: &observers{}, phase: phaseStarting,
+		dialled: map[string]bool{}, warnings: map[string]admin.Warning{},
+	}
+	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	defer n.cancel(nil)
+	unix.Umask(0)
+	err := n.prepare()
+	if err == nil {
+		err = n.run(ctx)
+	}
+	return errors.Join(err, n.release())
+}
+
+// prepare checks what can be checked, and opens what the whole run needs.
+func (n *node) prepare() error {
+	if err := makeStateDir(n.cfg.Node.DataDir); err != nil {
+		return err
+	}
+	if err := n.lockState(); err != nil {
+		return err
+	}
+	keys, created, err := wire.LoadOrCreate(n.cfg.Node.KeyFile)
+	if err != nil {
+		return exit.With(exit.Config, err)
+	}
+	if created {
+		n.log.Warn().Str("file", n.cfg.Node.KeyFile).Str("code", "WD-1010").Msg("made a new cluster key: copy this file to the same place on every other node of the cluster")
+	}
+	if n.boot, err = hostdir.BootID(); err != nil {
+		return volume.Wrap(err, "read the boot ID")
+	}
+	if err := n.openOwnState(keys.ClusterID()); err != nil {
+		return err
+	}
+	n.wire = &wire.Config{
+		Keys: keys, NodeID: n.cfg.Node.ID, Role: n.role, Store: n.state.Get().Store,
+		NoDelay: n.cfg.Network.NoDelay, Log: n.log, Dialer: n.dialer,
+	}
+	return n.checkMountPoint()
+}
+
+// lockState keeps a second daemon off the state directory.
+func (n *node) lockState() error {
+	path := filepath.Join(n.cfg.Node.DataDir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return volume.Wrap(err, "open lock")
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return exit.Errorf(exit.Unavailable, "state directory %s is in use by another daemon: stop it, or give this one another with --state-dir", n.cfg.Node.DataDir)
+	}
+	n.lock = f
+	return nil
+}
+
+func (n *node) openOwnState(cluster volume.ID) error {
+	s, _, err := openState(n.cfg.Node.DataDir)
+	if err != nil {
+		return err
+	}
+	n.state, n.prev = s, s.Get()
+	if !n.prev.Cluster.IsZero() && n.prev.Cluster != cluster {
+		return exit.Errorf(exit.Config, "state directory %s belongs to cluster %s, but the key file %s is that of cluster %s: use the key file of the cluster, or another state directory",
+			n.cfg.Node.DataDir, n.prev.Cluster, n.cfg.Node.KeyFile, cluster)
+	}
+	if n.prev.NodeID != "" && n.prev.NodeID != n.cfg.Node.ID {
+		n.log.Warn().Str("was", n.prev.NodeID).Str("is", n.cfg.Node.ID).Str("code", "WD-1011").Msg("the node ID has changed; give it with --id to keep it when the host name changes")
+	}
+	return s.Update(func(st *State) {
+		st.Cluster, st.NodeID, st.Boot, st.Clean = cluster, n.cfg.Node.ID, n.boot, false
+	})
+}
+
+// checkMountPoint cleans up after a crashed run and refuses a mount point that would
+// hide files, or none at all. A mount over the volume's own directory is laid after
+// that has been opened.
+func (n *node) checkMountPoint() error {
+	dir := n.cfg.Mount.Dir
+	if dir == "" {
+		return nil
+	}
+	if err := fusefs.Available(); err != nil {
+		return exit.With(exit.Unavailable, err)
+	}
+	cleaned, err := fusefs.CleanStale(dir, n.log)
+	if err != nil {
+		return err
+	}
+	if cleaned {
+		n.log.Info().Str("dir", dir).Msg("unmounted what a crashed run had left")
+	}
+	if n.cfg.Volume.Dir != "" && dir == n.cfg.Volume.Dir {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return volume.Errorf(volume.NotFound, "mount point %s does not exist: make it (mkdir %s), or choose another", dir, dir)
+	case err != nil:
+		return volume.Errorf(volume.KindOf(err), "mount point: %w", err)
+	case len(entries) > 0:
+		return exit.Errorf(exit.Unsafe, "mount point %s is not empty (%q is in it): the mount would hide it; move it away or choose another mount point", dir, entries[0].Name())
+	}
+	return nil
+}
+
+// run is the node's life.
+func (n *node) run(ctx context.Context) error {
+	adm, err := n.startAdmin()
+	if err != nil {
+		return err
+	}
+	n.admin = adm
+	if err := n.openRole(ctx); err != nil {
+		return err
+	}
+	listener, err := wire.Listen(n.wire, n.cfg.Node.Bind, n)
+	if err != nil {
+		return exit.With(exit.Unavailable, err)
+	}
+	defer listener.Close()
+	n.dialAll()
+	if n.role == volume.RoleLeader {
+		if err := n.startLeading(ctx); err != nil {
+			return err
+		}
+		if err := n.mountNow(ctx); err != nil {
+			return err
+		}
+	}
+	n.background(n.checkpoint)
+	n.background(n.idleWork)
+	select {
+	case <-ctx.Done():
+		n.log.Info().Msg("stopping")
+		return nil
+	case <-n.ctx.Done():
+		if cause := context.Cause(n.ctx); cause != errUnmounted && cause != errAskedToStop {
+			return cause
+		}
+		return nil
+	}
+}
+
+var (
+	errUnmounted   = errors.New("the mount was unmounted")
+	errAskedToStop = errors.New("asked to stop")
+)
+
+func (n *node) startAdmin() (*admin.Server, error) {
+	return admin.Start(admin.Options{
+		Program: n.cfg.Program.String(), StateDir: n.cfg.Node.DataDir, Source: n, Log: n.log,
+		Bind: n.cfg.Admin.Bind, BindIsDefault: n.cfg.IsDefault("admin.bind"),
+	})
+}
+
+// openRole opens the volume for what the node is to do.
+func (n *node) openRole(ctx context.Context) error {
+	if n.role != volume.RoleLeader {
+		return n.startFollowing(ctx)
+	}
+	st := n.state.Get()
+	if st.Volume.IsZero() {
+		rand.Read(st.Volume[:])
+		st.ChunkSize = int64(n.cfg.Volume.ChunkSize)
+		err := n.state.Update(func(s *State) { s.Volume, s.ChunkSize = st.Volume, st.ChunkSize })
+		if err != nil {
+			return err
+		}
+	}
+	_, err := os.Stat(filepath.Join(n.cfg.Node.DataDir, "index"))
+	store, err := openStorage(ctx, storageOptions{cfg: n.cfg, state: st, fresh: errors.Is(err, os.ErrNotExist), zlog: n.log, foreign: n.foreign})
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.store = store
+	n.mu.Unlock()
+	return nil
+}
+
+// dialAll dials every address this node knows.
+func (n *node) dialAll() {
+	addrs := append([]string(nil), n.cfg.Cluster.Peers...)
+	if st := n.storage(); st != nil {
+		for _, m := range st.engine.Members() {
+			if m.ID != n.cfg.Node.ID && m.Address != "" {
+				addrs = append(addrs, m.Address)
+			}
+		}
+	}
+	for _, a := range addrs {
+		n.mu.Lock()
+		_, known := n.dialled[a]
+		n.dialled[a] = n.dialled[a]
+		n.mu.Unlock()
+		if !known {
+			n.background(func(ctx context.Context) { n.dial(ctx, a) })
+		}
+	}
+}
+
+// dialer is the TCP dialer that notes who answers at all.
+func (n *node) dialer(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		n.mu.Lock()
+		n.dialled[addr] = true
+		n.mu.Unlock()
+	}
+	return conn, err
+}
+
+// background runs fn until the node stops.
+func (n *node) background(fn func(context.Context)) {
+	n.group.Add(1)
+	go func() {
+		defer n.group.Done()
+		fn(n.ctx)
+	}()
+}
+
+// attach puts a volume in charge of the front ends.
+func (n *node) attach(v volume.Volume) {
+	n.mu.Lock()
+	h := n.handle
+	if h == nil {
+		n.handle = NewHandle(v)
+	}
+	n.mu.Unlock()
+	if h == nil {
+		return
+	}
+	for _, ino := range h.Switch(v) {
+		n.log.Warn().Str("inode", ino.String()).Msg("an open file is not in this volume any more: its users get ESTALE")
+	}
+}
+
+// mountNow lays the mount, if there is to be one and there is none yet.
+func (n *node) mountNow(ctx context.Context) error {
+	m := n.cfg.Mount
+	n.mu.Lock()
+	done := n.mount != nil || m.Dir == ""
+	n.mu.Unlock()
+	if done {
+		return nil
+	}
+	if err := n.checkMountPoint(); err != nil {
+		return err
+	}
+	srv, err := fusefs.Mount(ctx, n.handle, fusefs.Options{
+		Dir: m.Dir, FSName: n.cfg.Volume.Name, Driver: m.Driver, AllowOther: m.AllowOther,
+		ReadOnly: m.ReadOnly, SUID: m.SUID, Dev: m.Dev, Log: n.log,
+	})
+	if err != nil {
+		return exit.With(exit.Unavailable, err)
+	}
+	n.observer.add(srv.Observer())
+	n.mu.Lock()
+	n.mount = srv
+	n.mu.Unlock()
+	n.group.Add(1)
+	go func() {
+		defer n.group.Done()
+		if err := srv.Wait(); err != nil {
+			n.stopWith(volume.Wrap(err, "serve the mount "+m.Dir))
+			return
+		}
+		n.stopWith(errUnmounted)
+	}()
+	n.log.Info().Str("dir", m.Dir).Msg("mounted")
+	return nil
+}
+
+// stopWith ends the run with an error.
+func (n *node) stopWith(err error) { n.cancel(err) }
+
+// release ends everything in order: no more changes, followers have what there is, no
+// mount, no sessions, and the volume on disk.
+func (n *node) release() error {
+	n.setPhase(phaseStopping)
+	deadline, cancel := context.WithTimeout(context.Background(), n.cfg.Node.StopTimeout)
+	defer cancel()
+	var errs []error
+	n.mu.Lock()
+	mount, st := n.mount, n.store
+	n.mu.Unlock()
+	if mount != nil {
+		errs = append(errs, mount.Unmount(deadline))
+	}
+	if l := n.leading(); l != nil {
+		l.Stop(volume.Errorf(volume.ReadOnly, "the daemon is stopping"))
+		if !n.peers.caughtUp(deadline, st.log.Last().Version) {
+			n.log.Warn().Str("code", "WD-1202").Msg("stopped before every follower had everything; they catch up when this node is back")
+		}
+	}
+	n.cancel(errAskedToStop)
+	n.peers.closeAll(volume.Errorf(volume.Closed, "node %s is stopping", n.cfg.Node.ID))
+	n.group.Wait()
+	if f := n.following(); f != nil {
+		f.Stop(volume.Errorf(volume.Closed, "the daemon is stopping"))
+	}
+	clean := st == nil
+	if st != nil {
+		v := st.engine.Position().Version
+		err := st.close(context.WithoutCancel(deadline))
+		errs = append(errs, err)
+		if clean = err == nil; clean {
+			errs = append(errs, n.state.Update(func(s *State) { s.Checkpoint = v }))
+		}
+	}
+	if n.state != nil {
+		if clean {
+			errs = append(errs, n.state.Update(func(s *State) { s.Clean = true }))
+		}
+		errs = append(errs, n.state.Close())
+	}
+	if n.admin != nil {
+		errs = append(errs, n.admin.Close(deadline))
+	}
+	if n.lock != nil {
+		errs = append(errs, n.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (n *node) storage() *storage {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.store
+}
+
+func (n *node) leading() *master.Leader {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.leader
+}
+
+func (n *node) following() *slave.Follower {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.follower
+}
+
+func (n *node) setPhase(p phase) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.phase = p
+}
+
+// warn notes a state that wants attention; it stays in status until the daemon ends.
+func (n *node) warn(code, text, hint string) {
+	n.log.Warn().Str("code", code).Msg(text + "; " + hint)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.warnings[code] = admin.Warning{Code: code, Text: text, Hint: hint}
+}
+
+// warnPeer notes why a peer is not connected; it is taken back when it connects.
+func (n *node) warnPeer(who, code, text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	key := "peer " + who
+	if n.warnings[key].Code != code {
+		n.log.Warn().Str("code", code).Str("peer", who).Msg(text)
+	}
+	n.warnings[key] = admin.Warning{Code: code, Text: text, Hint: "see the logs of both nodes"}
+}
+
+// foreign is told of a file that somebody changed behind the running daemon.
+func (n *node) foreign(ino volume.Ino) {
+	n.warn("WD-1401", fmt.Sprintf("inode %s was changed in the real directory behind the running daemon", ino),
+		"change files only through the mount; restart to see what differs")
+}
+
+// observers passes ops on to every front end.
+type observers struct {
+	mu   sync.RWMutex
+	list []volume.Observer
+}
+
+func (o *observers) add(v volume.Observer) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.list = append(o.list, v)
+}
+
+// Applied implements volume.Observer.
+func (o *observers) Applied(ops []*volume.Op) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, v := range o.list {
+		v.Applied(ops)
+	}
+}

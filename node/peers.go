@@ -1,0 +1,154 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"wolfdisk/master"
+	"wolfdisk/volume"
+	"wolfdisk/wire"
+)
+
+// peers are the other nodes this one has met since it started.
+type peers struct {
+	mu   sync.Mutex
+	byID map[string]*peer
+}
+
+// peer is one other node. Fields are guarded by peers.mu.
+type peer struct {
+	hello    wire.Hello
+	address  string
+	session  *wire.Session // nil while not connected
+	dialled  bool          // by us
+	feed     *master.Feed  // while this node leads and feeds it
+	lost     time.Time     // when the last session ended
+	attached time.Time
+}
+
+func newPeers() *peers { return &peers{byID: make(map[string]*peer)} }
+
+// attach makes a session the one session with its peer. Of two that both sides
+// dialled at once, the one dialled by the lower ID stays; a session of an earlier run
+// of the peer gives way to that of a later one.
+func (p *peers) attach(self string, s *wire.Session, dialled bool) (ok bool) {
+	h := s.Remote()
+	p.mu.Lock()
+	var loser *wire.Session
+	e := p.byID[h.NodeID]
+	if e == nil {
+		e = &peer{}
+		p.byID[h.NodeID] = e
+	}
+	if old := e.session; old != nil {
+		sameRun := old.Remote().Boot.Started == h.Boot.Started
+		lower := volume.CompareNodeIDs(self, h.NodeID) < 0
+		if sameRun && (e.dialled == lower || dialled != lower) {
+			p.mu.Unlock()
+			return false
+		}
+		loser = old
+	}
+	e.session, e.dialled, e.feed, e.hello, e.address, e.attached = s, dialled, nil, h, addressOf(s), time.Now()
+	p.mu.Unlock()
+	if loser != nil {
+		loser.Close(volume.Errorf(volume.Busy, "replaced by another session between the same two nodes"))
+	}
+	return true
+}
+
+// duplicate refuses a second node with the ID of one that is connected.
+func (p *peers) duplicate(h *wire.Hello) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.byID[h.NodeID]
+	if e == nil || e.session == nil || e.hello.Store == h.Store {
+		return nil
+	}
+	return &wire.Refusal{Kind: volume.Busy, Code: "WD-1304", Text: fmt.Sprintf(
+		"node ID %s is in use by the node at %s: give one of the two another with --id", h.NodeID, e.address)}
+}
+
+func addressOf(s *wire.Session) string {
+	if a := s.Remote().Address; a != "" {
+		return a
+	}
+	return s.Addr()
+}
+
+// detach forgets the session if it is still the peer's.
+func (p *peers) detach(s *wire.Session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.byID[s.Remote().NodeID]; e != nil && e.session == s {
+		e.session, e.feed, e.lost = nil, nil, time.Now()
+	}
+}
+
+func (p *peers) setFeed(s *wire.Session, f *master.Feed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.byID[s.Remote().NodeID]; e != nil && e.session == s {
+		e.feed = f
+	}
+}
+
+// connected reports whether there is a session with a node.
+func (p *peers) connected(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.byID[id]
+	return e != nil && e.session != nil
+}
+
+// leader is the session with the node that leads; nil.
+func (p *peers) leader() *wire.Session {
+	for _, e := range p.list() {
+		if e.session != nil && !e.hello.Leading.IsZero() {
+			return e.session
+		}
+	}
+	return nil
+}
+
+// list is a copy of all peers in natural order.
+func (p *peers) list() []peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var l []peer
+	for _, e := range p.byID {
+		l = append(l, *e)
+	}
+	slices.SortFunc(l, func(a, b peer) int { return volume.CompareNodeIDs(a.hello.NodeID, b.hello.NodeID) })
+	return l
+}
+
+// closeAll ends every session; the other sides are told why.
+func (p *peers) closeAll(why error) {
+	for _, e := range p.list() {
+		if e.session != nil {
+			e.session.Close(why)
+		}
+	}
+}
+
+// caughtUp waits until every connected follower has applied version v, or ctx ends.
+func (p *peers) caughtUp(ctx context.Context, v volume.Version) bool {
+	for {
+		behind := false
+		for _, e := range p.list() {
+			behind = behind || e.feed != nil && e.feed.Lag().Applied < v
+		}
+		if !behind {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"wolfdisk/node/admin"
+	"wolfdisk/oplog"
+	"wolfdisk/volume"
+)
+
+// Status implements admin.Source.
+func (n *node) Status(context.Context) admin.Status {
+	st := n.state.Get()
+	n.mu.Lock()
+	store, leader, ph, mount := n.store, n.leader, n.phase, n.mount
+	var keys []string
+	for k := range n.warnings {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	s := admin.Status{State: string(ph)}
+	for _, k := range keys {
+		s.Warnings = append(s.Warnings, n.warnings[k])
+	}
+	n.mu.Unlock()
+	s.ClusterID, s.VolumeID = admin.HexID(st.Cluster), admin.HexID(st.Volume)
+	s.NodeID, s.Software = n.cfg.Node.ID, "wolfdisk "+n.version
+	if mount != nil {
+		s.Mount = admin.Mount{Path: n.cfg.Mount.Dir, Driver: mount.Driver()}
+	}
+	if store != nil {
+		s.Position = admin.PositionOf(store.log.Last())
+		s.Position.Version = uint64(store.engine.Position().Version)
+		s.DurableVersion = uint64(store.log.Durable())
+		s.Oplog = admin.Oplog{First: uint64(store.log.First()), Last: uint64(store.log.Last().Version), Bytes: uint64(store.log.Bytes())}
+		s.Files, s.Bytes = store.engine.Counts()
+	}
+	switch {
+	case leader != nil:
+		s.Role, s.LeaderID = "leader", n.cfg.Node.ID
+		if err := leader.Failed(); err != nil {
+			s.Warnings = append(s.Warnings, admin.Warning{Code: "WD-1001", Text: err.Error(), Hint: "free space or repair the disk, then restart the daemon"})
+		}
+	case n.role != volume.RoleLeader:
+		s.Role = "follower"
+	}
+	s.Peers = n.peerStatus(&s)
+	return s
+}
+
+func (n *node) peerStatus(s *admin.Status) []admin.Peer {
+	var out []admin.Peer
+	for _, p := range n.peers.list() {
+		a := admin.Peer{ID: p.hello.NodeID, Address: p.address, Role: "follower", State: "disconnected", Software: p.hello.Software}
+		if p.session != nil {
+			a.State = "connected"
+			if !p.hello.Leading.IsZero() {
+				a.Role, s.LeaderID = "leader", p.hello.NodeID
+				a.SyncPercent = 100
+			}
+		}
+		a.Received, a.Applied, a.Durable = uint64(p.hello.Position.Version), uint64(p.hello.Position.Version), uint64(p.hello.Durable)
+		if p.feed != nil {
+			g := p.feed.Lag()
+			a.State = "live"
+			a.Received, a.Applied, a.Durable = uint64(g.Received), uint64(g.Applied), uint64(g.Durable)
+			a.LagOps, a.LagBytes, a.LagSeconds = g.Ops, uint64(g.Bytes), g.Seconds
+			if last := s.Oplog.Last; last > 0 {
+				a.SyncPercent = 100 * float64(a.Applied) / float64(last)
+			}
+			if g.Ops > catchingUp {
+				a.State = "catching up"
+			}
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// askTimeout bounds the question for the leader's version.
+const askTimeout = 2 * time.Second
+
+// catchingUp is the lag in ops from which a follower is said to be catching up.
+const catchingUp = 1000
+
+// Ready implements admin.Source.
+func (n *node) Ready(ctx context.Context, maxLag uint64) (bool, string) {
+	n.mu.Lock()
+	ph, mount := n.phase, n.mount
+	n.mu.Unlock()
+	switch {
+	case ph == phaseStarting || ph == phaseStopping || ph == phaseWaiting:
+		return false, "the node is " + string(ph)
+	case n.cfg.Mount.Dir != "" && mount == nil:
+		return false, "the mount is not there yet"
+	}
+	if ph == phaseLeading {
+		if err := n.leading().Failed(); err != nil {
+			return false, err.Error()
+		}
+		for _, p := range n.peers.list() {
+			if p.feed == nil {
+				continue
+			}
+			if g := p.feed.Lag(); g.Ops > maxLag {
+				return false, "follower " + p.hello.NodeID + " is behind"
+			}
+		}
+		return true, ""
+	}
+	return n.followerReady(ctx, maxLag)
+}
+
+// followerReady compares this follower with its leader, which it asks.
+func (n *node) followerReady(ctx context.Context, maxLag uint64) (bool, string) {
+	s := n.peers.leader()
+	if s == nil {
+		return false, "no leader is connected"
+	}
+	f := n.following()
+	if f == nil {
+		return false, "the volume is not open yet"
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	answer, err := s.CallAll(ctx, volume.RequestPosition, nil, 8)
+	if err != nil || len(answer) != 8 {
+		return false, "the leader does not answer"
+	}
+	if _, applied, _ := f.Progress(); uint64(applied)+maxLag < binary.BigEndian.Uint64(answer) {
+		return false, "this node is behind its leader"
+	}
+	return true, ""
+}
+
+// Ops implements admin.Source.
+func (n *node) Ops(ctx context.Context, from volume.Version, follow bool, fn func(admin.OpLine) error) error {
+	st := n.storage()
+	if st == nil {
+		return volume.Errorf(volume.Unavailable, "this node holds no volume yet")
+	}
+	if from == 0 {
+		from = st.log.First()
+	}
+	if from > st.log.Last().Version+1 && !follow {
+		return nil
+	}
+	r, err := st.log.Reader(from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		f, ok, err := r.TryNext()
+		if err == nil && !ok {
+			if !follow {
+				return nil
+			}
+			f, err = r.Next(ctx)
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		_, ops, err := oplog.DecodeFrame(f.Bytes)
+		if err != nil {
+			return err
+		}
+		for _, op := range ops {
+			if op.Version < from {
+				continue
+			}
+			if err := fn(admin.OpLineOf(op)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Stop implements admin.Source.
+func (n *node) Stop(context.Context) error {
+	n.stopWith(errAskedToStop)
+	return nil
+}

@@ -1,0 +1,231 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/rs/zerolog"
+
+	"wolfdisk/chunkstore"
+	"wolfdisk/hostdir"
+	"wolfdisk/index"
+	"wolfdisk/node/config"
+	"wolfdisk/oplog"
+	"wolfdisk/volume"
+)
+
+// storage is a volume on this node's disk: log, index, and the content in a real
+// directory or in chunks. It knows no roles.
+type storage struct {
+	log    *oplog.Log
+	engine *index.Engine
+	tree   *index.Tree
+	dir    *hostdir.Dir      // nil with chunks
+	chunks *chunkstore.Store // nil with a directory
+	zlog   zerolog.Logger
+}
+
+// storageOptions say what is opened, and what is known of the last run.
+type storageOptions struct {
+	cfg   *config.Config
+	state State
+	fresh bool // the volume is made by this start
+	zlog  zerolog.Logger
+	// foreign is told of files that somebody changed behind us.
+	foreign func(volume.Ino)
+}
+
+// openStorage opens the volume and brings it to the end of its log: what a crash
+// took from the index is entered again, what a power loss took from the directory is
+// redone.
+func openStorage(ctx context.Context, o storageOptions) (_ *storage, err error) {
+	s := &storage{zlog: o.zlog}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.abandon())
+		}
+	}()
+	if o.cfg.Volume.Storage == config.StorageDir {
+		if err := s.openDir(o); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.openLog(o); err != nil {
+		return nil, err
+	}
+	if err := s.openIndex(o); err != nil {
+		return nil, err
+	}
+	if err := s.openContent(o); err != nil {
+		return nil, err
+	}
+	if err := replay(ctx, s.log, s.engine); err != nil {
+		return nil, err
+	}
+	return s, s.recoverDir(ctx, o)
+}
+
+func (s *storage) openDir(o storageOptions) (err error) {
+	s.dir, err = hostdir.Open(hostdir.Options{
+		Path: o.cfg.Volume.Dir, StateDir: o.cfg.Node.DataDir, Volume: o.state.Volume, Store: o.state.Store,
+		New: o.fresh, Log: o.zlog, OnForeign: o.foreign,
+		Chunks: func(ctx context.Context, id volume.ChunkID) ([]byte, error) {
+			return nil, volume.Errorf(volume.Missing, "chunk %s: a node with a directory keeps no chunks", id)
+		},
+	})
+	return err
+}
+
+func (s *storage) openLog(o storageOptions) error {
+	opt := oplog.DefaultOptions(filepath.Join(o.cfg.Node.DataDir, "oplog"), o.state.Volume)
+	opt.Compress = o.cfg.Volume.Compress
+	opt.SegmentSize = int64(o.cfg.Oplog.SegmentSize)
+	opt.Log = o.zlog
+	log, rec, err := oplog.Open(opt)
+	if err != nil {
+		return err
+	}
+	s.log = log
+	if rec.Cut != nil {
+		o.zlog.Warn().Str("code", "WD-1101").Err(rec.Cut.Err).Strs("kept", rec.Cut.Paths).Msg("the log ended in an unfinished frame, which was cut; nothing acknowledged as durable is lost")
+	}
+	return nil
+}
+
+func (s *storage) openIndex(o storageOptions) (err error) {
+	s.engine, err = index.Open(index.Options{
+		FS: vfs.Default, Dir: filepath.Join(o.cfg.Node.DataDir, "index"),
+		Extents: s.dir == nil, Log: o.zlog,
+		SyncLog: func(v volume.Version) error { return s.log.Sync(context.Background(), v) },
+	})
+	return err
+}
+
+func (s *storage) openContent(o storageOptions) error {
+	if s.dir != nil {
+		s.tree = index.NewTree(s.engine, s.dir)
+		return nil
+	}
+	store, _, err := chunkstore.Open(chunkstore.Options{
+		FS: vfs.Default, Dir: filepath.Join(o.cfg.Node.DataDir, "chunks"), Volume: o.state.Volume,
+		ChunkSize: o.state.ChunkSize, Compress: o.cfg.Volume.Compress, Log: o.zlog,
+	})
+	if err != nil {
+		return err
+	}
+	s.chunks = store
+	s.tree = index.NewTree(s.engine, chunkstore.NewContent(s.engine, s.log, store))
+	return nil
+}
+
+// replay enters into the index what the log holds and the index does not.
+func replay(ctx context.Context, log *oplog.Log, engine *index.Engine) error {
+	at, end := engine.Position(), log.Last()
+	if at.Version > end.Version {
+		return volume.Errorf(volume.Corrupt, "the index is at version %d, the log ends at %d: the log has lost ops; move the state directory away and let this node sync anew", at.Version, end.Version)
+	}
+	// A digest of zeros is that of a version inside a frame, which is not kept.
+	if at.Version > 0 && at.Digest != (volume.Digest{}) {
+		p, err := log.PositionAt(at.Version)
+		if err != nil && volume.KindOf(err) != volume.TooOld {
+			return volume.Wrap(err, "compare index and log")
+		}
+		if err == nil && p.Digest != at.Digest {
+			return volume.Errorf(volume.Corrupt, "index and log do not belong together: they differ at version %d", at.Version)
+		}
+	}
+	return eachFrame(ctx, log, at.Version+1, func(f oplog.Frame, ops []*volume.Op) error {
+		return engine.Enter(index.Batch{Ops: ops, Frame: f.Ref, After: f.Position()})
+	})
+}
+
+// eachFrame calls fn with the frames from version on, cut to the ops from there.
+func eachFrame(ctx context.Context, log *oplog.Log, from volume.Version, fn func(oplog.Frame, []*volume.Op) error) error {
+	last := log.Last().Version
+	if from > last {
+		return nil
+	}
+	r, err := log.Reader(from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for from <= last {
+		f, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		_, ops, err := oplog.DecodeFrame(f.Bytes)
+		if err != nil {
+			return err
+		}
+		if err := fn(f, ops[from-f.First:]); err != nil {
+			return err
+		}
+		from = f.Last + 1
+	}
+	return nil
+}
+
+// settle writes down what is put off while running, so that the directory holds
+// exactly what the index says.
+func (s *storage) settle() error {
+	if s.dir == nil {
+		return nil
+	}
+	records, err := s.dir.SettleAll(s.engine)
+	return errors.Join(err, s.engine.PutLower(records))
+}
+
+// close makes everything durable and closes it. Nothing may use the volume any more.
+func (s *storage) close(ctx context.Context) error {
+	err := errors.Join(s.settle(), s.tree.Sync(ctx))
+	return errors.Join(err, s.closeParts(s.engine.Close))
+}
+
+// abandon closes what is open without making it durable, after a failed start.
+func (s *storage) abandon() error {
+	return s.closeParts(func() error { return s.engine.Abandon() })
+}
+
+func (s *storage) closeParts(closeEngine func() error) error {
+	var errs []error
+	if s.engine != nil {
+		errs = append(errs, closeEngine())
+	}
+	if s.chunks != nil {
+		errs = append(errs, s.chunks.Close())
+	}
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	if s.dir != nil {
+		errs = append(errs, s.dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// makeStateDir makes the state directory if it is absent, closed to others.
+func makeStateDir(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return volume.Errorf(volume.Unavailable, "make state directory: %w; choose another with --state-dir", err)
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return volume.Wrap(err, "state directory")
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(path, 0o700); err != nil {
+			return volume.Errorf(volume.AccessDenied, "state directory %s is open to others and cannot be closed: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// recoverDir brings the directory to what the index says after a power loss.
+func (s *storage) recoverDir(ctx context.Context, o storageOptions) error {
+	return nil
+}
