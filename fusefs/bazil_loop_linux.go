@@ -1,0 +1,233 @@
+package fusefs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"wolfdisk/volume"
+)
+
+// buffers are a reader's own. The kernel wants room for the largest request before
+// it gives any.
+type buffers struct {
+	in, out []byte
+	dirents direntBuf
+}
+
+func newBuffers() *buffers {
+	return &buffers{in: make([]byte, 4096+maxData), out: make([]byte, outHeaderLen+maxData+statxOutLen)}
+}
+
+// serve starts the readers. Each handles what it has read itself, so no request
+// changes threads; and one always waits for the next request, since the one that
+// takes the last such place starts another first.
+func (d *bazil) serve(k *core) {
+	d.k = k
+	d.wg.Add(1) // until all first readers run
+	for range d.opt.Readers {
+		d.startReader()
+	}
+	go func() {
+		d.wg.Wait()
+		close(d.gone)
+	}()
+	d.wg.Done()
+}
+
+func (d *bazil) startReader() {
+	if d.total.Add(1) > maxReaders {
+		d.total.Add(-1)
+		return
+	}
+	d.idle.Add(1)
+	d.wg.Add(1)
+	go d.reader()
+}
+
+func (d *bazil) readers() (all, busy int) {
+	all = int(d.total.Load())
+	return all, max(0, all-int(d.idle.Load()))
+}
+
+// reader reads and answers requests until the mount is gone, or enough others wait.
+func (d *bazil) reader() {
+	buf := d.buffers.Get().(*buffers)
+	c := d.k.calls.get()
+	defer func() {
+		d.k.calls.put(c)
+		d.buffers.Put(buf)
+		d.total.Add(-1)
+		d.wg.Done()
+	}()
+	keep := int32(d.opt.Readers + 2) // more than at the start, so that readers do not come and go under load
+	for failures := 0; ; {
+		n, err := unix.Read(d.fd, buf.in)
+		switch {
+		case err == nil:
+			failures = 0
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOENT):
+			continue // ENOENT: the request was given up while it was read
+		case errors.Is(err, unix.ENODEV):
+			d.idle.Add(-1)
+			return
+		default:
+			if failures++; failures < 100 {
+				d.log.Error().Err(err).Msg("read from the FUSE device")
+				time.Sleep(10 * time.Millisecond)
+				continue
+			}
+			d.idle.Add(-1)
+			return
+		}
+		if d.idle.Add(-1) == 0 && mayWait(buf.in) {
+			d.startReader()
+		}
+		d.handle(c, buf, n)
+		if d.idle.Add(1) > keep {
+			d.idle.Add(-1)
+			return
+		}
+	}
+}
+
+// mayWait reports whether a request can take long: all can but these.
+func mayWait(in []byte) bool {
+	switch native.Uint32(in[4:]) {
+	case opForget, opBatchForget, opInterrupt:
+		return false
+	}
+	return true
+}
+
+// handle answers one message.
+func (d *bazil) handle(c *call, buf *buffers, n int) {
+	if n < inHeaderLen {
+		d.log.Error().Int("len", n).Msg("short request from the kernel")
+		return
+	}
+	r := request{inHeader: decodeHeader(buf.in), body: buf.in[inHeaderLen:n]}
+	op := r.opcode
+	if op >= opcodeEnd || opcodeNames[op] == "" {
+		op = 0
+	}
+	c.stats.byOp[op].Add(1)
+	if d.unanswered(&r) {
+		return
+	}
+	p := reply{buf: buf.out}
+	c.begin(r.unique, r.uid, r.gid, r.pid)
+	d.k.dispatch(c, &r, &p, &buf.dirents)
+	c.end()
+	if p.errno != 0 {
+		c.stats.errors.Add(1)
+	}
+	if err := d.write(p.finish(r.unique)); err != nil {
+		d.k.undo(c)
+		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+			d.log.Error().Err(err).Str("op", opcodeNames[op]).Msg("answer the kernel")
+		}
+	}
+}
+
+// unanswered handles requests that have no reply.
+func (d *bazil) unanswered(r *request) bool {
+	switch r.opcode {
+	case opForget:
+		d.k.forget(r.node, native.Uint64(r.take(8)))
+	case opBatchForget:
+		count := native.Uint32(r.take(8))
+		for ; count > 0 && !r.bad; count-- {
+			b := r.take(16)
+			if !r.bad {
+				d.k.forget(native.Uint64(b), native.Uint64(b[8:]))
+			}
+		}
+	case opInterrupt:
+		unique := native.Uint64(r.take(8))
+		go d.interrupted(unique, r.pid)
+	default:
+		return false
+	}
+	return true
+}
+
+// write sends one message. A reply is taken whole or not at all.
+func (d *bazil) write(msg []byte) error {
+	for {
+		_, err := unix.Write(d.fd, msg)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// interrupted cancels a request if its caller is to be killed. Other signals do not
+// end an operation on a file, here as on every local file system; but since the kernel
+// tells only of the first, this looks again until the request is done.
+func (d *bazil) interrupted(unique uint64, pid uint32) {
+	missing := 0
+	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 500*time.Millisecond) {
+		kill := d.killed(pid)
+		if d.k.calls.interrupt(unique, kill) {
+			if kill {
+				return
+			}
+			missing = 0
+		} else if missing++; missing > 1 {
+			return // answered; once it may just not have begun
+		}
+		select {
+		case <-d.gone:
+			return
+		case <-time.After(delay):
+		}
+	}
+}
+
+// killed reports whether a thread has a fatal signal pending. The kernel turns those
+// into SIGKILL.
+func (d *bazil) killed(pid uint32) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	for _, key := range []string{"SigPnd:\t", "ShdPnd:\t"} {
+		_, rest, ok := bytes.Cut(status, []byte(key))
+		var set uint64
+		if ok {
+			if _, err := fmt.Sscanf(string(rest[:min(16, len(rest))]), "%x", &set); err == nil && set>>(uint(unix.SIGKILL)-1)&1 != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (d *bazil) invalInode(ino volume.Ino, off, n int64) error {
+	var b [outHeaderLen + 24]byte
+	putOutHeader(b[:], len(b), notifyInvalInode, 0)
+	native.PutUint64(b[16:], uint64(ino))
+	native.PutUint64(b[24:], uint64(off))
+	native.PutUint64(b[32:], uint64(n))
+	return d.write(b[:])
+}
+
+func (d *bazil) invalEntry(dir volume.Ino, name string) error {
+	b := make([]byte, outHeaderLen+16+len(name)+1)
+	putOutHeader(b, len(b), notifyInvalEntry, 0)
+	native.PutUint64(b[16:], uint64(dir))
+	native.PutUint32(b[24:], uint32(len(name)))
+	copy(b[32:], name)
+	return d.write(b)
+}
+
+func (d *bazil) incEpoch() error {
+	var b [outHeaderLen]byte
+	putOutHeader(b[:], len(b), notifyIncEpoch, 0)
+	return d.write(b[:])
+}

@@ -1,0 +1,181 @@
+package fusefs
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"wolfdisk/volume"
+)
+
+// features are what was agreed with the kernel, as far as answers depend on it.
+type features struct {
+	dontMask    bool // modes come without the umask taken off
+	posixACL    bool // the kernel checks ACLs, and knows that they change modes
+	setxattrExt bool // SETXATTR has flags of its own
+}
+
+// core answers requests from a volume. It knows no FUSE library: a driver decodes,
+// calls one method, encodes. Methods return an errno and leave the answer in the
+// call. Inodes they put into call.counted are known to the kernel from then on; a
+// driver that could not deliver the reply says so with undo.
+type core struct {
+	vol      volume.Volume
+	log      zerolog.Logger
+	features features
+	epochs   bool // the kernel can be told that all names are stale
+	nodes    *nodes
+	calls    *calls
+	notify   *notifier
+	start    time.Time
+
+	own           ownOps
+	observed      atomic.Uint64 // counts changes that did not come through this mount
+	suspectsArmed atomic.Bool
+	rootNames     nameSet // unless epochs
+}
+
+func newCore(ctx context.Context, vol volume.Volume, log zerolog.Logger) *core {
+	return &core{vol: vol, log: log, nodes: newNodes(), calls: newCalls(ctx), start: time.Now()}
+}
+
+// attach gives the core its way to the kernel, before the first request.
+func (k *core) attach(to kernel, f features) {
+	k.features = f
+	k.epochs = to.incEpoch() == nil
+	k.notify = newNotifier(k, to, k.log)
+	k.notify.mu.Lock()
+	k.notify.startWorker()
+	k.notify.mu.Unlock()
+}
+
+// close ends everything when the kernel has gone: what it had open is closed.
+func (k *core) close() {
+	k.notify.close()
+	for ino, n := range k.nodes.drop() {
+		for ; n > 0; n-- {
+			if err := k.vol.Close(context.Background(), ino); err != nil && volume.KindOf(err) != volume.Closed {
+				k.log.Warn().Err(err).Stringer("ino", ino).Msg("close a file that was open when the mount ended")
+			}
+		}
+	}
+}
+
+// fail turns an error into what the application sees. Of an I/O error it sees too
+// little, so that is logged.
+func (k *core) fail(c *call, what string, ino volume.Ino, err error) syscall.Errno {
+	if err == nil {
+		return 0
+	}
+	errno := c.errnoOf(err)
+	if errno == syscall.EIO {
+		k.log.Error().Err(err).Str("op", what).Stringer("ino", ino).Msg("request failed")
+	}
+	return errno
+}
+
+// do hands the call's request to the volume, and keeps observed ops apart by who
+// made them.
+func (k *core) do(c *call) (volume.Result, error) {
+	c.req.Caller = c.caller
+	seen := k.observed.Load()
+	c.flight.begin(requestKey(&c.req))
+	res, err := k.vol.Do(c.ctx, &c.req)
+	if res.Version != 0 {
+		k.own.add(res.Version, res.Attr.Ino)
+		if c.req.Set&volume.SetSize != 0 {
+			k.own.add(res.Version-1, res.Attr.Ino) // a truncation with other attributes is two ops
+		}
+	}
+	for _, ch := range c.flight.end(k.own.has) {
+		k.stale(ch)
+	}
+	c.attr = res.Attr
+	c.fresh = k.observed.Load() == seen
+	return res, err
+}
+
+// countFresh counts a lookup of the inode in c.attr, which was read when observed
+// stood at seen. An op that was observed in between was perhaps not passed on to the
+// kernel, since it did not know the inode: then the attributes are read again.
+func (k *core) countFresh(c *call, seen uint64) error {
+	ino := c.attr.Ino
+	k.nodes.add(ino, 1)
+	c.counted = append(c.counted, ino)
+	if k.observed.Load() != seen {
+		a, err := k.vol.GetAttr(c.ctx, ino)
+		if err != nil {
+			k.undo(c)
+			return err
+		}
+		c.attr = a
+	}
+	k.nodes.sentMode(ino, c.attr.Mode)
+	return nil
+}
+
+// countNew counts the inode that a request just made or named.
+func (k *core) countNew(c *call) {
+	ino := c.attr.Ino
+	k.nodes.add(ino, 1)
+	c.counted = append(c.counted, ino)
+	k.nodes.markAttr(ino, k.tick())
+	k.nodes.sentMode(ino, c.attr.Mode)
+}
+
+// undo takes back the lookups of a reply that did not arrive.
+func (k *core) undo(c *call) {
+	for _, ino := range c.counted {
+		k.nodes.forget(ino, 1)
+	}
+	c.counted = c.counted[:0]
+}
+
+// forget is FORGET: no reply, no waiting.
+func (k *core) forget(node, n uint64) {
+	if !k.nodes.forget(volume.Ino(node), n) {
+		k.log.Warn().Stringer("ino", volume.Ino(node)).Uint64("lookups", n).Msg("the kernel forgets more than it was told")
+	}
+}
+
+// maybeDir reports whether an inode is a directory; true when in doubt.
+func (k *core) maybeDir(ino volume.Ino) bool {
+	a, err := k.vol.GetAttr(k.calls.base, ino)
+	return err != nil || a.IsDir()
+}
+
+// nameSet is the set of names in the root that the kernel was asked about.
+type nameSet struct {
+	mu sync.Mutex // leaf lock; guards all below
+	m  map[string]struct{}
+}
+
+func (s *nameSet) add(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m == nil {
+		s.m = map[string]struct{}{}
+	}
+	s.m[name] = struct{}{}
+}
+
+func (s *nameSet) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := make([]string, 0, len(s.m))
+	for n := range s.m {
+		names = append(names, n)
+	}
+	return names
+}
+
+// sawName notes that the kernel may keep a name of the root.
+func (k *core) sawName(dir volume.Ino, name string) {
+	if dir == volume.RootIno && !k.epochs {
+		k.rootNames.add(name)
+	}
+}

@@ -1,0 +1,136 @@
+package fusefs
+
+import (
+	"strings"
+	"syscall"
+
+	"wolfdisk/volume"
+)
+
+// getattr asks the volume, or, for an inode that this mount removed while the
+// kernel still holds it, what was remembered.
+func (k *core) getattr(c *call, ino volume.Ino) syscall.Errno {
+	a, err := k.vol.GetAttr(c.ctx, ino)
+	if err != nil {
+		if gone, ok := k.nodes.remembered(ino); ok && volume.KindOf(err) == volume.Stale {
+			c.attr = gone
+			return 0
+		}
+		return k.fail(c, "getattr", ino, err)
+	}
+	k.nodes.sentMode(ino, a.Mode)
+	c.attr = a
+	return 0
+}
+
+// setattrIn is what a SETATTR asks for; valid has the protocol's bits.
+type setattrIn struct {
+	valid                uint32
+	size                 uint64
+	atime, mtime         int64
+	atimeNsec, mtimeNsec uint32
+	mode, uid, gid       uint32
+}
+
+// setAttrBits pairs the protocol's bits with those of a request.
+var setAttrBits = [...]struct {
+	valid uint32
+	set   volume.SetMask
+}{
+	{fattrMode, volume.SetMode}, {fattrUID, volume.SetUID}, {fattrGID, volume.SetGID}, {fattrSize, volume.SetSize},
+	{fattrAtime, volume.SetAtime}, {fattrMtime, volume.SetMtime},
+	{fattrAtimeNow, volume.SetAtimeNow}, {fattrMtimeNow, volume.SetMtimeNow},
+}
+
+// setattr changes attributes. One request may hold several changes; the volume
+// takes them in the order of chown, chmod, truncate, utimes.
+func (k *core) setattr(c *call, ino volume.Ino, in *setattrIn) syscall.Errno {
+	if in.size > volume.MaxFileSize && in.valid&fattrSize != 0 {
+		return syscall.EFBIG
+	}
+	c.req = volume.Request{Kind: volume.OpSetAttr, Ino: ino, Mode: in.mode & volume.ModePerm, UID: in.uid, GID: in.gid,
+		Atime: volume.Time{Sec: in.atime, Nsec: in.atimeNsec}, Mtime: volume.Time{Sec: in.mtime, Nsec: in.mtimeNsec},
+		Size: int64(in.size), KillPriv: in.valid&fattrKillSUIDGID != 0}
+	for _, b := range setAttrBits {
+		if in.valid&b.valid != 0 {
+			c.req.Set |= b.set
+		}
+	}
+	if c.req.Set&volume.SetAtimeNow != 0 {
+		c.req.Set &^= volume.SetAtime
+	}
+	if c.req.Set&volume.SetMtimeNow != 0 {
+		c.req.Set &^= volume.SetMtime
+	}
+	if c.req.Set&volume.SetSize != 0 {
+		c.req.Set &^= volume.SetMtimeNow // a truncation sets it, even to the same size
+	}
+	if c.req.Set == 0 && !c.req.KillPriv {
+		return k.getattr(c, ino)
+	}
+	k.nodes.markAttr(ino, k.tick())
+	if _, err := k.do(c); err != nil {
+		return k.fail(c, "setattr", ino, err)
+	}
+	k.nodes.lostPriv(ino, c.attr.Mode) // the reply says so
+	k.nodes.sentMode(ino, c.attr.Mode)
+	return 0
+}
+
+// killed tells the kernel, which does not look at modes after a write, if setuid or
+// setgid went.
+func (k *core) killed(c *call, mode uint32) {
+	if c.req.KillPriv && k.nodes.lostPriv(c.req.Ino, mode) {
+		k.staleAttr(c.req.Ino, -1)
+	}
+}
+
+func (k *core) statfs(c *call) (volume.StatFS, syscall.Errno) {
+	s, err := k.vol.StatFS(c.ctx)
+	return s, k.fail(c, "statfs", volume.RootIno, err)
+}
+
+func (k *core) getxattr(c *call, ino volume.Ino, name string) ([]byte, syscall.Errno) {
+	v, err := k.vol.GetXattr(c.ctx, ino, name)
+	return v, k.fail(c, "getxattr", ino, err)
+}
+
+// listxattr appends the names, each with a NUL, to buf. The trusted ones are for the
+// superuser.
+func (k *core) listxattr(c *call, ino volume.Ino, buf []byte) ([]byte, syscall.Errno) {
+	names, err := k.vol.ListXattr(c.ctx, ino)
+	if err != nil {
+		return buf, k.fail(c, "listxattr", ino, err)
+	}
+	for _, n := range names {
+		if c.caller.UID != 0 && strings.HasPrefix(n, "trusted.") {
+			continue
+		}
+		buf = append(append(buf, n...), 0)
+	}
+	return buf, 0
+}
+
+func (k *core) setxattr(c *call, ino volume.Ino, name string, value []byte, flags uint32, killSGID bool) syscall.Errno {
+	c.req = volume.Request{Kind: volume.OpSetXattr, Ino: ino, Name: name, Data: value, KillPriv: killSGID,
+		Exclusive: flags&xattrCreate != 0, Replace: flags&xattrReplace != 0}
+	if flags&^(xattrCreate|xattrReplace) != 0 {
+		return syscall.EINVAL
+	}
+	return k.changeXattr(c)
+}
+
+func (k *core) removexattr(c *call, ino volume.Ino, name string) syscall.Errno {
+	c.req = volume.Request{Kind: volume.OpRemoveXattr, Ino: ino, Name: name}
+	return k.changeXattr(c)
+}
+
+func (k *core) changeXattr(c *call) syscall.Errno {
+	if _, err := k.do(c); err != nil {
+		return k.fail(c, c.req.Kind.String(), c.req.Ino, err)
+	}
+	if c.req.Name == volume.XattrACLAccess && !k.features.posixACL {
+		k.staleAttr(c.req.Ino, -1) // it set the mode
+	}
+	return 0
+}
