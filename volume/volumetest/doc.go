@@ -11,13 +11,13 @@
 //
 // # In general
 //
-//   - A refused request changes nothing: no op, no version, no time, no inode ID.
+//   - A refused request changes nothing: no op, no version, no time.
 //   - Fields of a request that its kind does not list count for nothing; fields of
 //     an op that its kind does not have, or its Mask does not name, are zero.
 //   - OpTruncate, OpEnd, OpReign, OpMember and unknown kinds cannot be requested:
 //     Invalid.
 //   - Op.Time is the clock, but never less than the time of the op before. The ops of
-//     one request have one time. Op.Caller has no PID.
+//     one request have one time, and all are decided on the state before the first.
 //   - The first op of an epoch is its OpReign (with a zero Caller), recorded when
 //     the epoch first changes something.
 //   - An empty volume is the root: ID 1, mode 0755, owner 0:0, Nlink 2, all times 0,
@@ -40,11 +40,13 @@
 //
 // # Create
 //
-// Mode must be a known type and permission bits (else Invalid); a symbolic link's
-// Target empty is NotFound, longer than MaxTargetLen NameTooLong, with a NUL Invalid.
-// Then the new name, Exists (with or without Exclusive: a front end that would open
-// what exists looks it up again), and for a directory TooManyLinks if its parent has
-// MaxNlink. Parent and Name both zero: nameless, Invalid for a directory.
+// Mode must have a known type (else Invalid); of the rest the permission bits count.
+// Then the new name; Exists (with or without Exclusive: a front end that would open
+// what exists looks it up again). Without a Name it is nameless: Invalid for a
+// directory; a Parent, if there is one, need only be a directory (Stale, NotDir) and
+// lends its group and default ACL, as for O_TMPFILE. A symbolic link's Target empty is
+// NotFound, longer than MaxTargetLen NameTooLong, with a NUL Invalid. A directory in a
+// parent that has MaxNlink: TooManyLinks.
 //
 //   - Owner is the caller's UID and GID, but the GID is the parent's if the parent
 //     has setgid; then a new directory also gets setgid.
@@ -53,7 +55,7 @@
 //     nothing: owner, other, and mask (or group if there is no mask) of the ACL are
 //     cut by the mode's bits and the mode's by them; the result becomes the access
 //     ACL if it has more than the three base entries; a directory inherits the
-//     default ACL itself. Otherwise the mode is Mode &^ Umask. Nameless: no ACL.
+//     default ACL itself. Otherwise the mode is Mode &^ (Umask & 0777).
 //   - All four times are Op.Time. Rdev counts for devices only.
 //
 // # Link, unlink, rmdir
@@ -69,14 +71,14 @@
 // # Rename
 //
 //  1. Exclusive together with Exchange: Invalid.
-//  2. Parent Stale, NotDir; NewParent Stale, NotDir; the existing name.
+//  2. The existing name.
 //  3. The new name; Exclusive and taken: Exists; Exchange and free: NotFound.
 //  4. A directory into itself or below: Invalid. Onto a directory above it: NotEmpty
 //     (Invalid with Exchange).
 //  5. Both names are one inode: success, nothing changes.
 //  6. Without Exchange: a directory over something else NotDir, something else over
 //     a directory IsDir, over a directory with entries NotEmpty.
-//  7. TooManyLinks if a directory comes to a parent that has MaxNlink.
+//  7. TooManyLinks if a directory comes to another parent that has MaxNlink.
 //
 // Ctime (and Version) change of both directories, of what moves and of what is
 // displaced or exchanged; mtime of both directories. A displaced last name sets
@@ -84,38 +86,41 @@
 //
 // # Attributes
 //
-// Set empty: nothing changes. Order of checks: Stale; an unknown bit in Set or
-// nanoseconds out of range Invalid; mode of a symbolic link Unsupported; Size negative
-// Invalid, of a directory IsDir, of anything else but a file Invalid.
+// Set empty: nothing changes. With SetSize: a directory IsDir, anything else but a
+// file, or a negative Size, Invalid. Then the mode of a symbolic link Unsupported;
+// nanoseconds out of range Invalid.
 //
 //   - The effect is that of chown, chmod, truncate and utimes one after the other. It
 //     takes at most two ops: first an OpTruncate if Set has SetSize, then an OpSetAttr
 //     if Set has anything else. Result.Version is the last.
 //   - Of Mode only the permission bits count. The Now bits become SetAtime and SetMtime
 //     with the op's time, and win over explicit times.
-//   - KillPriv with SetUID or SetGID, without SetMode, on anything but a directory:
-//     the mode loses setuid, and setgid if it is group-executable. If that changes the
-//     mode, the OpSetAttr has it (SetMode).
-//   - SetUID or SetGID on a file that has security.capability sets OpDropCaps.
-//   - OpTruncate sets mtime even if the size stays. KillPriv works on it as on a write.
+//   - KillPriv without SetMode, on anything but a directory: the mode loses setuid, and
+//     setgid if it is group-executable. If that changes the mode, the op has it (SetMode).
+//     OpDropCaps is set if there is security.capability. An OpTruncate does so whether
+//     SetMode is in the request or not.
+//   - SetUID or SetGID on anything but a directory sets OpDropCaps in any case, if
+//     there is security.capability.
+//   - OpTruncate sets mtime even if the size stays.
 //   - Whenever an op other than a setxattr or removexattr sets the mode of an inode
 //     that has an access ACL, the ACL follows on every replica: its owner and other
 //     entries, and its mask (or group if it has none), take the mode's bits.
 //
 // # Content
 //
-// Write: Stale; a directory IsDir, anything else but a file Invalid; a negative
-// offset (unless Append) or more than MaxWrite bytes Invalid; no bytes: success,
-// nothing changes; an end beyond MaxFileSize TooBig. Append writes at the size.
+// Each needs a file: Stale; a directory IsDir, anything else Invalid.
 //
-// Fallocate: Stale; offset negative or length not positive Invalid; an unknown mode,
-// PunchHole without KeepSize or together with ZeroRange Unsupported; IsDir, Invalid as
-// write; end beyond MaxFileSize TooBig. It grows the file unless KeepSize is given;
-// PunchHole and ZeroRange make the range zeros.
+// Write: a negative offset (unless Append) or more than MaxWrite bytes Invalid; no
+// bytes: success, nothing changes; an end beyond MaxFileSize TooBig. Append writes at
+// the size.
 //
-// CopyChunks: Stale; IsDir, Invalid as write; no chunks, too many, or ranges that no op
-// can have Invalid; TooBig; Missing if a chunk is not to be had, Invalid if a piece
-// goes beyond it.
+// Fallocate: offset negative or length not positive Invalid; an unknown mode,
+// PunchHole without KeepSize or together with ZeroRange Unsupported; end beyond
+// MaxFileSize TooBig. It grows the file unless KeepSize is given; PunchHole and
+// ZeroRange make the range zeros.
+//
+// CopyChunks: no chunks, too many, or ranges that no op can have Invalid; Missing if a
+// chunk is not to be had.
 //
 //   - Each sets mtime and ctime, and is an op even if no byte changes.
 //   - KillPriv: setuid goes, and setgid if group-executable (SetMode and the new mode,
@@ -124,38 +129,35 @@
 //
 // # Extended attributes
 //
-// Checks of a name: empty or longer than MaxXattrNameLen OutOfRange; with a NUL
-// Invalid; (a value longer than MaxXattrLen XattrTooBig;) outside user., trusted.,
-// security. and the two ACLs Unsupported; nothing behind the prefix Invalid; user.
-// on anything but files and directories NotPermitted.
+// Checks of a name: empty, longer than MaxXattrNameLen or with a NUL OutOfRange; (a
+// value longer than MaxXattrLen XattrTooBig;) outside user., trusted., security. and
+// the two ACLs Unsupported; nothing behind the prefix Invalid; user. on anything but
+// files and directories NotPermitted; an ACL on a symbolic link Unsupported.
 //
-//   - Set: Exclusive and there Exists; Replace and not there NoXattr; more than
-//     MaxXattrsLen of names (each with a NUL) NoSpace. Always an op.
-//   - Remove: NoXattr if it is not there.
+//   - Set: Exclusive and there Exists; Replace and not there NoXattr; a new one that
+//     makes the names, each with a NUL, more than MaxXattrsLen NoSpace. Always an op.
+//   - Remove: NoXattr if it is not there; but for an ACL success, nothing changes.
 //
 // ACLs are in Linux's format, version 2, little-endian: 4 bytes version, then per
-// entry 2 bytes tag, 2 bytes permissions, 4 bytes ID. They are stored in canonical
-// form: the ID of a tag that has none is 0xffffffff. On symbolic links Unsupported.
-// A wrong version is Unsupported; wrong lengths, tags, permissions, order (owner,
-// users, group, groups, mask, other) or a missing mask Invalid. Exclusive and Replace
-// count for nothing.
+// entry 2 bytes tag, 2 bytes permissions, 4 bytes ID; the order is owner, users, group,
+// groups, mask, other, with a mask if there are users or groups. Anything else is
+// Invalid. They are stored as given.
 //
-//   - An empty value, or an ACL without entries, removes. To remove an ACL that is not
-//     there is success, nothing changes; to remove one leaves the mode alone.
+//   - An ACL without entries removes what there is; removing leaves the mode alone.
 //   - A default ACL on anything but a directory is AccessDenied (removal: success).
 //   - An access ACL sets the mode: owner, group and other from its entries, group from
 //     the mask if there is one; KillPriv clears setgid. The OpSetXattr has SetMode and
 //     the mode, always. If it says no more than the mode (three base entries), it is
-//     recorded as OpRemoveXattr with SetMode and the mode instead; such an op fits also
-//     where there is no ACL.
+//     not kept: an OpRemoveXattr with SetMode and the mode if there was one, otherwise
+//     an OpSetAttr.
 //
 // # Publish
 //
-// Ino Stale; IsDir, Invalid for other types; Invalid if it has a name; NotFound if it
-// had one. The new name. More than MaxOpXattrs attributes XattrTooBig; each by the
-// checks above, ACLs Unsupported; the same name twice Invalid; NoSpace as for setxattr.
-// Match not met: Precondition. A directory has the name: IsDir.
-// Of Set only SetMode counts. Xattrs are sorted in the op. The file's own mtime stays.
+// Stale; Invalid unless it is a file created nameless that never had a name. The new
+// name. Match not met: Precondition. A directory has the name: IsDir. More than
+// MaxOpXattrs attributes XattrTooBig; each by the checks above, ACLs Unsupported; the
+// same name twice Invalid. Of Set only SetMode counts. Xattrs are sorted in the op.
+// The file's own mtime stays.
 //
 // # Open files
 //
@@ -165,7 +167,7 @@
 // # Reading
 //
 // GetAttr, GetXattr, ListXattr Stale. ReadLink Stale, Invalid. ReadDir Stale, NotDir.
-// ParentOf Stale, NotDir, NotFound for a removed directory. ReadAt Stale, IsDir,
+// ParentOf Stale, NotDir (of a removed directory nothing is said). ReadAt Stale, IsDir,
 // Invalid (not a file, or a negative offset). Seek Stale, IsDir, Invalid, NotSeekable
 // (offset negative or not before the end). What Seek reports as a hole is zeros; it
 // may report zeros as data; the end of the file is a hole.
