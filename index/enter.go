@@ -64,7 +64,7 @@ type entering struct {
 
 func (e *Engine) begin(b Batch) *entering {
 	t := &entering{e: e, r: e.db, frame: b.Frame, m: *e.meta.Load(), inodes: make(map[volume.Ino]*inode, 4)}
-	if len(b.Ops) > 1 {
+	if len(b.Ops) > 1 || b.Ops[0].Replaced != 0 { // reads see what the batch did before
 		t.b = e.db.NewIndexedBatch()
 		t.r = t.b
 	} else {

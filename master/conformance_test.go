@@ -98,7 +98,7 @@ func TestChunkVolumeConforms(t *testing.T) {
 		}
 		return volumetest.System{
 			Vol: l, Ops: rec.after,
-			NewReplica: func(t *testing.T) volume.Replica { return volumetest.NewModel(volumetest.Options{}) },
+			NewReplica: func(t *testing.T) volume.Replica { return volumetest.NewModel(volumetest.Options{}).Replica() },
 		}
 	})
 }

@@ -98,6 +98,9 @@ func (n *node) refused(id, addr string, err error) {
 		n.stopWith(fmt.Errorf("%s: %w", r.Code, r))
 		return
 	}
+	if r.Kind == volume.Busy && r.Code != codeDuplicateID {
+		return // passing: it is dialled again
+	}
 	who := id
 	if who == "" {
 		who = addr

@@ -283,11 +283,16 @@ func (n *node) dialAll() {
 func (n *node) dialer(ctx context.Context, addr string) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		n.mu.Lock()
-		n.dialled[addr] = true
-		n.mu.Unlock()
+		n.heard(addr)
 	}
 	return conn, err
+}
+
+// heard notes that an address has answered, or that nobody is there.
+func (n *node) heard(addr string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dialled[addr] = true
 }
 
 // background runs fn until the node stops.
@@ -444,6 +449,12 @@ func (n *node) warnPeer(who, code, text string) {
 		n.log.Warn().Str("code", code).Str("peer", who).Msg(text)
 	}
 	n.warnings[key] = admin.Warning{Code: code, Text: text, Hint: "see the logs of both nodes"}
+}
+
+func (n *node) unwarnPeer(who string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.warnings, "peer "+who)
 }
 
 // foreign is told of a file that somebody changed behind the running daemon.

@@ -12,6 +12,9 @@ import (
 	"wolfdisk/wire"
 )
 
+// codeDuplicateID says that two nodes use one ID.
+const codeDuplicateID = "WD-1304"
+
 // peers are the other nodes this one has met since it started.
 type peers struct {
 	mu   sync.Mutex
@@ -68,7 +71,7 @@ func (p *peers) duplicate(h *wire.Hello) error {
 	if e == nil || e.session == nil || e.hello.Store == h.Store {
 		return nil
 	}
-	return &wire.Refusal{Kind: volume.Busy, Code: "WD-1304", Text: fmt.Sprintf(
+	return &wire.Refusal{Kind: volume.Busy, Code: codeDuplicateID, Text: fmt.Sprintf(
 		"node ID %s is in use by the node at %s: give one of the two another with --id", h.NodeID, e.address)}
 }
 

@@ -150,6 +150,7 @@ func (n *node) dial(ctx context.Context, addr string) {
 	}
 	wire.DialLoop(ctx, n.wire, addrs, n, func(ctx context.Context, s *wire.Session) error {
 		id = s.Remote().NodeID
+		n.heard(addr)
 		return n.session(ctx, s, true)
 	})
 }
@@ -164,6 +165,7 @@ func (n *node) session(ctx context.Context, s *wire.Session, dialled bool) error
 	defer n.peers.detach(s)
 	remote := s.Remote()
 	log := n.log.With().Str("peer", remote.NodeID).Str("address", s.Addr()).Logger()
+	n.unwarnPeer(remote.NodeID)
 	log.Info().Str("position", remote.Position.String()).Bool("leads", !remote.Leading.IsZero()).Msg("connected")
 	err := n.runSession(ctx, s)
 	s.Close(err)
