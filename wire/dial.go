@@ -1,0 +1,171 @@
+package wire
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"wolfdisk/volume"
+)
+
+// tune sets the socket options of a TCP connection.
+func (c *Config) tune(conn net.Conn) error {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil // a pipe or proxy of a test
+	}
+	if err := tcp.SetNoDelay(c.NoDelay); err != nil {
+		return err
+	}
+	err := tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: c.KeepAlive, Interval: c.KeepAlive / 3, Count: 3})
+	if err != nil {
+		return err
+	}
+	return setUserTimeout(tcp, c.WriteTimeout)
+}
+
+// Dial connects to a node, host:port, and agrees on a session with it. Of h only
+// Hello is called: the session belongs to the caller, who must Serve it. Errors:
+// Unavailable if nobody answers, the kind of a *Refusal if either side refused.
+func Dial(ctx context.Context, cfg *Config, addr string, h Handler) (*Session, error) {
+	if err := cfg.prepare(); err != nil {
+		return nil, err
+	}
+	dial := cfg.Dialer
+	if dial == nil {
+		d := net.Dialer{Timeout: cfg.HandshakeTimeout}
+		dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
+	}
+	conn, err := dial(ctx, addr)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, volume.Errorf(volume.Interrupted, "dial %s: %w", addr, context.Cause(ctx))
+		}
+		return nil, volume.Errorf(volume.Unavailable, "connect to %s: %w", addr, err)
+	}
+	if err := cfg.tune(conn); err != nil {
+		conn.Close()
+		return nil, volume.Errorf(volume.Unavailable, "set up the connection to %s: %w", addr, err)
+	}
+	return greet(ctx, cfg, conn, addr, h, true)
+}
+
+const (
+	minBackOff = 50 * time.Millisecond
+	maxBackOff = 5 * time.Second
+	// settled is how long a session must have lived to count as a success: one
+	// that ends at once is not redialled at full speed.
+	settled = time.Second
+)
+
+// DialLoop keeps a session with the node behind addrs: it dials them in turn until
+// one agrees, calls run with the session, and begins again when run returns, for
+// ever, until ctx ends. Between rounds it waits 50 ms, doubling to 5 s, with
+// jitter, and from the start again after a session that lived for a second. The
+// session is closed with what run returned. It logs changes of state, not attempts.
+func DialLoop(ctx context.Context, cfg *Config, addrs func() []string, h Handler, run func(ctx context.Context, s *Session) error) error {
+	d := dialLoop{cfg: cfg, addrs: addrs, h: h, run: run, log: dialLog{log: cfg.Log, state: map[string]string{}}}
+	for wait := minBackOff; ctx.Err() == nil; {
+		begin := time.Now()
+		if d.round(ctx) && time.Since(begin) >= settled {
+			wait = minBackOff
+		}
+		// Half of it at least, so that two nodes that fail together do not go on
+		// doing so.
+		timer := time.NewTimer(wait/2 + rand.N(wait/2))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		wait = min(2*wait, maxBackOff)
+	}
+	return context.Cause(ctx)
+}
+
+type dialLoop struct {
+	cfg   *Config
+	addrs func() []string
+	h     Handler
+	run   func(ctx context.Context, s *Session) error
+	log   dialLog
+}
+
+// round dials every address until one session came about and has ended again.
+func (d *dialLoop) round(ctx context.Context) bool {
+	all := d.addrs()
+	d.log.only(all)
+	for _, addr := range all {
+		s, err := Dial(ctx, d.cfg, addr, d.h)
+		if err != nil {
+			if ctx.Err() != nil {
+				return false
+			}
+			d.log.failed(addr, err)
+			continue
+		}
+		d.log.connected(addr, s)
+		err = d.run(ctx, s)
+		s.Close(err)
+		if ctx.Err() == nil {
+			d.log.ended(addr, s, err)
+		}
+		return true
+	}
+	return false
+}
+
+// dialLog remembers what was said last about each address.
+type dialLog struct {
+	log   zerolog.Logger
+	state map[string]string
+}
+
+// only forgets the addresses that are not dialled any more.
+func (l *dialLog) only(addrs []string) {
+	keep := map[string]bool{}
+	for _, a := range addrs {
+		keep[a] = true
+	}
+	for a := range l.state {
+		if !keep[a] {
+			delete(l.state, a)
+		}
+	}
+}
+
+// failed says so once per address and kind of failure: the texts may differ in
+// port numbers.
+func (l *dialLog) failed(addr string, err error) {
+	r := refusalOf(err)
+	state := r.Kind.Error() + r.Code
+	if l.state[addr] == state {
+		return
+	}
+	l.state[addr] = state
+	l.log.Warn().Str("code", r.Code).Str("addr", addr).Err(err).Msg("no session, will keep trying")
+}
+
+func (l *dialLog) connected(addr string, s *Session) {
+	state := "connected to " + s.remote.NodeID
+	if l.state[addr] != state {
+		l.log.Info().Str("addr", addr).Str("peer", s.remote.NodeID).Msg("session established")
+	}
+	l.state[addr] = state
+}
+
+// ended reports a session that had been up.
+func (l *dialLog) ended(addr string, s *Session, err error) {
+	state := "ended"
+	if err != nil {
+		state += volume.KindOf(err).Error()
+	}
+	if l.state[addr] == state {
+		return
+	}
+	l.state[addr] = state
+	l.log.Warn().Str("addr", addr).Str("peer", s.remote.NodeID).AnErr("cause", err).Msg("session ended, will redial")
+}
