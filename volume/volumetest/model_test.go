@@ -35,3 +35,7 @@ func TestModel(t *testing.T) {
 		})
 	}
 }
+
+func TestModelReplica(t *testing.T) {
+	RunReplica(t, func(t *testing.T) volume.Replica { return NewModel(Options{}).Replica() })
+}
