@@ -27,10 +27,12 @@ type bench struct {
 	files map[volume.Ino][]byte
 }
 
-func newBench(t testing.TB) *bench {
+func newBench(t testing.TB) *bench { return newBenchOf(t, volume.MinChunkSize) }
+
+func newBenchOf(t testing.TB, chunkSize int64) *bench {
 	b := &bench{t: t, clk: newClock(), mem: vfs.NewMem(), log: newFakeLog(), index: newFakeIndex(), files: map[volume.Ino][]byte{}}
 	b.opts = testOptions(b.mem)
-	b.opts.Now = b.clk.now
+	b.opts.Now, b.opts.ChunkSize = b.clk.now, chunkSize
 	b.open()
 	return b
 }
@@ -162,7 +164,7 @@ func TestContentModel(t *testing.T) {
 	}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			b := newBench(t)
+			b := newBenchOf(t, volume.MinChunkSize<<(seed%3))
 			rng := newRand(seed)
 			const size = 5 * volume.MinChunkSize
 			for range steps {

@@ -123,7 +123,7 @@ func workload(t *testing.T, s *Store, c *crasher, clk *clock, seed uint64, steps
 // After a crash at any call, everything a Sync covered is there and nothing is
 // reported as damaged; the store can be written, and opened once more.
 func TestCrashAnywhere(t *testing.T) {
-	seeds, steps, every := 6, 60, 2
+	seeds, steps, every := 15, 60, 2
 	if testing.Short() {
 		seeds = 2
 	}

@@ -71,7 +71,7 @@ func scrub(t *testing.T, s *Store) (bad []error) {
 // whole again, and after that and a compaction nothing is wrong any more.
 func TestBitFlips(t *testing.T) {
 	files, chunks := smallStore(t)
-	step := 1
+	step := 2
 	if testing.Short() {
 		step = 7
 	}
