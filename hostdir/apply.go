@@ -1,0 +1,84 @@
+package hostdir
+
+import (
+	"context"
+
+	"wolfdisk/volume"
+)
+
+// Apply implements volume.Backing.
+func (d *Dir) Apply(ctx context.Context, op *volume.Op, view volume.View) (volume.Applied, error) {
+	applied := volume.Applied{N: len(op.Data)}
+	if d.closed.Load() {
+		return applied, volume.Errorf(volume.Closed, "apply %s: the directory is closed", op.Kind)
+	}
+	var err error
+	switch op.Kind {
+	case volume.OpCreate:
+		applied.Lower, err = d.applyCreate(op, view)
+	case volume.OpLink:
+		err = d.applyLink(op, view)
+	case volume.OpUnlink, volume.OpRmdir:
+		err = d.applyRemove(op, view)
+	case volume.OpRename:
+		err = d.applyRename(op, view)
+	case volume.OpPublish:
+		err = d.applyPublish(op, view)
+	case volume.OpSetAttr:
+		err = d.applySetAttr(op, view)
+	case volume.OpWrite:
+		applied.N, err = d.applyWrite(op, view)
+	case volume.OpTruncate, volume.OpFallocate, volume.OpCopyChunks:
+		err = d.applyContent(ctx, op, view)
+	case volume.OpSetXattr, volume.OpRemoveXattr:
+		err = d.applyXattr(op, view)
+	case volume.OpEnd:
+		err = d.applyEnd(op)
+	case volume.OpReign, volume.OpMember:
+		return applied, nil
+	default:
+		err = volume.Errorf(volume.Unsupported, "apply an op of unknown kind %d", uint8(op.Kind))
+	}
+	if op.Kind == volume.OpEnd {
+		d.forget(op.Ino)
+		return applied, err
+	}
+	d.markDirty(op)
+	return applied, err
+}
+
+// markDirty notes the inodes whose times an op changes, also after a failure: what was
+// undone has a new ctime below.
+func (d *Dir) markDirty(op *volume.Op) {
+	ends := op.Flags&volume.OpEnds != 0
+	switch op.Kind {
+	case volume.OpUnlink, volume.OpRmdir:
+		d.dirty.mark(op.Parent, op.Time)
+		if !ends {
+			d.dirty.mark(op.Ino, op.Time)
+		}
+		return
+	case volume.OpRename, volume.OpPublish:
+		d.dirty.mark(op.NewParent, op.Time)
+		if !ends {
+			d.dirty.mark(op.Replaced, op.Time)
+		}
+	}
+	d.dirty.mark(op.Parent, op.Time)
+	d.dirty.mark(op.Ino, op.Time)
+}
+
+// forget drops all that is held of an inode whose life has ended.
+func (d *Dir) forget(ino volume.Ino) {
+	d.files.drop(ino)
+	d.dirs.drop(ino)
+	d.dirty.forget(ino)
+	d.pending.forget(ino)
+}
+
+// Retain implements volume.Backing. It has nothing to do: an inode that loses its
+// last name stays in staging until its OpEnd.
+func (d *Dir) Retain(volume.Ino, volume.View) error { return nil }
+
+// Release implements volume.Backing.
+func (d *Dir) Release(volume.Ino) {}

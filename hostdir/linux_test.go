@@ -1,0 +1,5 @@
+package hostdir
+
+func init() {
+	ways["no openat2"] = func(d *Dir) { d.byHandle = false; d.sys.noOpenat2.Store(true) }
+}

@@ -1,0 +1,152 @@
+package hostdir
+
+import (
+	"context"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"wolfdisk/volume"
+)
+
+// relearn makes sure that an inode has a record, finding its file by name if not.
+func (d *Dir) relearn(ino volume.Ino, view volume.View) error {
+	if ino == volume.RootIno {
+		return nil
+	}
+	attr, err := view.Inode(ino)
+	if err != nil {
+		if volume.KindOf(err) == volume.NotFound {
+			return nil
+		}
+		return err
+	}
+	if attr.IsDir() && attr.Nlink == 0 {
+		return nil
+	}
+	rec, err := d.recordOf(ino, view)
+	if err != nil || rec != nil {
+		return err
+	}
+	d.dirty.mark(ino, attr.Ctime)
+	if attr.IsDir() {
+		_, release, err := d.dirFD(ino, view)
+		if err == nil {
+			release()
+		}
+		return ignoreMissing(err)
+	}
+	fd, err := d.openPath(ino, &attr, view)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return ignoreMissing(err)
+}
+
+func ignoreMissing(err error) error {
+	if volume.KindOf(err) == volume.Missing {
+		return nil // Check reports it
+	}
+	return err
+}
+
+// Relearn makes records for inodes whose own were lost because the daemon died before the
+// index had been flushed. After such a crash the caller runs it over what the ops since the last checkpoint
+// touched, with the index at the end of the log, and stores PendingLower.
+// It also leaves these inodes to be settled.
+func (d *Dir) Relearn(ctx context.Context, view volume.View, t *Touched) error {
+	for ino := range t.Inodes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := d.relearn(ino, view); err != nil {
+			return volume.Wrap(err, "find the file of inode "+ino.String())
+		}
+		if attr, err := view.Inode(ino); err == nil {
+			d.dirty.mark(ino, attr.Ctime)
+		} else if volume.KindOf(err) != volume.NotFound {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tidy empties staging of what a crash left: files of inodes that the index does not
+// have, and second names of files that have their own. It runs when directory and
+// index agree otherwise, before the first op.
+func (d *Dir) Tidy(ctx context.Context, view volume.View) error {
+	var names []string
+	err := d.listDir(d.staging, func(name string, _ uint64, _ uint32) error {
+		names = append(names, name)
+		return ctx.Err()
+	})
+	if err != nil {
+		return volume.Wrap(err, "list "+Reserved+"/"+stagingName)
+	}
+	for _, name := range names {
+		if err := d.tidyOne(name, view); err != nil {
+			return volume.Wrap(err, "tidy "+Reserved+"/"+stagingName+"/"+name)
+		}
+	}
+	return nil
+}
+
+func (d *Dir) tidyOne(name string, view volume.View) error {
+	p := place{d.staging, name}
+	n, err := strconv.ParseUint(name, 16, 64)
+	ino := volume.Ino(n)
+	if err != nil || !ino.Valid() || ino.String() != name {
+		return d.aside(p)
+	}
+	attr, err := view.Inode(ino)
+	if err != nil {
+		if volume.KindOf(err) != volume.NotFound {
+			return err
+		}
+		return d.removeTree(p) // ours, and over
+	}
+	if attr.Nlink == 0 {
+		return nil
+	}
+	d.dirty.mark(ino, attr.Ctime) // its ctime changes below
+	names, err := view.Names(ino)
+	if err != nil {
+		return err
+	}
+	for _, ref := range names {
+		dir, release, err := d.dirFD(ref.Parent, view)
+		if err != nil {
+			if volume.KindOf(err) == volume.Missing {
+				continue
+			}
+			return err
+		}
+		err = d.sys.renameNoReplace(p.dir, p.name, dir, ref.Name)
+		if err == unix.EEXIST {
+			var a, b lowerStat
+			if a, err = statAt(dir, ref.Name); err == nil {
+				if b, err = statAt(p.dir, p.name); err == nil && a.Ino == b.Ino {
+					err = unlinkAt(p.dir, p.name, false)
+				} else if err == nil {
+					err = d.aside(p)
+				}
+			}
+		}
+		release()
+		return err
+	}
+	return d.aside(p)
+}
+
+// removeTree removes a file, or a directory with what is in it, of our own staging.
+func (d *Dir) removeTree(p place) error {
+	err := unlinkAt(p.dir, p.name, false)
+	if err != unix.EISDIR && err != unix.EPERM {
+		return notThere(err)
+	}
+	err = unlinkAt(p.dir, p.name, true)
+	if err == unix.ENOTEMPTY || err == unix.EEXIST {
+		return d.aside(p) // somebody's files: kept
+	}
+	return notThere(err)
+}

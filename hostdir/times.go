@@ -1,0 +1,221 @@
+package hostdir
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"wolfdisk/volume"
+)
+
+// dirtySet holds the inodes whose lower times, and record, are behind the index.
+type dirtySet struct {
+	shards [cacheShards]dirtyShard
+}
+
+type dirtyShard struct {
+	mu sync.Mutex
+	m  map[volume.Ino]dirtyMark
+}
+
+// dirtyMark is the time of the last op applied to an inode, and when (by our own
+// clock, in seconds) it was applied.
+type dirtyMark struct {
+	op volume.Time
+	at int64
+}
+
+func newDirtySet() *dirtySet {
+	s := &dirtySet{}
+	for i := range s.shards {
+		s.shards[i].m = map[volume.Ino]dirtyMark{}
+	}
+	return s
+}
+
+var started = time.Now()
+
+// seconds is a monotonic clock.
+func seconds() int64 { return int64(time.Since(started) / time.Second) }
+
+func (s *dirtySet) mark(ino volume.Ino, op volume.Time) {
+	if ino == 0 {
+		return
+	}
+	now := seconds()
+	sh := &s.shards[uint64(ino)%cacheShards]
+	sh.mu.Lock()
+	old, had := sh.m[ino]
+	if had && op.Compare(old.op) < 0 {
+		op = old.op
+	}
+	if !had || old.op != op || old.at != now {
+		sh.m[ino] = dirtyMark{op, now}
+	}
+	sh.mu.Unlock()
+}
+
+func (s *dirtySet) get(ino volume.Ino) (dirtyMark, bool) {
+	sh := &s.shards[uint64(ino)%cacheShards]
+	sh.mu.Lock()
+	m, ok := sh.m[ino]
+	sh.mu.Unlock()
+	return m, ok
+}
+
+// clear forgets an inode if nothing was applied to it since the mark was read.
+func (s *dirtySet) clear(ino volume.Ino, seen dirtyMark) {
+	sh := &s.shards[uint64(ino)%cacheShards]
+	sh.mu.Lock()
+	if sh.m[ino] == seen {
+		delete(sh.m, ino)
+	}
+	sh.mu.Unlock()
+}
+
+func (s *dirtySet) forget(ino volume.Ino) {
+	sh := &s.shards[uint64(ino)%cacheShards]
+	sh.mu.Lock()
+	delete(sh.m, ino)
+	sh.mu.Unlock()
+}
+
+func (s *dirtySet) len() int {
+	n := 0
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		n += len(sh.m)
+		sh.mu.Unlock()
+	}
+	return n
+}
+
+// idle returns up to max inodes that no op was applied to in the last two seconds, or
+// with all every inode.
+func (s *dirtySet) idle(max int, all bool) []volume.Ino {
+	before := seconds() - 2
+	var out []volume.Ino
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for ino, m := range sh.m {
+			if !all && len(out) >= max {
+				break
+			}
+			if all || m.at <= before {
+				out = append(out, ino)
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return out
+}
+
+// Settle sets the lower times of an inode as the index has them and notes ctime and
+// size below, by which changes of others are detected later. A front end calls it
+// when a file is closed; without anything to do it costs nothing. It takes no lock
+// of the inode: what is applied meanwhile stays to be settled.
+func (d *Dir) Settle(ino volume.Ino, view volume.View) error {
+	mark, ok := d.dirty.get(ino)
+	if !ok {
+		return nil
+	}
+	attr, err := view.Inode(ino)
+	if volume.KindOf(err) == volume.NotFound && err != nil {
+		d.dirty.clear(ino, mark)
+		return nil
+	}
+	if err != nil {
+		return volume.Wrap(err, "settle inode "+ino.String())
+	}
+	if attr.Nlink == 0 && attr.IsDir() {
+		d.dirty.clear(ino, mark) // a removed directory has no lower one
+		return nil
+	}
+	obj, release, err := d.object(ino, &attr, view)
+	if volume.KindOf(err) == volume.Missing {
+		d.dirty.clear(ino, mark)
+		d.foreign(ino, "its file is gone")
+		return nil
+	}
+	if err != nil {
+		return volume.Wrap(err, "settle inode "+ino.String())
+	}
+	defer release()
+	rec, err := d.settleObject(obj, &attr, view)
+	if err != nil {
+		return volume.Wrap(err, "settle inode "+ino.String())
+	}
+	if mark.op.Compare(attr.Ctime) > 0 {
+		rec.flags &^= flagClean // its op is not in the index yet
+		d.pending.put(ino, rec)
+		return nil
+	}
+	d.pending.put(ino, rec)
+	d.dirty.clear(ino, mark)
+	return nil
+}
+
+// settleObject sets an open object's times and returns its new record.
+func (d *Dir) settleObject(obj object, attr *volume.Attr, view volume.View) (*record, error) {
+	if err := d.setTimes(obj, attr); err != nil {
+		return nil, err
+	}
+	st, err := fstat(obj.fd)
+	if err != nil {
+		return nil, err
+	}
+	rec := &record{flags: flagClean, version: attr.Version, ino: st.Ino, ctime: st.Ctime, size: st.Size}
+	old, err := d.recordOf(attr.Ino, view)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
+		rec.flags |= old.flags & flagsRefused
+	}
+	if old != nil && old.ino == st.Ino {
+		rec.key = old.key
+	} else if rec.key, err = d.keyOf(obj.fd, &st); err != nil {
+		return nil, err
+	}
+	return rec, nil
+}
+
+// setTimes sets the lower times; a file system that cannot hold them is counted.
+func (d *Dir) setTimes(obj object, attr *volume.Attr) error {
+	err := d.sys.utimes(obj, attr.Atime, attr.Mtime)
+	if refusal(err) {
+		d.stats.refusedTimes.Add(1)
+		return nil
+	}
+	return err
+}
+
+// SettleIdle settles a batch of the inodes that were left alone for two seconds: at least
+// batch,
+// more if many wait. A caller runs it every 5 seconds. It returns how many
+// still wait.
+func (d *Dir) SettleIdle(view volume.View, batch int) (int, error) {
+	waiting := d.dirty.len()
+	var errs []error
+	for _, ino := range d.dirty.idle(max(batch, waiting/4), false) {
+		if err := d.Settle(ino, view); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return d.dirty.len(), errors.Join(errs...)
+}
+
+// SettleAll settles everything and returns all records that wait to be stored. After
+// it, and with no op in between, the directory can be left to others: Check
+// will find what they changed.
+func (d *Dir) SettleAll(view volume.View) ([]volume.LowerRecord, error) {
+	var errs []error
+	for _, ino := range d.dirty.idle(0, true) {
+		if err := d.Settle(ino, view); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return d.pending.take(), errors.Join(errs...)
+}
