@@ -1,0 +1,9 @@
+// Command wolfdisk-slave is the follower's daemon: it keeps a live, read-only copy of a leader's directory.
+package main
+
+import (
+	"wolfdisk/node"
+	"wolfdisk/node/daemon"
+)
+
+func main() { daemon.Main("wolfdisk-slave", node.Run) }
