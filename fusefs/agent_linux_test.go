@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,7 +48,10 @@ type result struct {
 	Btime unix.StatxTimestamp
 }
 
-const agentEnv = "WOLFDISK_FUSEFS_TEST"
+const (
+	agentEnv = "WOLFDISK_FUSEFS_TEST"
+	agentUID = "WOLFDISK_FUSEFS_TEST_UID"
+)
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(agentEnv) {
@@ -65,6 +69,11 @@ func TestMain(m *testing.M) {
 
 func runAgent() {
 	unix.Umask(0o22)
+	if uid, err := strconv.Atoi(os.Getenv(agentUID)); err == nil {
+		if err := errors.Join(syscall.Setgroups([]int{uid}), syscall.Setgid(uid), syscall.Setuid(uid)); err != nil {
+			panic(err)
+		}
+	}
 	in, out := gob.NewDecoder(bufio.NewReader(os.Stdin)), gob.NewEncoder(os.Stdout)
 	for {
 		var c cmd
@@ -95,7 +104,7 @@ func agentDo(c *cmd) (r result, err error) {
 	case "statx":
 		var x unix.Statx_t
 		err = unix.Statx(unix.AT_FDCWD, c.Path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &x)
-		r.Btime, r.N = x.Btime, int64(x.Mask)
+		r.Btime, n = x.Btime, int(x.Mask)
 	case "open":
 		n, err = unix.Open(c.Path, c.Flags|unix.O_CLOEXEC, c.Mode)
 	case "close":
@@ -328,7 +337,7 @@ func startAgent(t *testing.T, dir string, uid uint32) *agent {
 	p.Stderr = os.Stderr
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if uid != 0 {
-		p.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: uid, Groups: []uint32{uid}}
+		p.Env = append(p.Env, fmt.Sprintf("%s=%d", agentUID, uid))
 	}
 	stdin, err := p.StdinPipe()
 	if err != nil {
