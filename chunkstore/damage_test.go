@@ -1,6 +1,7 @@
 package chunkstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"syscall"
@@ -73,7 +74,7 @@ func TestBitFlips(t *testing.T) {
 	files, chunks := smallStore(t)
 	step := 2
 	if testing.Short() {
-		step = 7
+		step = 31
 	}
 	for name, content := range files {
 		for at := 0; at < len(content); at += step {
@@ -345,5 +346,57 @@ func TestCompactKeepsWhatIsLost(t *testing.T) {
 	s = wholeOpen(t, o)
 	for id, content := range chunks {
 		mustGet(t, s, id, content)
+	}
+}
+
+// slowPeer answers when it is let, or when the caller gives up.
+type slowPeer struct {
+	content []byte
+	started chan struct{}
+	let     chan struct{}
+}
+
+func (p *slowPeer) FetchChunk(ctx context.Context, _ volume.ChunkID) ([]byte, error) {
+	p.started <- struct{}{}
+	select {
+	case <-p.let:
+		return p.content, nil
+	case <-ctx.Done():
+		return nil, volume.Errorf(volume.Unavailable, "gave up: %w", ctx.Err())
+	}
+}
+
+// Who waits for a chunk that somebody else fetches, gets it even if that one gives up,
+// and can give up alone.
+func TestFetchShared(t *testing.T) {
+	s := wholeOpen(t, testOptions(vfs.NewMem()))
+	content := random(newRand(1), 100)
+	p := &slowPeer{content: content, started: make(chan struct{}, 10), let: make(chan struct{})}
+	s.SetFetcher(p)
+	id := chunkID(content)
+	get := func() (context.CancelFunc, chan error) {
+		c, cancel := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		go func() {
+			got, err := s.Get(c, id)
+			if err == nil && string(got) != string(content) {
+				err = volume.Corrupt
+			}
+			done <- err
+		}()
+		return cancel, done
+	}
+	cancelFirst, first := get()
+	<-p.started
+	cancelSecond, second := get()
+	_, third := get()
+	cancelSecond()
+	wantKind(t, <-second, volume.Interrupted)
+	cancelFirst()
+	wantKind(t, <-first, volume.Interrupted)
+	<-p.started // the third asks itself
+	p.let <- struct{}{}
+	if err := <-third; err != nil {
+		t.Fatal(err)
 	}
 }

@@ -33,6 +33,9 @@ func TestOptions(t *testing.T) {
 // after opening again, over several packs.
 func TestRoundTrip(t *testing.T) {
 	for level := 0; level <= 9; level++ {
+		if testing.Short() && level > 2 && level < 9 {
+			continue
+		}
 		fs := vfs.NewMem()
 		o := testOptions(fs)
 		o.Compress = level
