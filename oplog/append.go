@@ -29,6 +29,7 @@ func (l *Log) AppendOps(epoch volume.Epoch, ops []*volume.Op) ([]Frame, error) {
 	if err := l.encode(epoch, prev, ops); err != nil {
 		return nil, err
 	}
+	l.markOwn(epoch)
 	frames := make([]Frame, 0, 1)
 	for at := 0; at < len(ops); {
 		n := l.fit(at)

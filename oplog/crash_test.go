@@ -19,6 +19,8 @@ type crasher struct {
 	rng  *rand.Rand
 	mem  *vfs.MemFS
 	m    *history // every op ever handed to the log
+	// lead makes the frames, if the log is a follower's; it syncs each.
+	lead *Log
 
 	l        *Log
 	acked    volume.Version // Sync has returned for it
@@ -139,7 +141,17 @@ func (c *crasher) step() {
 			ops = []*volume.Op{reign(epoch1)}
 		}
 		c.m.add(t, ops...) // a crash before AppendOps returns may leave them
-		mustAppend(t, l, epoch1, ops...)
+		if c.lead == nil {
+			mustAppend(t, l, epoch1, ops...)
+		} else {
+			f := mustAppend(t, c.lead, epoch1, ops...)
+			if err := c.lead.Sync(bg, f.Last); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := l.AppendFrame(f.Bytes); err != nil {
+				t.Fatalf("seed %d: append frame: %v", c.seed, err)
+			}
+		}
 		c.appended = c.m.last()
 	case n < 16:
 		v := c.appended
@@ -188,6 +200,11 @@ func (c *crasher) reset() {
 		c.t.Fatalf("seed %d: reset to %s: %v", c.seed, pos, err)
 	}
 	c.resetTo = nil
+	if c.lead != nil {
+		if err := c.lead.Reset(pos); err != nil {
+			c.t.Fatal(err)
+		}
+	}
 	c.m.digests, c.m.ops = c.m.digests[:v+1], c.m.ops[:v]
 	c.acked, c.appended, c.trimmed = v, v, v
 }
@@ -210,7 +227,7 @@ func (c *crasher) open() {
 func TestCrash(t *testing.T) {
 	seeds, steps := 12, 60
 	if testing.Short() {
-		seeds = 4
+		seeds, steps = 4, 40
 	}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -218,6 +235,9 @@ func TestCrash(t *testing.T) {
 			c := &crasher{t: t, seed: seed, rng: testRand(seed), mem: vfs.NewCrashableMem(), m: newHistory(), every: 1}
 			if seed%4 != 0 { // longer
 				c.every, steps = 7, 3*steps
+			}
+			if seed%2 == 1 {
+				c.lead = openSmall(t, vfs.NewMem())
 			}
 			c.open()
 			for range steps {

@@ -42,9 +42,9 @@
 // The log ends behind the last frame that continues it. Zeros behind that are a
 // clean end. Anything else was torn by a crash, or is damage. It is a torn tail,
 // cut and kept beside, unless there is evidence that a version beyond the cut had
-// been durable: in the mark, in a later segment's header or in a later frame's,
-// which all name the version that was durable when they were written. Then Open
-// refuses and changes nothing. See recover.go.
+// been durable: in the mark, in a later segment's header, or in a later frame that
+// was made here, which all name the version that was durable when they were
+// written. Then Open refuses and changes nothing. See recover.go and mark.go.
 //
 // # Ownership
 //
@@ -65,9 +65,9 @@
 //
 // # Locks and goroutines
 //
-// Lock order: admin (Trim, Reset, Close), w (the appender), the sync slot, spareMu,
-// mu, then leaves (segment.fmu, the cache). Nothing calls the file system while
-// holding mu, except that a file's close handle may be taken out under it.
+// Lock order: admin (Trim, Reset, Close), w (the appender), the sync slot, spareMu
+// and markMu, mu, then leaves (segment.fmu, the cache). Nothing calls the file
+// system while holding mu.
 //
 // One goroutine per log, if Options.SyncEvery is not 0: it syncs what nobody
 // asked to sync, and prepares the next segment. Close ends it. It sleeps while

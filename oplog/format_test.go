@@ -170,6 +170,25 @@ func TestSegmentHeaderRoundTrip(t *testing.T) {
 	}
 }
 
+func TestMarkRoundTrip(t *testing.T) {
+	m := durableMark{version: 1 << 50, digest: volume.Digest{1, 2}, own: volume.Epoch{Number: 3, Leader: strings.Repeat("n", volume.MaxNodeIDLen), Tag: 77}}
+	b := m.encode(testVolume)
+	id, got, ok := parseMark(b)
+	if !ok || id != testVolume || got != m {
+		t.Fatalf("wrote %+v, read %+v of %s, %v", m, got, id, ok)
+	}
+	for i := range b {
+		bad := bytes.Clone(b)
+		bad[i] ^= 1
+		if _, _, ok := parseMark(bad); ok {
+			t.Fatalf("a flipped bit in byte %d goes unnoticed", i)
+		}
+		if _, _, ok := parseMark(b[:i]); ok {
+			t.Fatalf("a mark cut off at %d goes unnoticed", i)
+		}
+	}
+}
+
 func TestSegmentNames(t *testing.T) {
 	for _, v := range []volume.Version{1, 0x4e21, 1<<64 - 1} {
 		if got, ok := parseSegmentName(segmentName(v)); !ok || got != v {
@@ -386,17 +405,21 @@ func FuzzOpenSegment(f *testing.F) {
 			if err != nil {
 				f.Fatal(err)
 			}
-			f.Add(bytes.Clone(b), false)
-			f.Add(bytes.Clone(b[:len(b)/2]), true)
+			f.Add(bytes.Clone(b), false, false)
+			f.Add(bytes.Clone(b[:len(b)/2]), true, true)
 		}
 	}
-	f.Fuzz(func(t *testing.T, b []byte, allow bool) {
+	f.Fuzz(func(t *testing.T, b []byte, sign, allow bool) {
 		if len(b) > 1<<20 {
 			return
 		}
 		mem := vfs.NewMem()
 		if err := mem.MkdirAll("oplog", 0o700); err != nil {
 			t.Fatal(err)
+		}
+		if sign && len(b) >= segmentHeaderLen {
+			binary.LittleEndian.PutUint64(b[248:], xxh3.Hash(b[:248]))
+			resign(b[segmentHeaderLen:])
 		}
 		first := volume.Version(1)
 		if h, err := parseSegmentHeader(b); err == nil {

@@ -82,13 +82,13 @@ func (o *Options) fill() error {
 
 // Log is an open log. All methods may be called concurrently.
 //
-// Lock order: admin, w, the sync slot, spareMu, mu, segment.fmu and the cache's.
+// Lock order: admin, w, the sync slot, spareMu and markMu, mu, segment.fmu and the
+// cache's.
 type Log struct {
 	opts  Options
 	fs    vfs.FS
 	log   zerolog.Logger
 	dir   vfs.File // for syncing names
-	mark  vfs.File // the durable mark
 	cache *payloadCache
 
 	// admin serialises Trim, Reset and Close.
@@ -100,10 +100,16 @@ type Log struct {
 	ends []int // of the ops in enc, bytes
 	comp *compressor
 	slab slab
+	own  volume.Epoch // that of the mark
 
 	// spareMu guards the segment that is prepared for the next roll.
 	spareMu sync.Mutex
 	spare   *spare
+
+	// markMu guards the durable mark and its file.
+	markMu   sync.Mutex
+	marked   durableMark
+	markFile vfs.File
 
 	// mu guards what readers see. It is held for memory accesses only, never
 	// over a call of the file system, so readers do not slow the appender.
@@ -292,8 +298,8 @@ func (l *Log) Close() error {
 	for _, f := range files {
 		keep("segment", f.Close())
 	}
-	keep("sync durable mark", l.mark.Sync())
-	keep("durable mark", l.mark.Close())
+	keep("durable mark", l.syncMark())
+	keep("durable mark", l.markFile.Close())
 	keep("spare segment", l.dropSpare())
 	keep("directory", l.dir.Close())
 	return err

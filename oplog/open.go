@@ -2,7 +2,6 @@ package oplog
 
 import (
 	"errors"
-	"io"
 	"sort"
 	"strings"
 
@@ -73,10 +72,7 @@ type opener struct {
 	segs    []*found
 	created bool
 	cut     *Cut
-
-	// what the durable mark says
-	marked       volume.Version
-	markedDigest volume.Digest
+	marked  durableMark
 }
 
 // found is a segment file that was found.
@@ -97,12 +93,13 @@ func (o *opener) open() error {
 	if l.dir, err = l.fs.OpenDir(l.opts.Dir); err != nil {
 		return volume.Errorf(ioKind(err), "open directory: %w", err)
 	}
+	if err := l.openMark(); err != nil {
+		return err
+	}
 	if err := o.clean(); err != nil {
 		return err
 	}
-	if err := o.readMark(); err != nil {
-		return err
-	}
+	o.marked, l.own = l.marked, l.marked.own
 	if err := o.readHeads(); err != nil {
 		return err
 	}
@@ -166,30 +163,6 @@ func (o *opener) clean() error {
 	return nil
 }
 
-// readMark opens the durable mark and reads it.
-func (o *opener) readMark() error {
-	l := o.l
-	f, err := l.fs.OpenReadWrite(l.fs.PathJoin(l.opts.Dir, markName), writeCategory)
-	if err != nil {
-		return volume.Errorf(ioKind(err), "open durable mark: %w", err)
-	}
-	l.mark = f
-	var b [markLen]byte
-	n, err := f.ReadAt(b[:], 0)
-	if n < markLen && err != nil && !errors.Is(err, io.EOF) {
-		return volume.Errorf(ioKind(err), "read durable mark: %w", err)
-	}
-	id, v, digest, ok := parseMark(b[:n])
-	if !ok {
-		return nil // new, or torn: no evidence
-	}
-	if id != l.opts.Volume {
-		return volume.Errorf(volume.WrongVolume, "durable mark: this is the log of volume %s, not of %s", id, l.opts.Volume)
-	}
-	o.marked, o.markedDigest = v, digest
-	return nil
-}
-
 // readHeads reads the header of every segment.
 func (o *opener) readHeads() error {
 	l := o.l
@@ -247,8 +220,8 @@ func (o *opener) readHead(s *found) error {
 // begin makes the first segment of a new log.
 func (o *opener) begin() error {
 	l := o.l
-	if o.marked > 0 && !l.opts.AllowCut {
-		return volume.Errorf(volume.Corrupt, "ops through version %d were durable, but there are no segments: restore them, or fetch a snapshot from another node", o.marked)
+	if o.marked.version > 0 && !l.opts.AllowCut {
+		return volume.Errorf(volume.Corrupt, "ops through version %d were durable, but there are no segments: restore them, or fetch a snapshot from another node", o.marked.version)
 	}
 	s, err := l.newSegment(segmentHeader{volume: l.opts.Volume, first: 1}, segmentHeaderLen, true)
 	if err != nil {
@@ -283,11 +256,9 @@ func (o *opener) settle() error {
 	if err := l.syncFiles(); err != nil {
 		return err
 	}
-	if o.marked > l.last.Version { // with AllowCut only
-		l.writeMark(l.last)
-		if err := l.mark.Sync(); err != nil {
-			return volume.Errorf(ioKind(err), "sync durable mark: %w", err)
-		}
+	if o.marked.version > l.last.Version { // with AllowCut only
+		l.markDurable(l.last)
+		return l.syncMark()
 	}
 	return nil
 }
@@ -331,7 +302,7 @@ func (o *opener) abandon() error {
 	for _, s := range o.segs {
 		closeFile(s.file)
 	}
-	closeFile(l.mark)
+	closeFile(l.markFile)
 	closeFile(l.dir)
 	errs = append(errs, l.dropSpare())
 	return errors.Join(errs...)

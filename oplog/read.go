@@ -12,7 +12,7 @@ var _ volume.LogReader = (*Log)(nil)
 
 // readFirst is what is read of a frame whose length is not known yet, in bytes:
 // enough for a frame with one 4 KiB write.
-const readFirst = 8 << 10
+const readFirst = 4<<10 + 512
 
 // ReadLog fills p from a place in a frame's payload. The whole frame is verified
 // before any of it is used. Missing if the segment is not there any more, Corrupt

@@ -18,9 +18,10 @@ import (
 // their links are checked; the last two are read whole. What cannot be read as the
 // continuation of the log is either a torn tail, which nobody was told was
 // durable, or damage to what somebody was. The difference is made by evidence: the
-// durable mark, and every later frame and segment header, which name the version
-// that was durable when they were written. That an intact frame follows damaged
-// bytes proves nothing by itself: a kernel writes pages back in any order.
+// durable mark, and every later segment header and frame of this log's own, which
+// name the version that was durable when they were written. (A frame from another
+// node says what was durable there.) That an intact frame follows damaged bytes
+// proves nothing by itself: a kernel writes pages back in any order.
 func (o *opener) recover() error {
 	at, off, err := o.findEnd()
 	if err != nil && !isDamage(err) {
@@ -28,14 +29,14 @@ func (o *opener) recover() error {
 	}
 	if err == nil {
 		last := o.segs[len(o.segs)-1].tail
-		if o.marked == last.Version && o.marked > 0 && o.markedDigest != last.Digest {
-			return volume.Errorf(volume.Corrupt, "the durable mark says that version %d has digest %s, the log ends with %s", o.marked, o.markedDigest, last)
+		if o.marked.version == last.Version && o.marked.version > 0 && o.marked.digest != last.Digest {
+			return volume.Errorf(volume.Corrupt, "the durable mark says that version %d has digest %s, the log ends with %s", o.marked.version, o.marked.digest, last)
 		}
-		if o.marked <= last.Version || o.l.opts.AllowCut {
+		if o.marked.version <= last.Version || o.l.opts.AllowCut {
 			return nil
 		}
 		s := o.segs[len(o.segs)-1]
-		return o.refuse(damaged(s.seg(), s.end, volume.Errorf(volume.Corrupt, "the log ends here")), last, o.marked)
+		return o.refuse(damaged(s.seg(), s.end, volume.Errorf(volume.Corrupt, "the log ends here")), last, o.marked.version)
 	}
 	if at == 0 && off == 0 {
 		return volume.Wrap(err, "the oldest segment cannot be used at all: fetch a snapshot from another node")
@@ -202,7 +203,7 @@ func lastNonZero(f vfs.File, off, end int64) (int64, error) {
 // evidence is the highest version that is known to have been durable, from the
 // mark and from all that lies behind the cut.
 func (o *opener) evidence(at int, off int64, kept volume.Position) (volume.Version, error) {
-	durable := o.marked
+	durable := o.marked.version
 	room := int64(0) // bytes behind the cut that were passed
 	for i := at; i < len(o.segs); i++ {
 		s := o.segs[i]
@@ -226,7 +227,7 @@ func (o *opener) evidence(at int, off int64, kept volume.Position) (volume.Versi
 // they begin, and returns the highest version they say is durable. What lies in
 // the payload of a frame with an intact header is passed over, because a file in
 // the volume may hold a log of its own; and a header counts only if the ops it
-// says came between could have been in the bytes between.
+// says came between could have been in the bytes between, and if it was made here.
 func (o *opener) search(s *found, from, room int64, kept volume.Position) (volume.Version, error) {
 	f, err := o.l.fs.Open(s.path)
 	if err != nil {
@@ -256,7 +257,7 @@ func (o *opener) search(s *found, from, room int64, kept volume.Position) (volum
 			continue
 		}
 		possible := volume.Version((room + at - from) * lz4MaxRatio / minOpLen)
-		if h.First > kept.Version && h.First-1-kept.Version <= possible && h.Epoch.Compare(kept.Epoch) >= 0 {
+		if h.Epoch == o.marked.own && h.First > kept.Version && h.First-1-kept.Version <= possible {
 			durable = max(durable, h.Durable)
 		}
 		at += int64(h.Len())

@@ -166,7 +166,10 @@ func TestRecoverRefuses(t *testing.T) {
 	flip := func(t *testing.T, c *crashed, f *Frame) {
 		patch(t, c.mem, c.path(f), f.Ref.Frame+int64(len(f.Bytes))-1, []byte{f.Bytes[len(f.Bytes)-1] ^ 1})
 	}
-	noMark := func(t *testing.T, c *crashed) { patch(t, c.mem, "oplog/"+markName, 0, make([]byte, markLen)) }
+	// The mark as of the first frame, as if it had not reached the disk since.
+	noMark := func(t *testing.T, c *crashed) {
+		patch(t, c.mem, "oplog/"+markName, 0, (&durableMark{own: epoch1}).encode(testVolume))
+	}
 	const all = 1 << 60
 	for _, d := range []struct {
 		name     string
@@ -257,6 +260,43 @@ func TestRecoverTornWithIntactBehind(t *testing.T) {
 		t.Fatalf("recovery is %+v, cut %+v", rec, rec.Cut)
 	}
 	c.m.check(t, l)
+}
+
+// On a follower, frames say what was durable at their leader. That it lost some of
+// them to a power loss is no damage.
+func TestRecoverFollower(t *testing.T) {
+	leader := openSmall(t, vfs.NewMem())
+	mem := vfs.NewCrashableMem()
+	follower, _ := mustOpen(t, small(mem))
+	m := newHistory()
+	rng := testRand(30)
+	var frames []Frame
+	for i := range 12 {
+		op := randomOp(rng, i)
+		if i == 0 {
+			op = reign(epoch1)
+		}
+		m.add(t, op)
+		f := mustAppend(t, leader, epoch1, op)
+		if err := leader.Sync(bg, f.Last); err != nil {
+			t.Fatal(err)
+		}
+		f, _, err := follower.AppendFrame(f.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames, f)
+	}
+	clone := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
+	mustClose(t, follower)
+	f := frames[4]
+	patch(t, clone, "oplog/"+segmentName(volume.Version(f.Ref.Segment)), f.Ref.Frame, make([]byte, len(f.Bytes)))
+	l, rec := mustOpen(t, small(clone))
+	defer mustClose(t, l)
+	if rec.Cut == nil || rec.Last != frames[3].Position() {
+		t.Fatalf("recovery is %+v", rec)
+	}
+	m.check(t, l)
 }
 
 // A file in the volume may hold a log. Its frames are no evidence.

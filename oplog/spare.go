@@ -137,7 +137,9 @@ func (l *Log) roll(n int) error {
 	l.bytes += s.end
 	l.openFiles++
 	l.dirDirty = true
+	cold := l.detachColdestLocked()
 	l.mu.Unlock()
+	l.closeRead(cold)
 	l.wantSync.Store(true)
 	l.poke()
 	return nil

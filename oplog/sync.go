@@ -65,8 +65,12 @@ func (l *Log) syncQuietly() {
 	if idle {
 		return
 	}
-	// The error is in l.broken already, which every caller sees from now on.
-	_ = l.syncAll()
+	if l.syncAll() != nil {
+		return // it is in l.broken, which every caller sees from now on
+	}
+	if err := l.syncMark(); err != nil {
+		l.log.Warn().Err(err).Msg("oplog: evidence for recovery may be missing")
+	}
 }
 
 func (l *Log) takeSyncLocked() {
@@ -143,17 +147,7 @@ func (l *Log) syncFiles() error {
 	l.mu.Unlock()
 	if uint64(target.Version) > l.durable.Load() {
 		l.durable.Store(uint64(target.Version))
-		l.writeMark(target)
+		l.markDurable(target)
 	}
 	return nil
-}
-
-// writeMark notes what is durable. It is evidence for recovery and nothing else
-// depends on it, so a failure is worth a warning only.
-func (l *Log) writeMark(p volume.Position) {
-	var b [markLen]byte
-	encodeMark(b[:], l.opts.Volume, p)
-	if _, err := l.mark.WriteAt(b[:], 0); err != nil {
-		l.log.Warn().Err(err).Msg("oplog: writing the durable mark")
-	}
 }

@@ -84,6 +84,7 @@ func (l *Log) Reset(pos volume.Position) error {
 	if err != nil {
 		return err
 	}
+	l.own = volume.Epoch{}
 	l.switchTo(s, pos)
 	if err := l.finishReset(); err != nil {
 		return l.fail("reset to "+pos.String(), err)
@@ -205,26 +206,4 @@ func (l *Log) readResetHead(path string) (segmentHeader, error) {
 		return head, volume.Errorf(volume.WrongVolume, "%s belongs to volume %s, not to %s", path, head.volume, l.opts.Volume)
 	}
 	return head, nil
-}
-
-// remark makes the durable mark say a version that may be lower than before.
-func (l *Log) remark(p volume.Position) error {
-	f := l.mark
-	if f == nil { // while opening
-		var err error
-		if f, err = l.fs.OpenReadWrite(l.fs.PathJoin(l.opts.Dir, markName), writeCategory); err != nil {
-			return volume.Errorf(ioKind(err), "open durable mark: %w", err)
-		}
-		defer l.closeRead(f)
-	}
-	var b [markLen]byte
-	encodeMark(b[:], l.opts.Volume, p)
-	_, err := f.WriteAt(b[:], 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err != nil {
-		return volume.Errorf(ioKind(err), "write durable mark: %w", err)
-	}
-	return nil
 }

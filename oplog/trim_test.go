@@ -180,3 +180,37 @@ func TestResetForgetsCache(t *testing.T) {
 	}
 	read('b')
 }
+
+// However many segments are read, only so many stay open.
+func TestOpenFilesAreBounded(t *testing.T) {
+	o := small(vfs.NewMem())
+	o.SegmentSize = minSegmentSize
+	l, _ := mustOpen(t, o)
+	defer mustClose(t, l)
+	m := newHistory()
+	rng := testRand(13)
+	var frames []Frame
+	for len(l.segs) < maxOpenFiles+40 {
+		op := writeOp(5, 0, randomBytes(rng, 3500))
+		m.add(t, op)
+		frames = append(frames, mustAppend(t, l, epoch1, op))
+	}
+	if err := l.Sync(bg, m.last()); err != nil {
+		t.Fatal(err)
+	}
+	m.check(t, l)
+	for range 500 {
+		if _, _, err := l.ReadFrame(frames[rng.IntN(len(frames))].Ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := 0
+	for _, s := range l.segs {
+		if s.isOpen() {
+			open++
+		}
+	}
+	if open > maxOpenFiles || open != l.openFiles {
+		t.Fatalf("%d files are open, %d are counted, of at most %d", open, l.openFiles, maxOpenFiles)
+	}
+}
