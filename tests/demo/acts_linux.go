@@ -45,8 +45,8 @@ func (d *demo) pack() (archive string, files int, err error) {
 		if err != nil {
 			return "", 0, err
 		}
-		// Some 5,000 files: enough to be real, few enough for a demo.
-		d.source, parts = src, []string{"crypto", "encoding", "go", "internal", "net", "runtime", "syscall"}
+		// Some 2,600 files: enough to be real, few enough for a demo.
+		d.source, parts = src, []string{"crypto", "encoding", "go", "net", "syscall"}
 	}
 	args := append([]string{"tar", "-C", d.source, "-cf", archive}, parts...)
 	if err := cluster.Run(args...).OK(); err != nil {
@@ -139,7 +139,7 @@ func (e errMount) Error() string { return "a writer failed: " + e.what }
 
 func (d *demo) killFollower() error {
 	tok := &cluster.Tokens{Dir: d.Leader.Mount, ID: "first"}
-	writing := d.write(tok, 2500*time.Millisecond)
+	writing := d.write(tok, 2000*time.Millisecond)
 	time.Sleep(500 * time.Millisecond)
 	f := d.follower()
 	if err := f.Kill9(); err != nil {
