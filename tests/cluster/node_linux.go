@@ -76,20 +76,19 @@ func (n *Node) StartReady(timeout time.Duration) error {
 	return n.WaitReady(timeout)
 }
 
-// WaitReady asks `wolfdiskctl status --wait`. The socket may not be there yet, which
-// the command answers at once with 3, so that is repeated while the daemon runs.
+// WaitReady asks `wolfdiskctl status --wait`, a second at a time, so that the end of
+// the daemon is noticed. The socket may not be there yet (exit code 3).
 func (n *Node) WaitReady(timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
 	for {
-		left := max(time.Until(deadline), 100*time.Millisecond)
-		r := n.Ctl(left+5*time.Second, "--timeout", left.String(), "status", "--wait", "--max-lag", "0")
+		r := n.Ctl(10*time.Second, "--timeout", "1s", "status", "--wait", "--max-lag", "0")
 		if r.OK() == nil {
 			return nil
 		}
 		if !n.Running() {
 			return fmt.Errorf("%s ended while it should become ready\n%s", n.ID, n.LogTail())
 		}
-		if r.Code != 3 || time.Now().After(deadline) {
+		if r.Code != 3 && r.Code != 7 || time.Now().After(deadline) {
 			return fmt.Errorf("%s is not ready: %w\n%s", n.ID, r.OK(), n.LogTail())
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -106,7 +106,7 @@ func TestDeltaCatchUp(t *testing.T) {
 			b.ok(cluster.RunHelper(time.Minute, "big", filepath.Join(b.Leader.Mount, "away-"+stop.name, "file"), fmt.Sprint(8<<20), fmt.Sprint(1<<20)))
 			received, missed := b.missedBytes()
 			t.Logf("received %d bytes for %d missed: %.3f", received, missed, float64(received)/float64(missed))
-			if missed < 9<<20 || float64(received) > 1.05*float64(missed) {
+			if missed < 8<<20 || float64(received) > 1.05*float64(missed) {
 				t.Errorf("received %d bytes for %d missed, at most 1.05 x are allowed", received, missed)
 			}
 			b.equal()
