@@ -144,12 +144,16 @@ func TestWait(t *testing.T) {
 		t.Errorf("started meanwhile: %d %s %s", code, out, errs)
 	}
 	f.set(func() { f.lag = 3 })
-	code, _, errs = ctl(t, dir, "status", "--wait", "--timeout", "200ms")
+	code, _, errs = ctl(t, dir, "status", "--wait", "--timeout", "1s")
 	if code != exit.TimedOut || errs != "wolfdiskctl: not ready in time: 3 ops behind\n" {
 		t.Errorf("behind: %d %q", code, errs)
 	}
 	for lag, want := range map[string]exit.Code{"2": exit.TimedOut, "3": exit.OK, "1000": exit.OK} {
-		if code, _, errs := ctl(t, dir, "status", "--wait", "--timeout", "200ms", "--max-lag", lag); code != want {
+		timeout := "20s"
+		if want == exit.TimedOut {
+			timeout = "200ms"
+		}
+		if code, _, errs := ctl(t, dir, "status", "--wait", "--timeout", timeout, "--max-lag", lag); code != want {
 			t.Errorf("--max-lag %s: %d %s", lag, code, errs)
 		}
 	}

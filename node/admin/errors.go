@@ -85,7 +85,7 @@ func errorOf(err error) *Error {
 }
 
 func badRequest(format string, args ...any) *Error {
-	return &Error{Code: codeBadRequest, Text: fmt.Sprintf(format, args...), Hint: "see the documentation of the admin API", status: http.StatusBadRequest}
+	return &Error{Code: codeBadRequest, Text: fmt.Sprintf(format, args...), status: http.StatusBadRequest}
 }
 
 func writeError(w http.ResponseWriter, e *Error) {

@@ -100,7 +100,12 @@ func (s *Server) check(method string, params []string, h http.HandlerFunc) http.
 		}
 		for name := range query {
 			if !slices.Contains(params, name) {
-				writeError(w, badRequest("unknown parameter %q", name))
+				e := badRequest("unknown parameter %q", name)
+				e.Hint = "it takes none"
+				if len(params) > 0 {
+					e.Hint = "it takes " + strings.Join(params, ", ")
+				}
+				writeError(w, e)
 				return
 			}
 		}

@@ -127,11 +127,11 @@ func (p *process) reload(started *config.Config, log zerolog.Logger) {
 	}
 	setLevel(next)
 	pending := started.Reloaded(next)
-	event := log.Info()
 	if len(pending) > 0 {
-		event = log.Warn().Strs("pending", pending)
+		log.Warn().Strs("pending", pending).Msg("read the configuration again; what is pending takes effect at the next start")
+		return
 	}
-	event.Msg("read the configuration again; what is pending takes effect at the next start")
+	log.Info().Msg("read the configuration again")
 }
 
 // newLogger writes to w. Its level is zerolog's global one, the only one that can be

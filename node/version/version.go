@@ -8,12 +8,15 @@ import (
 	"runtime/debug"
 )
 
-// Version is set by the build:
+// Version and Commit are set by the build:
 //
-//	go build -ldflags "-X wolfdisk/node/version.Version=1.2.3"
+//	go build -ldflags "-X wolfdisk/node/version.Version=1.2.3 -X wolfdisk/node/version.Commit=0123abcd"
 //
-// It is a variable only for that.
-var Version = ""
+// They are variables only for that.
+var (
+	Version = ""
+	Commit  = ""
+)
 
 // Info describes the running build.
 type Info struct {
@@ -28,7 +31,7 @@ type Info struct {
 
 // Get returns the build's description for a program.
 func Get(name string) Info {
-	info := Info{Name: name, Version: Version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	info := Info{Name: name, Version: Version, Commit: Commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	if b, ok := debug.ReadBuildInfo(); ok {
 		info.fill(b)
 	}
@@ -45,7 +48,9 @@ func (i *Info) fill(b *debug.BuildInfo) {
 	for _, s := range b.Settings {
 		switch s.Key {
 		case "vcs.revision":
-			i.Commit = s.Value
+			if i.Commit == "" {
+				i.Commit = s.Value
+			}
 		case "vcs.modified":
 			i.Modified = s.Value == "true"
 		}

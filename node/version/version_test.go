@@ -33,10 +33,10 @@ func TestFill(t *testing.T) {
 	if i.Version != "v2.0.0" || i.Commit != "cafe" || !i.Modified {
 		t.Errorf("filled %+v", i)
 	}
-	i = Info{Version: "1.0"}
+	i = Info{Version: "1.0", Commit: "beef"}
 	i.fill(build)
-	if i.Version != "1.0" {
-		t.Errorf("the linker's version was replaced by %q", i.Version)
+	if i.Version != "1.0" || i.Commit != "beef" {
+		t.Errorf("what the linker set was replaced by %q, %q", i.Version, i.Commit)
 	}
 	i = Info{}
 	i.fill(&debug.BuildInfo{Main: debug.Module{Version: "(devel)"}})
