@@ -192,7 +192,10 @@ func (d *decider) create() error {
 	}
 	isDir, isLink := mode&volume.ModeType == volume.ModeDir, mode&volume.ModeType == volume.ModeLink
 	uid, gid := r.Caller.UID, r.Caller.GID
-	op := &volume.Op{Kind: volume.OpCreate, Time: d.env.Now, Caller: r.Caller, Rdev: r.Rdev}
+	op := &volume.Op{Kind: volume.OpCreate, Time: d.env.Now, Caller: r.Caller}
+	if t := mode & volume.ModeType; t == volume.ModeBlock || t == volume.ModeChar {
+		op.Rdev = r.Rdev
+	}
 	var p inode
 	if r.Parent != 0 {
 		var err error
@@ -449,7 +452,7 @@ func (d *decider) publish() error {
 	if err != nil {
 		return err
 	}
-	if n.Nlink != 0 || n.flags&fNamelessBorn == 0 || n.IsDir() {
+	if n.Nlink != 0 || n.flags&fNamelessBorn == 0 || !n.IsFile() {
 		return volume.Errorf(volume.Invalid, "publish of inode %s, which is not staged", n.Ino)
 	}
 	p, err := d.target(r.Parent, r.Name)

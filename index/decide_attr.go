@@ -30,7 +30,21 @@ func (d *decider) setAttr() error {
 	op := d.op(volume.OpSetAttr)
 	op.Ino = n.Ino
 	op.Mask = r.Set & (volume.SetMode | volume.SetUID | volume.SetGID | volume.SetAtime | volume.SetMtime)
-	op.Mode, op.UID, op.GID, op.Atime, op.Mtime = r.Mode&volume.ModePerm, r.UID, r.GID, r.Atime, r.Mtime
+	if r.Set&volume.SetMode != 0 {
+		op.Mode = r.Mode & volume.ModePerm
+	}
+	if r.Set&volume.SetUID != 0 {
+		op.UID = r.UID
+	}
+	if r.Set&volume.SetGID != 0 {
+		op.GID = r.GID
+	}
+	if r.Set&volume.SetAtime != 0 {
+		op.Atime = r.Atime
+	}
+	if r.Set&volume.SetMtime != 0 {
+		op.Mtime = r.Mtime
+	}
 	if r.Set&volume.SetAtimeNow != 0 {
 		op.Mask, op.Atime = op.Mask|volume.SetAtime, d.env.Now
 	}

@@ -23,7 +23,12 @@ type Batch struct {
 // Enter makes ops part of the state. It is all or nothing; an op that does not fit
 // is WrongHistory. Any other error leaves the engine broken: it answers no further
 // Enter, because what was recorded in the log is no longer in the index.
-func (e *Engine) Enter(b Batch) error {
+func (e *Engine) Enter(b Batch) error { return e.EnterWith(b, nil) }
+
+// EnterWith is Enter with something done between knowing that the ops fit and making
+// them visible: apply brings the lower side to them while the index still shows the
+// tree before. Its records are entered too; its error leaves the index as it was.
+func (e *Engine) EnterWith(b Batch, apply func() ([]volume.LowerRecord, error)) error {
 	e.enterMu.Lock()
 	defer e.enterMu.Unlock()
 	if e.broken != nil {
@@ -43,6 +48,13 @@ func (e *Engine) Enter(b Batch) error {
 		return volume.Errorf(volume.WrongHistory, "ops end at version %d, not at %d", t.m.pos.Version, b.After.Version)
 	}
 	t.m.pos = b.After
+	if apply != nil {
+		lower, err := apply()
+		if err != nil {
+			return err
+		}
+		b.Lower = append(b.Lower, lower...)
+	}
 	if err := t.commit(b.Lower); err != nil {
 		e.broken = err
 		return err
@@ -325,6 +337,9 @@ func (t *entering) lose(op *volume.Op, n *inode) error {
 		n.Nlink--
 	}
 	if n.Nlink > 0 {
+		if op.Flags&volume.OpEnds != 0 {
+			return misfit("inode %s is to end, but has %d names", n.Ino, n.Nlink)
+		}
 		return nil
 	}
 	t.m.files--
@@ -346,6 +361,9 @@ func (t *entering) link(op *volume.Op) error {
 	}
 	if n.IsDir() {
 		return misfit("link of directory %s", n.Ino)
+	}
+	if n.Nlink == 0 && n.flags&fNamelessBorn == 0 {
+		return misfit("link of inode %s, which has lost its last name", n.Ino)
 	}
 	return t.addName(op, p, op.Name, n, false)
 }
@@ -379,6 +397,9 @@ func (t *entering) move(op *volume.Op, p *inode, name string, n *inode, second b
 }
 
 func (t *entering) rename(op *volume.Op) error {
+	if op.Flags&volume.OpEnds != 0 && (op.Replaced == 0 || op.Flags&volume.OpExchange != 0) {
+		return misfit("rename that displaces nothing is to end it")
+	}
 	p1, err := t.dir(op.Parent)
 	if err != nil {
 		return err
@@ -471,11 +492,17 @@ func (t *entering) publish(op *volume.Op) error {
 	if err != nil {
 		return err
 	}
-	if n.IsDir() || n.Nlink != 0 {
-		return misfit("publish of inode %s, which has a name", n.Ino)
+	if !n.IsFile() || n.flags&fNamelessBorn == 0 {
+		return misfit("publish of inode %s, which is not staged", n.Ino)
+	}
+	if op.Flags&volume.OpEnds != 0 && op.Replaced == 0 {
+		return misfit("publish that displaces nothing is to end it")
 	}
 	if op.Replaced != 0 {
 		r, err := t.dropName(op, p, op.Name, op.Replaced)
+		if err == nil && r.IsDir() {
+			err = misfit("publish over directory %s", r.Ino)
+		}
 		if err == nil {
 			err = t.lose(op, r)
 		}
@@ -593,7 +620,7 @@ func putLower(r pebble.Reader, b *pebble.Batch, l volume.LowerRecord) error {
 
 func (t *entering) reign(op *volume.Op) error {
 	r := volume.Reign{Epoch: op.Epoch, First: op.Version, Participants: op.Participants}
-	if last := t.m.pos.Epoch; op.Epoch.Compare(last) <= 0 {
+	if last := t.m.pos.Epoch; op.Epoch.Number <= last.Number {
 		return misfit("epoch %s does not follow %s", op.Epoch, last)
 	}
 	t.m.pos.Epoch = op.Epoch

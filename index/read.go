@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -136,6 +137,9 @@ func (e *Engine) ReadLink(ino volume.Ino) (string, error) {
 func (e *Engine) ReadDir(dir volume.Ino, afterCookie uint64, fn func(volume.DirEntry) bool) error {
 	if _, err := e.dir(dir); err != nil {
 		return err
+	}
+	if afterCookie == math.MaxUint64 {
+		return nil
 	}
 	from := keyInoNum(kCookie, dir, max(afterCookie+1, volume.FirstCookie))
 	return scan(e.db, from, keyIno(kCookie, dir), func(key, val []byte) error {

@@ -55,28 +55,28 @@ func (t *Tree) ApplyBatch(ctx context.Context, b Batch) error {
 		return t.Enter(b)
 	}
 	for i, op := range b.Ops {
-		if op.Version != t.Position().Version+1 {
-			return misfit("version %d does not follow %d", op.Version, t.Position().Version)
-		}
-		done, err := t.Backing.Apply(ctx, op, t.Engine)
-		if err == nil && op.Kind == volume.OpWrite && done.N != len(op.Data) {
-			err = volume.Errorf(volume.NoSpace, "wrote %d of %d bytes", done.N, len(op.Data))
-		}
-		if err != nil {
-			return volume.Wrap(err, fmt.Sprintf("apply op %d (%s)", op.Version, op.Kind))
-		}
-		one := Batch{Ops: b.Ops[i : i+1], Frame: b.Frame, Lower: done.Lower, After: b.After}
+		one := Batch{Ops: b.Ops[i : i+1], Frame: b.Frame, After: b.After}
 		if i < len(b.Ops)-1 {
+			// The digest inside a frame is not known; zeros say so.
 			one.After = volume.Position{Version: op.Version, Epoch: t.Position().Epoch}
 			if op.Kind == volume.OpReign {
 				one.After.Epoch = op.Epoch
 			}
 		}
-		if err := t.Enter(one); err != nil {
+		if err := t.EnterWith(one, func() ([]volume.LowerRecord, error) { return t.applyLower(ctx, op) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// applyLower brings the backing to what an op says.
+func (t *Tree) applyLower(ctx context.Context, op *volume.Op) ([]volume.LowerRecord, error) {
+	done, err := t.Backing.Apply(ctx, op, t.Engine)
+	if err == nil && op.Kind == volume.OpWrite && done.N != len(op.Data) {
+		err = volume.Errorf(volume.NoSpace, "wrote %d of %d bytes", done.N, len(op.Data))
+	}
+	return done.Lower, volume.Wrap(err, fmt.Sprintf("apply op %d (%s)", op.Version, op.Kind))
 }
 
 // Sync makes the content and the index durable through Position.

@@ -37,6 +37,10 @@ func (l *Leader) write(batch []*ticket) error {
 		return err
 	}
 	ops := make([]*volume.Op, 0, len(batch)+1)
+	last := l.LastTime()
+	for _, t := range batch {
+		last = t.notBefore(last)
+	}
 	if !l.opened {
 		first, err := l.openEpoch(batch[0].ops[0].Time)
 		if err != nil {
@@ -76,6 +80,25 @@ func (l *Leader) write(batch []*ticket) error {
 		l.opt.Observer.Applied(ops)
 	}
 	return nil
+}
+
+// notBefore moves the time of the ops to that of the one before if they were decided
+// earlier than it, and returns their time. Times that mean "now" move along.
+func (t *ticket) notBefore(last volume.Time) volume.Time {
+	at := t.ops[0].Time
+	if at.Compare(last) >= 0 {
+		return at
+	}
+	for _, op := range t.ops {
+		if op.Atime == at && op.Mask&volume.SetAtime != 0 {
+			op.Atime = last
+		}
+		if op.Mtime == at && op.Mask&volume.SetMtime != 0 {
+			op.Mtime = last
+		}
+		op.Time = last
+	}
+	return last
 }
 
 // enterUnrecorded numbers and enters ops without a log.

@@ -68,7 +68,8 @@ var _ volume.Volume = (*Leader)(nil)
 type ticket struct {
 	ops   []*volume.Op
 	lower []volume.LowerRecord
-	done  bool // guarded by commitMu
+	slots []hostdir.Slot // intents, with a real directory
+	done  bool           // guarded by commitMu
 	err   error
 }
 
@@ -251,15 +252,11 @@ func (l *Leader) carryOut(ctx context.Context, req *volume.Request, d *index.Dec
 	if err != nil {
 		return res, err
 	}
-	for _, op := range d.Ops {
-		n, err := l.record(ctx, op)
-		if err != nil {
+	if len(d.Ops) > 0 {
+		if res.N, err = l.record(ctx, d.Ops...); err != nil {
 			return res, err
 		}
-		res.Version = op.Version
-		if op.Kind == volume.OpWrite {
-			res.N = n
-		}
+		res.Version = d.Ops[len(d.Ops)-1].Version
 	}
 	if req.Kind == volume.OpCopyChunks && len(d.Ops) == 1 {
 		_, n, _ := d.Ops[0].ContentRange()
@@ -292,34 +289,73 @@ func (l *Leader) attrAfter(ino volume.Ino, before volume.Attr, d *index.Decision
 		return a
 	}
 	if len(d.Ops) > 0 {
-		before.Ctime = d.Ops[0].Time
+		before.Ctime, before.Version = d.Ops[0].Time, d.Ops[0].Version
 	}
 	before.Nlink = 0
 	return before
 }
 
-// record applies one op's content, then commits it. It returns the content taken.
-func (l *Leader) record(ctx context.Context, op *volume.Op) (int, error) {
+// record applies the ops of one request, then commits them together. It returns the
+// content taken by a write. If a later op cannot be applied, those before it are
+// recorded all the same, since they have happened.
+func (l *Leader) record(ctx context.Context, ops ...*volume.Op) (n int, err error) {
+	t := &ticket{}
+	for _, op := range ops {
+		if n, err = l.apply(ctx, op, t); err != nil {
+			break
+		}
+	}
+	if len(t.ops) == 0 {
+		return 0, err
+	}
+	if l.opt.Dir != nil {
+		defer t.forgetIntents()
+	}
+	if cerr := l.commit(t); cerr != nil {
+		err = errors.Join(err, cerr)
+		for i := len(t.ops) - 1; i >= 0; i-- {
+			err = errors.Join(err, l.Backing.Undo(ctx, t.ops[i], l.Engine))
+		}
+	}
+	return n, err
+}
+
+// apply brings one op's content to the backing and adds it to the ticket.
+func (l *Leader) apply(ctx context.Context, op *volume.Op, t *ticket) (int, error) {
 	if l.opt.Log != nil {
-		if err := l.opt.Log.Reserve(int64(len(op.Data)) + 4096); err != nil {
+		if err := l.opt.Log.Reserve(int64(len(op.Data)) + oplog.FrameOverhead + opOverhead); err != nil {
 			return 0, err
 		}
 	}
+	var slot hostdir.Slot
 	if l.opt.Dir != nil {
-		defer l.opt.Dir.Begin(op).Done()
+		slot = l.opt.Dir.Begin(op)
 	}
 	done, err := l.Backing.Apply(ctx, op, l.Engine)
 	if err != nil {
+		if l.opt.Dir != nil {
+			slot.Done()
+		}
 		return 0, err
 	}
-	if op.Kind == volume.OpWrite && done.N < len(op.Data) {
-		op.Data = op.Data[:done.N]
+	n := 0
+	if op.Kind == volume.OpWrite {
+		n = done.N
+		op.Data = op.Data[:n]
 	}
-	t := &ticket{ops: []*volume.Op{op}, lower: done.Lower}
-	if err := l.commit(t); err != nil {
-		return 0, errors.Join(err, l.Backing.Undo(ctx, op, l.Engine))
+	t.ops = append(t.ops, op)
+	t.lower = append(t.lower, done.Lower...)
+	t.slots = append(t.slots, slot)
+	return n, nil
+}
+
+// opOverhead is more than what an op's encoding adds to its content, bytes.
+const opOverhead = 64 << 10
+
+func (t *ticket) forgetIntents() {
+	for _, s := range t.slots {
+		s.Done()
 	}
-	return done.N, nil
 }
 
 // Absorb records an op that describes what the real directory already is: it is not
@@ -392,6 +428,37 @@ func (l *Leader) end(ctx context.Context, ino volume.Ino) error {
 	defer l.gate.RUnlock()
 	_, err := l.record(ctx, &volume.Op{Kind: volume.OpEnd, Ino: ino, Time: l.now()})
 	return err
+}
+
+// ReadAt implements volume.Reader. It takes no lock: what looks like damage may be an
+// op on its way (content is applied before the index shows it), so that is looked at
+// again with the inode's lock held.
+func (l *Leader) ReadAt(ctx context.Context, ino volume.Ino, p []byte, off int64) (int, error) {
+	n, err := l.Tree.ReadAt(ctx, ino, p, off)
+	if err == nil || !mayBePassing(err) {
+		return n, err
+	}
+	objects := []volume.Ino{ino}
+	l.locks.lock(objects)
+	defer l.locks.unlock(objects)
+	return l.Tree.ReadAt(ctx, ino, p, off)
+}
+
+// Seek implements volume.Reader, as ReadAt.
+func (l *Leader) Seek(ctx context.Context, ino volume.Ino, off int64, hole bool) (int64, error) {
+	at, err := l.Tree.Seek(ctx, ino, off, hole)
+	if err == nil || !mayBePassing(err) {
+		return at, err
+	}
+	objects := []volume.Ino{ino}
+	l.locks.lock(objects)
+	defer l.locks.unlock(objects)
+	return l.Tree.Seek(ctx, ino, off, hole)
+}
+
+func mayBePassing(err error) bool {
+	k := volume.KindOf(err)
+	return k == volume.Corrupt || k == volume.Missing
 }
 
 // Sync implements volume.Volume: first the log through every op answered so far, then
