@@ -15,8 +15,8 @@ import (
 // acquire takes a slot of a semaphore: a channel that is full when nothing is left.
 func acquire(ctx context.Context, done <-chan struct{}, sem chan struct{}) error {
 	select {
-	case sem <- struct{}{}:
-		return nil
+	case <-done:
+		return errEnded
 	default:
 	}
 	select {

@@ -143,6 +143,11 @@ func (s *Session) failed(what string, err error) error {
 	var werr *writeError
 	switch {
 	case errors.As(err, &werr):
+		select {
+		case <-s.done: // the connection was closed for a better reason
+			return volume.Wrap(s.cause, what)
+		default:
+		}
 		s.writeFailed(werr.err)
 		return volume.Wrap(s.lost(werr.err), what)
 	case errors.Is(err, errEnded):

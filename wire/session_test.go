@@ -201,6 +201,7 @@ func TestSinkErrorEndsTheSession(t *testing.T) {
 
 // A leader that is killed has sent frames; those that arrived count.
 func TestFramesBeforeALostConnectionAreDelivered(t *testing.T) {
+	t.Parallel()
 	a, b := tcpSessions(t, nil)
 	frames := randomFrames(rand.New(rand.NewSource(4)), 3000, 1000)
 	frame, all := collect(frames)

@@ -41,6 +41,8 @@ func (c *Config) greetingError(err error, conn *rawConn, addr string) error {
 	switch {
 	case errors.As(err, &refusal):
 		return volume.Wrap(err, "session with "+addr)
+	case errors.As(err, &ours) && ours.Kind == volume.BadFormat: // may have an EOF inside
+		return volume.Wrap(err, "session with "+addr)
 	case errors.As(err, &verify):
 		return c.certificateError(verify, addr)
 	case remoteAlert(err, certAlerts):
