@@ -22,7 +22,7 @@ func (n *node) startFollowing(ctx context.Context) error {
 }
 
 func (n *node) openFollower(ctx context.Context) error {
-	st, err := openStorage(ctx, storageOptions{cfg: n.cfg, state: n.state.Get(), zlog: n.log, foreign: n.foreign})
+	st, err := openStorage(ctx, storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, zlog: n.log, foreign: n.foreign})
 	if err != nil {
 		return err
 	}

@@ -248,7 +248,7 @@ func (n *node) openRole(ctx context.Context) error {
 		}
 	}
 	_, err := os.Stat(filepath.Join(n.cfg.Node.DataDir, "index"))
-	store, err := openStorage(ctx, storageOptions{cfg: n.cfg, state: st, fresh: errors.Is(err, os.ErrNotExist), zlog: n.log, foreign: n.foreign})
+	store, err := openStorage(ctx, storageOptions{cfg: n.cfg, state: st, fresh: errors.Is(err, os.ErrNotExist), prev: n.prev, zlog: n.log, foreign: n.foreign})
 	if err != nil {
 		return err
 	}

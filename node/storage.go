@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
 
@@ -32,7 +33,8 @@ type storage struct {
 type storageOptions struct {
 	cfg   *config.Config
 	state State
-	fresh bool // the volume is made by this start
+	prev  State // what the last run left
+	fresh bool  // the volume is made by this start
 	zlog  zerolog.Logger
 	// foreign is told of files that somebody changed behind us.
 	foreign func(volume.Ino)
@@ -225,7 +227,56 @@ func makeStateDir(path string) error {
 	return nil
 }
 
-// recoverDir brings the directory to what the index says after a power loss.
+// recoverDir brings the directory and the index together after a run that did not end
+// cleanly. After a crash of the daemon the directory has what the log has, but the
+// records of lower files may be lost; after a power loss it may have anything of
+// what came after the checkpoint, which is redone.
 func (s *storage) recoverDir(ctx context.Context, o storageOptions) error {
-	return nil
+	if s.dir == nil || o.prev.Clean || s.log.Last().Version == 0 {
+		return nil
+	}
+	from := o.prev.Checkpoint + 1
+	touched := hostdir.NewTouched()
+	for op, err := range s.ops(ctx, from) {
+		if err != nil {
+			return volume.Wrap(err, "read the log behind the last checkpoint")
+		}
+		touched.Add(op)
+	}
+	if o.prev.Boot == o.state.Boot {
+		if err := s.dir.Relearn(ctx, s.engine, touched); err != nil {
+			return err
+		}
+		return s.engine.PutLower(s.dir.PendingLower())
+	}
+	s.zlog.Info().Uint64("from", uint64(from)).Msg("the machine went down: redoing into the directory what came after the last checkpoint")
+	err := s.dir.Redo(ctx, s.engine, touched, s.ops(ctx, from), func(d hostdir.Difference) {
+		s.zlog.Warn().Str("code", "WD-1402").Str("path", d.Path).Str("kind", d.Kind.String()).Str("why", d.Why).Msg("found in the directory and kept as somebody's edit")
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.engine.PutLower(s.dir.PendingLower()); err != nil {
+		return err
+	}
+	return s.dir.Tidy(ctx, s.engine)
 }
+
+// ops are the ops of the log from a version on, each valid until the next.
+func (s *storage) ops(ctx context.Context, from volume.Version) iter.Seq2[*volume.Op, error] {
+	return func(yield func(*volume.Op, error) bool) {
+		err := eachFrame(ctx, s.log, from, func(_ oplog.Frame, ops []*volume.Op) error {
+			for _, op := range ops {
+				if !yield(op, nil) {
+					return errStopped
+				}
+			}
+			return nil
+		})
+		if err != nil && err != errStopped {
+			yield(nil, err)
+		}
+	}
+}
+
+var errStopped = errors.New("stopped")
