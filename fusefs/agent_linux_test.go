@@ -208,6 +208,8 @@ func agentName(c *cmd, r *result) (n int, err error) {
 		err = unix.Access(c.Path, c.Mode)
 	case "stress":
 		err = stress(c)
+	case "bench-write", "bench-create", "bench-stat":
+		err = bench(c)
 	default:
 		err = fmt.Errorf("unknown command %q", c.Op)
 	}
@@ -318,14 +320,14 @@ func stress(c *cmd) error {
 
 // agent drives a child from a test.
 type agent struct {
-	t    *testing.T
+	t    testing.TB
 	proc *exec.Cmd
 	in   *gob.Encoder
 	out  *gob.Decoder
 	dir  string
 }
 
-func startAgent(t *testing.T, dir string, uid uint32) *agent {
+func startAgent(t testing.TB, dir string, uid uint32) *agent {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -382,7 +384,7 @@ func (a *agent) start(c cmd) func() result {
 		select {
 		case r := <-answer:
 			return r
-		case <-time.After(30 * time.Second):
+		case <-time.After(60 * time.Second):
 			abortTestMounts()
 			a.t.Fatalf("%s %s: no answer", c.Op, c.Path)
 			return result{}

@@ -215,15 +215,45 @@ func helperUnmount(dir string, lazy bool) error {
 	return volume.Errorf(volume.IO, "fusermount3: %w: %s", err, bytes.TrimSpace(out))
 }
 
-// abort breaks the connection through the kernel's control file system.
+// abort breaks the connection through the kernel's control file system, where that
+// is mounted or else where only this call sees it.
 func (d *bazil) abort() error {
 	_, minor, ok := strings.Cut(d.id, ":")
 	if !ok {
 		return volume.Errorf(volume.NotFound, "the number of its connection is not known")
 	}
-	path := "/sys/fs/fuse/connections/" + minor + "/abort"
-	if err := os.WriteFile(path, []byte("1"), 0); err != nil {
+	file := minor + "/abort"
+	err := os.WriteFile("/sys/fs/fuse/connections/"+file, []byte("1"), 0)
+	if errors.Is(err, unix.ENOENT) {
+		err = abortPrivately(file)
+	}
+	if err != nil {
 		return volume.Errorf(volume.KindOf(err), "break the connection: %w", err)
+	}
+	return nil
+}
+
+func abortPrivately(file string) error {
+	fs, err := unix.Fsopen("fusectl", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("open the control file system: %w", err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return fmt.Errorf("configure the control file system: %w", err)
+	}
+	root, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("mount the control file system: %w", err)
+	}
+	defer unix.Close(root)
+	fd, err := unix.Openat(root, file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", file, err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte("1")); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
 	}
 	return nil
 }

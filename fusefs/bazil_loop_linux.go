@@ -149,7 +149,7 @@ func (d *bazil) unanswered(r *request) bool {
 		}
 	case opInterrupt:
 		unique := native.Uint64(r.take(8))
-		go d.interrupted(unique, r.pid)
+		go d.interrupted(unique)
 	default:
 		return false
 	}
@@ -169,17 +169,18 @@ func (d *bazil) write(msg []byte) error {
 // interrupted cancels a request if its caller is to be killed. Other signals do not
 // end an operation on a file, here as on every local file system; but since the kernel
 // tells only of the first, this looks again until the request is done.
-func (d *bazil) interrupted(unique uint64, pid uint32) {
+func (d *bazil) interrupted(unique uint64) {
 	missing := 0
 	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 500*time.Millisecond) {
-		kill := d.killed(pid)
-		if d.k.calls.interrupt(unique, kill) {
-			if kill {
-				return
+		x, pid := d.k.calls.find(unique)
+		switch {
+		case x == nil:
+			if missing++; missing > 1 {
+				return // answered; once it may just not have begun
 			}
-			missing = 0
-		} else if missing++; missing > 1 {
-			return // answered; once it may just not have begun
+		case killed(pid):
+			x.cancel(unique)
+			return
 		}
 		select {
 		case <-d.gone:
@@ -191,7 +192,7 @@ func (d *bazil) interrupted(unique uint64, pid uint32) {
 
 // killed reports whether a thread has a fatal signal pending. The kernel turns those
 // into SIGKILL.
-func (d *bazil) killed(pid uint32) bool {
+func killed(pid uint32) bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return false

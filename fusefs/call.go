@@ -40,7 +40,7 @@ func (c *call) begin(unique uint64, uid, gid, pid uint32) {
 	c.caller = volume.Caller{UID: uid, GID: gid, PID: pid, Front: volume.FrontFUSE}
 	c.fresh = true
 	c.counted = c.counted[:0]
-	if x := c.ctx.begin(unique); x != c.ctx {
+	if x := c.ctx.begin(unique, pid); x != c.ctx {
 		c.ctx = x
 		c.shared.Store(x)
 	}
@@ -91,21 +91,21 @@ func (cs *calls) put(c *call) {
 
 func (cs *calls) all() []*call { return *cs.list.Load() }
 
-// interrupt reports whether the request with the given number is still being
-// handled, and cancels it if asked to.
-func (cs *calls) interrupt(unique uint64, cancel bool) bool {
+// find returns the request with the given number, if it is still being handled.
+func (cs *calls) find(unique uint64) (x *callContext, pid uint32) {
 	for _, c := range cs.all() {
-		if c.shared.Load().interrupt(unique, cancel) {
-			return true
+		x := c.shared.Load()
+		if pid, ok := x.handles(unique); ok {
+			return x, pid
 		}
 	}
-	return false
+	return nil, 0
 }
 
 // cancelAll cancels every request in flight.
 func (cs *calls) cancelAll() {
 	for _, c := range cs.all() {
-		c.shared.Load().interrupt(0, true)
+		c.shared.Load().cancel(0)
 	}
 }
 
@@ -117,6 +117,7 @@ type callContext struct {
 
 	mu     sync.Mutex // leaf lock; guards all below
 	unique uint64     // of the request, 0 between requests
+	pid    uint32     // of its caller
 	done   chan struct{}
 	err    error
 }
@@ -142,32 +143,36 @@ func (x *callContext) Err() error {
 	return x.err
 }
 
-// interrupt reports whether this is the context of the request with the given
-// number (0 for any), and cancels it if asked to.
-func (x *callContext) interrupt(unique uint64, cancel bool) bool {
+// handles reports whether this is the context of the request with the given number,
+// and who asks.
+func (x *callContext) handles(unique uint64) (pid uint32, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.unique == 0 || unique != 0 && x.unique != unique {
-		return false
+	return x.pid, unique != 0 && x.unique == unique
+}
+
+// cancel cancels the request with the given number, or any with 0.
+func (x *callContext) cancel(unique uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.unique == 0 || unique != 0 && x.unique != unique || x.err != nil {
+		return
 	}
-	if cancel && x.err == nil {
-		x.err = context.Canceled
-		if x.done != nil {
-			close(x.done)
-		}
+	x.err = context.Canceled
+	if x.done != nil {
+		close(x.done)
 	}
-	return true
 }
 
 // begin returns a context for a request: this one if nobody can hold on to it.
-func (x *callContext) begin(unique uint64) *callContext {
+func (x *callContext) begin(unique uint64, pid uint32) *callContext {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.done == nil && x.err == nil {
-		x.unique = unique
+		x.unique, x.pid = unique, pid
 		return x
 	}
-	return &callContext{parent: x.parent, unique: unique}
+	return &callContext{parent: x.parent, unique: unique, pid: pid}
 }
 
 func (x *callContext) end() {

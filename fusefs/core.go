@@ -91,8 +91,8 @@ func (k *core) do(c *call) (volume.Result, error) {
 			k.own.add(res.Version-1, res.Attr.Ino) // a truncation with other attributes is two ops
 		}
 	}
-	for _, ch := range c.flight.end(k.own.has) {
-		k.stale(ch)
+	for _, s := range c.flight.end() {
+		k.judge(s)
 	}
 	c.attr = res.Attr
 	c.fresh = k.observed.Load() == seen

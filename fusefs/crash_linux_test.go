@@ -159,8 +159,6 @@ func TestUnmount(t *testing.T) {
 		r := mountHub(t, h, Options{})
 		a := startAgent(t, r.dir, 0)
 		entered := make(chan bool)
-		h.Model.Do(context.Background(), &volume.Request{Kind: volume.OpCreate, Parent: 1, Name: "f", Mode: volume.ModeFile | 0o644})
-		h.read = func(volume.Ino) {}
 		hv := &hanging{hub: h, entered: entered}
 		r.srv.core.vol = hv // nothing runs yet
 		wait := a.start(cmd{Op: "mkdir", Path: "d", Mode: 0o755})
@@ -194,11 +192,14 @@ func TestInterrupt(t *testing.T) {
 		t.Skip("cannot mount here")
 	}
 	h := newHub()
+	for i := range 7 { // the kernel locks a directory while something is made in it
+		h.elsewhere(t, volume.Request{Kind: volume.OpCreate, Parent: 1, Name: fmt.Sprint("p", i), Mode: volume.ModeDir | 0o755})
+	}
 	r := mountHub(t, h, Options{})
 	hv := &hanging{hub: h, entered: make(chan bool, 10)}
 	r.srv.core.vol = hv
 	a := startAgent(t, r.dir, 0)
-	a.start(cmd{Op: "mkdir", Path: "d", Mode: 0o755})
+	a.start(cmd{Op: "mkdir", Path: "p6/d", Mode: 0o755})
 	<-hv.entered
 	a.proc.Process.Signal(syscall.SIGWINCH)
 	a.proc.Process.Signal(syscall.SIGURG)
@@ -209,7 +210,7 @@ func TestInterrupt(t *testing.T) {
 	// All other requests go on, however many hang.
 	for i := range 6 {
 		b := startAgent(t, r.dir, 0)
-		b.start(cmd{Op: "mkdir", Path: fmt.Sprint("e", i), Mode: 0o755})
+		b.start(cmd{Op: "mkdir", Path: fmt.Sprintf("p%d/d", i), Mode: 0o755})
 		<-hv.entered
 	}
 	c := startAgent(t, r.dir, 0)

@@ -103,8 +103,17 @@ func (k *core) dispatchOpen(c *call, r *request, p *reply) {
 		p.opened(fopenKeepCache|fopenCacheDir, k.open(c, r.ino(), uint32(syscall.O_RDONLY), false))
 		return
 	}
-	kill := native.Uint32(b[4:])&openKillSUIDGID != 0
-	p.opened(fopenKeepCache, k.open(c, r.ino(), native.Uint32(b), kill))
+	flags, kill := native.Uint32(b), native.Uint32(b[4:])&openKillSUIDGID != 0
+	p.opened(openFlags(flags), k.open(c, r.ino(), flags, kill))
+}
+
+// openFlags answers an open: what is cached stays, and a file that is only read
+// needs no FLUSH when it is closed.
+func openFlags(flags uint32) uint32 {
+	if flags&uint32(syscall.O_ACCMODE) == uint32(syscall.O_RDONLY) {
+		return fopenKeepCache | fopenNoFlush
+	}
+	return fopenKeepCache
 }
 
 // dispatchName handles requests about names; false if it is none.
@@ -125,7 +134,7 @@ func (k *core) dispatchName(c *call, r *request, p *reply) bool {
 			errno = k.tmpfile(c, dir, flags, mode, umask)
 		}
 		p.entry(c, errno)
-		p.opened(fopenKeepCache, errno)
+		p.opened(openFlags(flags), errno)
 	case opMkdir:
 		b := r.take(8)
 		name := r.name()

@@ -22,7 +22,6 @@ type hub struct {
 	late bool // observers are told by another goroutine, at any time after Do
 
 	hold func(*volume.Request) // called before a Do, if set
-	read func(volume.Ino)      // called before a ReadAt, if set
 
 	mu        sync.Mutex
 	seen      volume.Version
@@ -45,13 +44,6 @@ func (h *hub) Do(ctx context.Context, r *volume.Request) (volume.Result, error) 
 		h.tell()
 	}
 	return res, err
-}
-
-func (h *hub) ReadAt(ctx context.Context, ino volume.Ino, p []byte, off int64) (int, error) {
-	if h.read != nil {
-		h.read(ino)
-	}
-	return h.Model.ReadAt(ctx, ino, p, off)
 }
 
 func (h *hub) Close(ctx context.Context, ino volume.Ino) error {

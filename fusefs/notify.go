@@ -38,7 +38,8 @@ type notice struct {
 	off, end int64      // content of the inode; off -1: attributes only
 	ifDir    bool       // attributes only, unless ino is a directory
 	tries    uint8
-	repeat   bool // sent before, to be sure
+	repeat   bool   // sent before, to be sure
+	num      uint64 // counts what was pushed; of merged notices, the first
 }
 
 type noticeKey struct {
@@ -74,8 +75,9 @@ type notifier struct {
 	all     bool                 // everything is stale
 	worker  int                  // the worker whose turn it is; others end
 	workers int
-	sending int
-	retries int // waiting for their timer
+	num     uint64         // of the notice pushed last
+	undone  map[uint64]int // numbers being sent, or waiting to be sent again
+	retries int            // waiting for their timer
 	closed  bool
 	stats   notifyStats
 }
@@ -83,7 +85,7 @@ type notifier struct {
 type notifyStats struct{ sent, unknown, repeated, failed, everything, stuck uint64 }
 
 func newNotifier(k *core, to kernel, log zerolog.Logger) *notifier {
-	n := &notifier{core: k, kernel: to, log: log, last: map[noticeKey]uint64{}}
+	n := &notifier{core: k, kernel: to, log: log, last: map[noticeKey]uint64{}, undone: map[uint64]int{}}
 	n.more.L = &n.mu
 	return n
 }
@@ -99,6 +101,10 @@ func (n *notifier) push(x notice) {
 	defer n.mu.Unlock()
 	if n.closed || n.all {
 		return
+	}
+	if x.num == 0 {
+		n.num++
+		x.num = n.num
 	}
 	key := noticeKey{x.ino, x.name}
 	if num, ok := n.last[key]; ok && merge(&n.queue[num-n.base], x) {
@@ -145,6 +151,7 @@ func merge(into *notice, x notice) bool {
 	}
 	into.tries = min(into.tries, x.tries)
 	into.repeat = into.repeat && x.repeat
+	into.num = min(into.num, x.num)
 	return true
 }
 
@@ -163,21 +170,35 @@ func (n *notifier) run(id int) {
 			n.more.Broadcast() // the signal may have been for another worker
 			return
 		}
-		n.sending++
 		if n.all {
 			n.all = false
 			n.stats.everything++
+			num := n.num
+			n.beginLocked(num)
 			n.mu.Unlock()
 			n.sendAll()
-		} else {
-			x := n.popLocked()
-			n.mu.Unlock()
-			timer.Reset(stuckAfter)
-			n.send(x)
-			timer.Stop()
+			n.mu.Lock()
+			n.endLocked(num)
+			continue
 		}
+		x := n.popLocked()
+		n.beginLocked(x.num)
+		n.mu.Unlock()
+		timer.Reset(stuckAfter)
+		n.send(x)
+		timer.Stop()
 		n.mu.Lock()
-		n.sending--
+		n.endLocked(x.num)
+	}
+}
+
+// beginLocked and endLocked bracket the time in which a notice is neither waiting
+// in the queue nor done.
+func (n *notifier) beginLocked(num uint64) { n.undone[num]++ }
+
+func (n *notifier) endLocked(num uint64) {
+	if n.undone[num]--; n.undone[num] == 0 {
+		delete(n.undone, num)
 	}
 }
 
@@ -265,14 +286,22 @@ func (n *notifier) retryLocked(x notice) {
 	n.againLocked(x, delay)
 }
 
+// againLocked pushes a notice later. A repeat, which is only to be sure, is not
+// waited for.
 func (n *notifier) againLocked(x notice, delay time.Duration) {
 	n.stats.repeated++
 	n.retries++
+	if !x.repeat {
+		n.beginLocked(x.num)
+	}
 	time.AfterFunc(delay, func() {
+		n.push(x)
 		n.mu.Lock()
 		n.retries--
+		if !x.repeat {
+			n.endLocked(x.num)
+		}
 		n.mu.Unlock()
-		n.push(x)
 	})
 }
 
@@ -293,11 +322,28 @@ func (n *notifier) sendAll() {
 	})
 }
 
-// idle reports whether there is nothing left to send.
-func (n *notifier) idle() bool {
+// pushed is the number of the last notice.
+func (n *notifier) pushed() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.head == len(n.queue) && !n.all && n.sending == 0 && n.retries == 0
+	return n.num
+}
+
+// doneThrough reports whether everything up to a number has been sent.
+func (n *notifier) doneThrough(num uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for u := range n.undone {
+		if u <= num {
+			return false
+		}
+	}
+	for _, x := range n.queue[n.head:] {
+		if x.num <= num {
+			return false
+		}
+	}
+	return !n.all
 }
 
 // close ends the workers; those that sleep in the kernel end when it lets them.

@@ -13,12 +13,12 @@ const (
 	// made it, ticks.
 	suspectPatience = 2
 	// attrTicks is how long after a reply with attributes an invalidation is repeated.
-	attrTicks = 20
+	attrTicks = 10
 )
 
 // tick is a coarse clock, never 0.
 func (k *core) tick() uint16 {
-	return uint16(time.Since(k.start)/tickLength)<<1 | 1
+	return max(1, uint16(time.Since(k.start)/tickLength))
 }
 
 // change is what an op may have made stale.
@@ -65,24 +65,53 @@ func changeOf(op *volume.Op) (ch change, ok bool) {
 func (k *core) Applied(ops []*volume.Op) {
 	for _, op := range ops {
 		ch, ok := changeOf(op)
-		if !ok || op.Caller.Front == volume.FrontFUSE && k.ownOrSuspect(op, ch) {
+		if !ok {
 			continue
 		}
-		k.stale(ch)
+		if op.Caller.Front != volume.FrontFUSE {
+			k.stale(ch)
+			continue
+		}
+		k.judge(suspect{op.Version, op.Ino, opKey(op), ch, k.tick()})
 	}
 }
 
-// ownOrSuspect reports whether an op came through this mount, or waits for the Do
-// that decides about it.
-func (k *core) ownOrSuspect(op *volume.Op, ch change) bool {
-	key := opKey(op)
+// judge decides whether an op came through this mount, now or when a Do that may have
+// made it has returned.
+func (k *core) judge(s suspect) {
+	if k.own.has(s.version, s.ino) {
+		return
+	}
 	for _, c := range k.calls.all() {
-		if c.flight.accuse(key, suspect{op.Version, op.Ino, ch, k.tick()}) {
+		if c.flight.accuse(s) {
 			k.armSuspects()
-			return true
+			return
 		}
 	}
-	return k.own.has(op.Version, op.Ino)
+	if !k.own.has(s.version, s.ino) {
+		k.stale(s.change)
+	}
+}
+
+// accused lists the flights that have suspects, acquitted whether those have been
+// judged.
+func (k *core) accused() map[*call]uint64 {
+	m := map[*call]uint64{}
+	for _, c := range k.calls.all() {
+		if ends, ok := c.flight.waiting(); ok {
+			m[c] = ends
+		}
+	}
+	return m
+}
+
+func (k *core) acquitted(m map[*call]uint64) bool {
+	for c, then := range m {
+		if ends, ok := c.flight.waiting(); ok && ends == then {
+			return false
+		}
+	}
+	return true
 }
 
 // armSuspects makes sure that somebody looks after suspects whose Do takes long.
@@ -96,7 +125,7 @@ func (k *core) sweepSuspects() {
 	k.suspectsArmed.Store(false)
 	waiting := false
 	for _, c := range k.calls.all() {
-		old, more := c.flight.overdue(k.tick(), 2*suspectPatience)
+		old, more := c.flight.overdue(k.tick(), suspectPatience)
 		for _, ch := range old {
 			k.stale(ch)
 		}

@@ -14,10 +14,11 @@ import (
 // Do has returned. So:
 //
 //   - Around every Do the call shows in its flight what it is about.
-//   - An observed op that fits a flight is left there as a suspect. When Do returns,
-//     the call drops the suspect that is its own and passes on the others.
-//   - An op that fits no flight is looked up in ownOps, where calls write what Do
-//     returned before they clear their flight.
+//   - An observed op is looked up in ownOps, where calls write what Do returned before
+//     they clear their flight.
+//   - If it is not there but fits a flight, it is left there as a suspect, and judged
+//     again when that Do has returned.
+//   - If it fits none, it is foreign: unless it has come into ownOps meanwhile.
 //   - A suspect that waits for longer than suspectPatience is passed on as foreign.
 //
 // A mistake can only go one way: an own op taken for a foreign one costs an
@@ -77,43 +78,50 @@ func opKey(op *volume.Op) uint64 {
 type flight struct {
 	key atomic.Uint64 // 0 between Do calls
 
-	mu       sync.Mutex // guards all below; taken before no other lock
+	mu       sync.Mutex // leaf lock; guards all below
 	suspects []suspect
+	ends     uint64 // counts Do calls that had suspects
 }
 
 // suspect is an observed op that may be what the flight is about.
 type suspect struct {
 	version volume.Version
 	ino     volume.Ino
+	key     uint64
 	change  change
-	tick    uint16
+	tick    uint16 // when it was observed
 }
 
 func (f *flight) begin(key uint64) { f.key.Store(key) }
 
-// end returns the suspects that are not own, given what Do returned.
-func (f *flight) end(own func(volume.Version, volume.Ino) bool) (foreign []change) {
+// end returns the suspects, which are to be judged again: what Do returned is now
+// known.
+func (f *flight) end() (suspects []suspect) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.key.Store(0)
-	for i := range f.suspects {
-		if s := &f.suspects[i]; !own(s.version, s.ino) {
-			foreign = append(foreign, s.change)
-		}
+	if len(f.suspects) > 0 {
+		suspects, f.suspects = f.suspects, nil
+		f.ends++
 	}
-	clear(f.suspects)
-	f.suspects = f.suspects[:0]
-	return foreign
+	return suspects
+}
+
+// waiting reports whether there are suspects, and of which Do.
+func (f *flight) waiting() (ends uint64, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ends, len(f.suspects) > 0
 }
 
 // accuse leaves a suspect, if the flight is still about the same.
-func (f *flight) accuse(key uint64, s suspect) bool {
-	if f.key.Load() != key {
+func (f *flight) accuse(s suspect) bool {
+	if f.key.Load() != s.key {
 		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.key.Load() != key {
+	if f.key.Load() != s.key {
 		return false
 	}
 	f.suspects = append(f.suspects, s)

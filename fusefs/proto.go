@@ -135,6 +135,7 @@ const (
 
 	fopenKeepCache = 1 << 1
 	fopenCacheDir  = 1 << 3
+	fopenNoFlush   = 1 << 5
 
 	xattrCreate  = 1
 	xattrReplace = 2

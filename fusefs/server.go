@@ -86,12 +86,18 @@ func (s *Server) InvalidateAll() {
 	s.core.notify.pushAll()
 }
 
-// Settle waits until the kernel has been told of all that was observed.
+// Settle waits until the kernel has been told of all that was observed before.
 func (s *Server) Settle(ctx context.Context) error {
-	for {
-		if s.core.notify.idle() && !s.core.suspectsArmed.Load() {
-			return nil
-		}
+	accused := s.core.accused()
+	if err := s.until(ctx, func() bool { return s.core.acquitted(accused) }); err != nil {
+		return err
+	}
+	num := s.core.notify.pushed()
+	return s.until(ctx, func() bool { return s.core.notify.doneThrough(num) })
+}
+
+func (s *Server) until(ctx context.Context, ok func() bool) error {
+	for !ok() {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -100,6 +106,7 @@ func (s *Server) Settle(ctx context.Context) error {
 		case <-time.After(time.Millisecond):
 		}
 	}
+	return nil
 }
 
 // Dir is the mount point.
