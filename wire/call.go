@@ -263,13 +263,12 @@ func (a *AnswerReader) got(flags uint16, seq uint32, data []byte) error {
 		return volume.Errorf(volume.BadFormat, "answer to call %d after its end", a.id)
 	case seq != a.seq:
 		return volume.Errorf(volume.BadFormat, "answer to call %d: piece %d instead of %d", a.id, seq, a.seq)
+	case flags&flagFailed != 0 && (len(data) == 0 || len(data) > 1+maxTextLen):
+		return volume.Errorf(volume.BadFormat, "answer to call %d with an error of %d bytes", a.id, len(data))
 	}
 	a.seq++
 	a.ended = flags&flagLast != 0
 	if flags&flagFailed != 0 {
-		if len(data) == 0 || len(data) > 1+maxTextLen {
-			return volume.Errorf(volume.BadFormat, "answer to call %d with an error of %d bytes", a.id, len(data))
-		}
 		a.err = &volume.Error{Kind: volume.Kind(data[0]), Text: a.s.name() + ": " + cleanText(string(data[1:]))}
 	} else if len(data) > 0 || !a.ended || flags&flagMore != 0 {
 		if !a.window.receive(len(data) + answerCost) {

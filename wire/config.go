@@ -99,8 +99,9 @@ func (c *Config) prepare() error {
 		setDefault(&c.AnswerWindow, defaultAnswerWindow)
 		setDefault(&c.MaxCalls, defaultMaxCalls)
 		c.Window = min(c.Window, maxWindow)
-		// One request of any size must fit, or it would wait for ever.
-		c.RequestWindow = min(max(c.RequestWindow, MaxRequest+requestCost), maxWindow)
+		// The largest request must fit into what is granted at rest, three quarters of
+		// the window, or it would wait for ever.
+		c.RequestWindow = min(max(c.RequestWindow, 2*(MaxRequest+requestCost)), maxWindow)
 		c.AnswerWindow = min(max(c.AnswerWindow, minAnswerWindow), maxWindow)
 		c.tls, c.err = tlsConfig(c.Keys, c.identity())
 	})

@@ -33,7 +33,7 @@
 // The receiver grants bytes, separately for frames, for requests, and for each
 // answer, and grants again when its user has consumed them. So a slow reader of one
 // answer, or a slow disk behind the frames, holds up nothing else, and the memory
-// that a peer can fill is the sum of the windows: with the defaults twice 8 MiB of
+// that a peer can fill is the sum of the windows: with the defaults 8 MiB of
 // frames, 8 MiB of requests, 32 answers of 512 KiB, and one message each.
 //
 // # Invariants

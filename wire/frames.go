@@ -110,20 +110,37 @@ func (s *Session) countFrames(frames [][]byte) {
 	}
 }
 
+// block is a piece of the stream that waits to be delivered.
+type block struct {
+	n int // bytes in use
+	b [64 << 10]byte
+}
+
+// blocks recycles blocks among all sessions; idle ones are freed by the collector.
+var blocks = sync.Pool{New: func() any { return new(block) }}
+
 // frameQueue holds what of the stream has arrived and was not delivered yet: at
-// most the window, by flow control. The reading loop appends to it, the goroutine
-// of Serve takes all at once and gives its old buffer back.
+// most the window, by flow control, in full blocks. The reading loop fills the last
+// block, the goroutine of Serve takes the first.
 type frameQueue struct {
 	ready chan struct{} // capacity 1: filled after something was added, or the end
 
 	mu    sync.Mutex
-	buf   []byte
+	queue []*block
 	ended bool
 }
 
 func (q *frameQueue) add(b []byte) {
 	q.mu.Lock()
-	q.buf = append(q.buf, b...)
+	for len(b) > 0 {
+		if len(q.queue) == 0 || q.queue[len(q.queue)-1].n == len(block{}.b) {
+			q.queue = append(q.queue, blocks.Get().(*block))
+		}
+		last := q.queue[len(q.queue)-1]
+		n := copy(last.b[last.n:], b)
+		last.n += n
+		b = b[n:]
+	}
 	q.mu.Unlock()
 	q.signal()
 }
@@ -142,22 +159,18 @@ func (q *frameQueue) signal() {
 	}
 }
 
-// keepBuffer is how much memory an idle session keeps for the next frames, in bytes.
-const keepBuffer = 256 << 10
-
-// take waits for something to deliver; nil at the end. old may be reused.
-func (q *frameQueue) take(old []byte) []byte {
-	if cap(old) > keepBuffer {
-		old = nil
-	}
+// take waits for something to deliver; nil at the end. done gives the block back.
+func (q *frameQueue) take() *block {
 	for {
 		q.mu.Lock()
-		if len(q.buf) > 0 {
-			b := q.buf
-			q.buf = old[:0]
+		if len(q.queue) > 0 {
+			b := q.queue[0]
+			q.queue[0] = nil
+			q.queue = q.queue[1:]
 			q.mu.Unlock()
 			return b
 		}
+		q.queue = nil
 		ended := q.ended
 		q.mu.Unlock()
 		if ended {
@@ -166,6 +179,15 @@ func (q *frameQueue) take(old []byte) []byte {
 		<-q.ready
 	}
 }
+
+func (q *frameQueue) done(b *block) {
+	b.n = 0
+	blocks.Put(b)
+}
+
+// keepRest is how much memory the parser keeps for frames that arrive in parts, in
+// bytes: usual frames have up to volume.MaxFrameRaw.
+const keepRest = 2 * volume.MaxFrameRaw
 
 // frameParser cuts the stream into frames again.
 type frameParser struct {
@@ -190,7 +212,7 @@ func (p *frameParser) feed(b []byte) error {
 			return err
 		}
 		if head == 0 || len(b) < head+size {
-			p.rest = append(make([]byte, 0, max(head+size, maxFrameHead)), b...)
+			p.keep(b, head+size-len(b))
 			p.consumed(len(b))
 			return nil
 		}
@@ -201,6 +223,14 @@ func (p *frameParser) feed(b []byte) error {
 		b = b[head+size:]
 	}
 	return nil
+}
+
+// keep adds to rest, and makes room for more bytes beside.
+func (p *frameParser) keep(b []byte, more int) {
+	if room := len(p.rest) + len(b) + max(more, maxFrameHead); room > cap(p.rest) {
+		p.rest = append(make([]byte, 0, room), p.rest...)
+	}
+	p.rest = append(p.rest, b...)
 }
 
 // complete adds to the frame that has begun, and returns how many bytes it took.
@@ -214,15 +244,14 @@ func (p *frameParser) complete(b []byte) (int, error) {
 		need = head + size - len(p.rest)
 	}
 	n := min(need, len(b))
-	if cap(p.rest)-len(p.rest) < n {
-		p.rest = append(make([]byte, 0, len(p.rest)+max(need, maxFrameHead)), p.rest...)
-	}
-	p.rest = append(p.rest, b[:n]...)
+	p.keep(b[:n], need-n)
 	if head > 0 && n == need {
-		frame := p.rest[head:]
-		p.rest = nil
-		if err := p.frame(frame); err != nil {
+		if err := p.frame(p.rest[head:]); err != nil {
 			return 0, err
+		}
+		p.rest = p.rest[:0]
+		if cap(p.rest) > keepRest {
+			p.rest = nil
 		}
 	}
 	p.consumed(n)

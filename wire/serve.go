@@ -60,6 +60,7 @@ func (s *Session) Serve(ctx context.Context, sink Sink) error {
 // deliver hands frames to the sink until the session has ended and all that had
 // arrived are delivered, or this side wants no more.
 func (s *Session) deliver(sink Sink) error {
+	var sinkErr error
 	p := frameParser{
 		consumed: func(n int) {
 			if n := s.frameWindow.consume(n); n > 0 {
@@ -74,19 +75,25 @@ func (s *Session) deliver(sink Sink) error {
 				c.framesIn.Add(1)
 				c.frameBytesIn.Add(uint64(len(b)))
 			}
-			return sink.Frame(b)
+			sinkErr = sink.Frame(b)
+			return sinkErr
 		},
 	}
-	var buf []byte
 	for {
-		if buf = s.frames.take(buf); buf == nil {
+		b := s.frames.take()
+		if b == nil {
 			return nil
 		}
-		if err := p.feed(buf); err != nil {
-			if errors.Is(err, errEnded) {
+		err := p.feed(b.b[:b.n])
+		s.frames.done(b)
+		if err != nil {
+			switch {
+			case sinkErr != nil:
+				return sinkErr
+			case errors.Is(err, errEnded):
 				return nil
 			}
-			return err
+			return s.malformed(err)
 		}
 	}
 }
@@ -108,6 +115,11 @@ func (s *Session) endedHere() bool {
 	}
 }
 
+// malformed is what both sides are told about bytes that are no valid message.
+func (s *Session) malformed(err error) error {
+	return refuse(volume.BadFormat, CodeMalformed, "%s sent: %v", s.name(), err)
+}
+
 // read is the reading loop. It never waits for the network to take something, nor
 // for the sink: what flow control let in has its place in memory.
 func (s *Session) read(ctx context.Context, sink Sink) {
@@ -122,8 +134,7 @@ func (s *Session) read(ctx context.Context, sink Sink) {
 		s.end(peerGone{bye.error}, bye.error)
 		s.byeOnce.Do(func() { s.raw.Close() }) // nothing to answer
 	case volume.KindOf(err) == volume.BadFormat:
-		err = volume.Wrap(err, s.name())
-		s.abort(&Refusal{Kind: volume.BadFormat, Code: CodeMalformed, Text: err.Error()})
+		s.abort(s.malformed(err))
 	default:
 		if werr := s.lastWrite.Load(); werr != nil {
 			err = *werr
