@@ -174,7 +174,7 @@ func TestVersionAndHelp(t *testing.T) {
 			t.Errorf("%s --version: %v, %q", name, r.OK(), r.Stdout)
 		}
 		for _, flag := range []string{"-h", "--help"} {
-			if r := cluster.Run(path, flag); r.OK() != nil || !strings.Contains(r.Stdout, "--state-dir") {
+			if r := cluster.Run(path, flag); r.OK() != nil || !strings.Contains(r.Stdout, "Usage:") {
 				t.Errorf("%s %s: %v, %q", name, flag, r.OK(), r.Stdout)
 			}
 		}

@@ -92,7 +92,8 @@ func rsyncTree(b *bed) {
 		truncate -s 1M sparse; touch -d '2001-02-03 04:05:06.789012345' hard`, sourceTree(b.t)), time.Minute))
 	dir := b.in("rsync")
 	rsync := func(extra ...string) string {
-		args := append([]string{"rsync", "-aHAX", "--delete"}, extra...)
+		// Without the window, times that differ in their nanoseconds alone count as equal.
+		args := append([]string{"rsync", "-aHAX", "--delete", "--modify-window=-1"}, extra...)
 		return b.ok(cluster.Cmd{Args: append(args, src+"/", dir+"/"), Timeout: 3 * time.Minute}.Run()).Stdout
 	}
 	rsync()
