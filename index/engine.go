@@ -25,9 +25,9 @@ type Options struct {
 	// SyncLog makes the log durable through a version. It is called before anything
 	// of that version can reach the store's files. Nil only in tests.
 	SyncLog func(volume.Version) error
-	// MemTable is the size of the store's write buffer, bytes; default 64 MiB.
+	// MemTable is the size of the store's write buffer, bytes; default 32 MiB.
 	MemTable int64
-	// BlockCache is the size of the store's cache, bytes; default 16 MiB.
+	// BlockCache is the size of the store's cache, bytes; default 8 MiB.
 	BlockCache int64
 	Log        zerolog.Logger
 }
@@ -61,10 +61,10 @@ type Engine struct {
 // root. The root gets its attributes from the first ops.
 func Open(opt Options) (*Engine, error) {
 	if opt.MemTable == 0 {
-		opt.MemTable = 64 << 20
+		opt.MemTable = 32 << 20
 	}
 	if opt.BlockCache == 0 {
-		opt.BlockCache = 16 << 20
+		opt.BlockCache = 8 << 20
 	}
 	db, err := pebble.Open(opt.Dir, storeOptions(opt))
 	if err != nil {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -55,11 +56,14 @@ func (n *node) finishIntents(ctx context.Context, l *master.Leader) error {
 	return nil
 }
 
-// idleWork does now and then what the directory is behind with: lower times, and the
-// records by which foreign changes are found.
+// idleWork does now and then what is put off while ops come: lower times, and the
+// records by which foreign changes are found. A node that has come to rest puts its
+// index on disk, so that a start has nothing to replay, and gives memory back.
 func (n *node) idleWork(ctx context.Context) {
 	t := time.NewTicker(idleEvery)
 	defer t.Stop()
+	var last volume.Version
+	rested := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -67,17 +71,42 @@ func (n *node) idleWork(ctx context.Context) {
 		case <-t.C:
 		}
 		st := n.storage()
-		if st == nil || st.dir == nil {
+		if st == nil {
 			continue
 		}
-		if _, err := st.dir.SettleIdle(st.engine, idleBatch); err != nil {
-			n.log.Warn().Err(err).Str("code", "WD-1103").Msg("could not set times in the real directory; trying again")
-		}
-		if err := st.engine.PutLower(st.dir.PendingLower()); err != nil {
-			n.log.Error().Err(err).Msg("could not store records of the real directory")
+		if !n.settleIdle(st) {
 			return
 		}
+		now := st.engine.Position().Version
+		if now != last {
+			last, rested = now, false
+			continue
+		}
+		if rested {
+			continue
+		}
+		rested = true
+		if err := st.engine.Flush(); err != nil {
+			n.log.Error().Err(err).Str("code", "WD-1104").Msg("could not put the index on disk")
+			return
+		}
+		debug.FreeOSMemory()
 	}
+}
+
+// settleIdle lets the directory catch up by a batch; false if the index is broken.
+func (n *node) settleIdle(st *storage) bool {
+	if st.dir == nil {
+		return true
+	}
+	if _, err := st.dir.SettleIdle(st.engine, idleBatch); err != nil {
+		n.log.Warn().Err(err).Str("code", "WD-1103").Msg("could not set times in the real directory; trying again")
+	}
+	if err := st.engine.PutLower(st.dir.PendingLower()); err != nil {
+		n.log.Error().Err(err).Str("code", "WD-1104").Msg("could not store records of the real directory")
+		return false
+	}
+	return true
 }
 
 // shownDifferences is how many differences an error lists.

@@ -62,7 +62,12 @@ func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 				a.SyncPercent = 100
 			}
 		}
-		a.Received, a.Applied, a.Durable = uint64(p.hello.Position.Version), uint64(p.hello.Position.Version), uint64(p.hello.Durable)
+		// What is known of a leader: where it was when it joined, and what it has sent.
+		at := uint64(p.hello.Position.Version)
+		if a.Role == "leader" && p.session != nil {
+			at = max(at, s.Oplog.Last)
+		}
+		a.Received, a.Applied, a.Durable = at, at, uint64(p.hello.Durable)
 		if p.feed != nil {
 			g := p.feed.Lag()
 			a.State = "live"
