@@ -1,7 +1,9 @@
 package volumetest
 
 import (
+	"fmt"
 	"reflect"
+	"strings"
 
 	"wolfdisk/volume"
 )
@@ -203,8 +205,16 @@ func (e *env) fails(want volume.Kind, err error, what string) {
 func (e *env) same(what string, got, want any) {
 	e.t.Helper()
 	if !reflect.DeepEqual(got, want) {
-		e.t.Errorf("%s: got %v, want %v", what, got, want)
+		e.t.Errorf("%s: got %s, want %s", what, shown(got), shown(want))
 	}
+}
+
+// shown is a value for a message: content may be long, and no text.
+func shown(v any) string {
+	if s, ok := v.(string); ok {
+		return fmt.Sprintf("%.300q", s)
+	}
+	return strings.ToValidUTF8(fmt.Sprintf("%+v", v), "?")
 }
 
 // mode checks type and permission bits.

@@ -22,7 +22,7 @@ type pair struct {
 	mu    sync.Mutex // one request at a time; guards all below
 	model *Model
 	now   volume.Time // what the Model's clock says
-	ino   volume.Ino  // what the Model allocates next
+	ino   volume.Ino  // what the Model allocates next; 0: as it likes
 }
 
 // newPair starts a Model at what the volume is now, which must be empty unless its
@@ -31,7 +31,12 @@ func newPair(ctx context.Context, sys System) (*pair, error) {
 	p := &pair{vol: sys.Vol, ops: sys.Ops}
 	p.model = NewModel(Options{
 		Clock:  func() volume.Time { return p.now },
-		NewIno: func(tag uint32) volume.Ino { return p.ino },
+		NewIno: func(tag uint32) volume.Ino {
+			if p.ino == 0 { // the volume refused; say what the model would do
+				return volume.MakeIno(tag, p.model.counts[tag]+1)
+			}
+			return p.ino
+		},
 		Chunks: sys.Chunks,
 	})
 	if p.ops == nil {
@@ -70,6 +75,7 @@ func (p *pair) Do(ctx context.Context, req *volume.Request) (res volume.Result, 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	asked := *req
+	p.ino = 0
 	res, err = p.vol.Do(ctx, req)
 	if !reflect.DeepEqual(*req, asked) {
 		return res, err, errors.New("the request was changed")

@@ -45,7 +45,7 @@ func createChecks() []check {
 	}
 	for _, row := range []struct{ mode, umask, want uint32 }{
 		{0o777, 0o022, 0o755}, {0o666, 0o077, 0o600}, {0o7777, 0o777, 0o7000}, {0o4755, 0, 0o4755}, {0o1777, 0, 0o1777},
-		{0o6711, 0o011, 0o6700}, {0, 0, 0}, {0o644, 0o7022, 0o644}, {0o777 | 1<<20, 0, 0o777},
+		{0o6711, 0o011, 0o6700}, {0, 0, 0}, {0o7644, 0o7022, 0o7644}, {0o777 | 1<<20, 0, 0o777},
 	} {
 		checks = append(checks, check{fmt.Sprintf("mode %o umask %o", row.mode, row.umask), func(e *env) {
 			r := createReq(e.dir, "n", volume.ModeFile|row.mode)
