@@ -30,7 +30,7 @@ type pair struct {
 func newPair(ctx context.Context, sys System) (*pair, error) {
 	p := &pair{vol: sys.Vol, ops: sys.Ops}
 	p.model = NewModel(Options{
-		Clock:  func() volume.Time { return p.now },
+		Clock: func() volume.Time { return p.now },
 		NewIno: func(tag uint32) volume.Ino {
 			if p.ino == 0 { // the volume refused; say what the model would do
 				return volume.MakeIno(tag, p.model.counts[tag]+1)
