@@ -13,20 +13,27 @@ import (
 // reader never has to stop reading: no two nodes can wait for each other.
 
 // acquire takes a slot of a semaphore: a channel that is full when nothing is left.
+// What has ended wins over a slot that is free.
 func acquire(ctx context.Context, done <-chan struct{}, sem chan struct{}) error {
 	select {
 	case <-done:
 		return errEnded
+	case <-ctx.Done():
+		return interrupted(ctx)
 	default:
 	}
 	select {
 	case sem <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return volume.Errorf(volume.Interrupted, "wait for the session: %w", context.Cause(ctx))
+		return interrupted(ctx)
 	case <-done:
 		return errEnded
 	}
+}
+
+func interrupted(ctx context.Context) error {
+	return volume.Errorf(volume.Interrupted, "wait for the session: %w", context.Cause(ctx))
 }
 
 func release(sem chan struct{}) { <-sem }
@@ -63,7 +70,7 @@ func (c *credit) take(ctx context.Context, done <-chan struct{}, least, want int
 		select {
 		case <-c.more:
 		case <-ctx.Done():
-			return 0, volume.Errorf(volume.Interrupted, "wait for the peer to take more: %w", context.Cause(ctx))
+			return 0, interrupted(ctx)
 		case <-done:
 			return 0, errEnded
 		}

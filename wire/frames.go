@@ -245,6 +245,11 @@ func (p *frameParser) complete(b []byte) (int, error) {
 	}
 	n := min(need, len(b))
 	p.keep(b[:n], need-n)
+	if head == 0 {
+		if _, _, err := frameHead(p.rest); err != nil {
+			return 0, err
+		}
+	}
 	if head > 0 && n == need {
 		if err := p.frame(p.rest[head:]); err != nil {
 			return 0, err
