@@ -52,15 +52,11 @@ func (d *Dir) setOwner(o object, ino volume.Ino, uid, gid uint32, keepCaps bool)
 }
 
 func (d *Dir) setMode(o object, ino volume.Ino, mode uint32) error {
-	if d.uid != 0 {
-		d.forcing.Lock() // or lend would put the old mode back
-		defer d.forcing.Unlock()
-	}
-	return d.refused(ino, flagMode, d.sys.chmod(o, mode&volume.ModePerm))
+	return d.refused(ino, flagMode, d.chmod(o, mode&volume.ModePerm))
 }
 
 func (d *Dir) setXattr(o object, ino volume.Ino, name string, value []byte) error {
-	err := d.sys.setXattr(o, name, value)
+	err := d.within(o.fd, func() error { return d.sys.setXattr(o, name, value) })
 	if refusal(err) && err != unix.EOPNOTSUPP {
 		// The old value must not stand in for the new one.
 		if rerr := d.sys.removeXattr(o, name); rerr != nil && rerr != errNoXattr && !refusal(rerr) {
@@ -71,7 +67,7 @@ func (d *Dir) setXattr(o object, ino volume.Ino, name string, value []byte) erro
 }
 
 func (d *Dir) removeXattr(o object, ino volume.Ino, name string) error {
-	err := d.sys.removeXattr(o, name)
+	err := d.within(o.fd, func() error { return d.sys.removeXattr(o, name) })
 	if err == errNoXattr || err == unix.EOPNOTSUPP {
 		return nil
 	}

@@ -127,7 +127,12 @@ type checker struct {
 func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 	matched := 0
 	var subdirs []volume.DirEntry
-	err := c.d.listDir(fd, func(name string, _ uint64, _ uint32) error {
+	release, err := c.d.lease(fd, 0o700)
+	if err != nil {
+		return volume.Wrap(err, fmt.Sprintf("check directory %q", path))
+	}
+	defer release()
+	err = c.d.listDir(fd, func(name string, _ uint64, _ uint32) error {
 		if err := c.ctx.Err(); err != nil {
 			return err
 		}

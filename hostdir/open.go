@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync"
 	"sync/atomic"
 
 	"github.com/rs/zerolog"
@@ -76,9 +75,7 @@ type Dir struct {
 	syncFailed  atomic.Bool
 	closed      atomic.Bool
 
-	// forcing serialises the rare changes of a mode that lend an unprivileged
-	// daemon access to its own file.
-	forcing sync.Mutex
+	leases leases
 }
 
 var _ volume.Backing = (*Dir)(nil)
@@ -118,6 +115,7 @@ func Open(opt Options) (_ *Dir, err error) {
 	}
 	d.files, d.dirs = newFDCache(max(maxFDs*3/4, cacheShards)), newFDCache(max(maxFDs/4, cacheShards))
 	d.dirty, d.pending = newDirtySet(), newPending()
+	d.leases.m = map[uint64]*leased{}
 	if d.intents, err = openIntents(opt.StateDir, d.state, d.boot.ID); err != nil {
 		return nil, err
 	}

@@ -32,7 +32,8 @@ import (
 // stores PendingLower, runs Tidy, and makes a checkpoint.
 func (d *Dir) Redo(ctx context.Context, view volume.View, touched *Touched, ops iter.Seq2[*volume.Op, error], report func(Difference)) error {
 	r := &redo{d: d, ctx: ctx, view: view, t: touched, report: report,
-		edited: map[volume.Ino]bool{}, lost: map[volume.Ino]bool{}, placed: map[volume.Ino]bool{}, keys: map[string]volume.Ino{}}
+		edited: map[volume.Ino]bool{}, lost: map[volume.Ino]bool{}, placed: map[volume.Ino]bool{}, keys: map[string]volume.Ino{}, leased: map[volume.Ino]bool{}}
+	defer r.endLeases()
 	for _, step := range []struct {
 		text string
 		run  func() error
@@ -67,6 +68,14 @@ type redo struct {
 	keys   map[string]volume.Ino // files identified in this run
 	queue  []volume.NameRef      // names still to be looked at
 	dead   int
+	leased map[volume.Ino]bool // directories with a lease, which lasts until the end
+	ends   []func()
+}
+
+func (r *redo) endLeases() {
+	for _, end := range r.ends {
+		end()
+	}
 }
 
 // inode is the index's inode; ok is false if its life has ended.
@@ -140,6 +149,21 @@ func (r *redo) isNow(ino volume.Ino, st *lowerStat, key string) {
 // locate opens a directory wherever it is now: by handle, in staging, or at its name in
 // the index; ok is false if it is at none of these.
 func (r *redo) locate(ino volume.Ino, depth int) (fd int, ok bool, err error) {
+	fd, ok, err = r.find(ino, depth)
+	if err != nil || !ok || r.d.uid == 0 || r.leased[ino] {
+		return fd, ok, err
+	}
+	end, err := r.d.lease(fd, 0o700)
+	if err != nil {
+		unix.Close(fd)
+		return -1, false, err
+	}
+	r.leased[ino] = true
+	r.ends = append(r.ends, end)
+	return fd, true, nil
+}
+
+func (r *redo) find(ino volume.Ino, depth int) (fd int, ok bool, err error) {
 	if ino == volume.RootIno {
 		fd, err = again2(func() (int, error) { return unix.Dup(r.d.root) })
 		return fd, err == nil, err

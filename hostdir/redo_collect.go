@@ -215,6 +215,11 @@ func (r *redo) salvage(p place, ref volume.NameRef) error {
 		return err
 	}
 	defer unix.Close(dir)
+	release, err := r.d.lease(dir, 0o700)
+	if err != nil {
+		return err
+	}
+	defer release()
 	var names []string
 	if err := r.d.listDir(dir, func(name string, _ uint64, _ uint32) error {
 		names = append(names, name)

@@ -33,7 +33,7 @@ func newLossy(g *random, r *rig, keep int) *lossy {
 	})
 	var walk func(path string, ino volume.Ino)
 	hold := func(path string, ino volume.Ino) {
-		if fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+		if fd, err := unix.Open(path, oPath|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
 			l.fds[ino] = fd
 		}
 	}
@@ -220,7 +220,7 @@ func (r *rig) redo(c context.Context) ([]Difference, error) {
 func TestRedo(t *testing.T) {
 	for name, tweak := range ways {
 		for _, keep := range []int{0, 40, 80, 100} {
-			for seed := range seeds(2, 12) {
+			for seed := range seeds(1, 12) {
 				t.Run(fmt.Sprintf("%s/%d of 100/seed %d", name, keep, seed), func(t *testing.T) {
 					r := powerLoss(t, seed, tweak, keep)
 					diffs, err := r.redo(ctx)

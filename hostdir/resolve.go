@@ -19,8 +19,21 @@ type place struct {
 // dirFD returns the descriptor of a lower directory, to be released. Missing if it is
 // not where the index has it.
 func (d *Dir) dirFD(ino volume.Ino, view volume.View) (int, func(), error) {
+	fd, put, err := d.bareDirFD(ino, view)
+	if err != nil || d.uid == 0 {
+		return fd, put, err
+	}
+	end, err := d.lease(fd, 0o700)
+	if err != nil {
+		put()
+		return -1, nil, volume.Wrap(err, "get at directory "+ino.String())
+	}
+	return fd, func() { end(); put() }, nil
+}
+
+func (d *Dir) bareDirFD(ino volume.Ino, view volume.View) (int, func(), error) {
 	if ino == volume.RootIno {
-		return d.root, func() {}, nil
+		return d.root, nothing, nil
 	}
 	e := d.dirs.get(ino)
 	if e == nil {
@@ -185,7 +198,7 @@ func (d *Dir) places(ino volume.Ino, view volume.View, fn func(place) error) err
 // object opens any inode for its attributes; release is called when done. Missing.
 func (d *Dir) object(ino volume.Ino, attr *volume.Attr, view volume.View) (object, func(), error) {
 	if attr.IsDir() {
-		fd, release, err := d.dirFD(ino, view)
+		fd, release, err := d.bareDirFD(ino, view)
 		return object{fd, ino != volume.RootIno}, release, err
 	}
 	if e := d.files.get(ino); e != nil {
@@ -272,11 +285,11 @@ func (d *Dir) openFile(attr *volume.Attr, write bool, view volume.View) (fd int,
 		return -1, false, err
 	}
 	defer unix.Close(path)
-	return d.reopenFile(path, write)
+	return d.reopenFile(path, attr, write)
 }
 
 // reopenFile opens a regular file held by an O_PATH descriptor, as well as it can be.
-func (d *Dir) reopenFile(path int, write bool) (fd int, writable bool, err error) {
+func (d *Dir) reopenFile(path int, attr *volume.Attr, write bool) (fd int, writable bool, err error) {
 	try := func(flags int) error {
 		fd, err = d.sys.reopen(path, flags|unix.O_NONBLOCK|d.noAtime)
 		if err == unix.EPERM && d.noAtime != 0 { // neither owner nor privileged
@@ -287,8 +300,14 @@ func (d *Dir) reopenFile(path int, write bool) (fd int, writable bool, err error
 	if try(unix.O_RDWR) == nil {
 		return fd, true, nil
 	}
-	if err == unix.EACCES && d.lend(path, 0o600, func() error { return try(unix.O_RDWR) }) == nil {
-		return fd, true, nil
+	if err == unix.EACCES && d.uid != 0 {
+		if release, lerr := d.lease(path, 0o600); lerr == nil {
+			defer release()
+			d.dirty.mark(attr.Ino, attr.Ctime) // its ctime below is changed by the lease
+			if try(unix.O_RDWR) == nil {
+				return fd, true, nil
+			}
+		}
 	}
 	refused := err
 	if write || err != unix.EACCES && err != unix.EPERM && err != unix.EROFS && err != unix.ETXTBSY {
@@ -298,42 +317,6 @@ func (d *Dir) reopenFile(path int, write bool) (fd int, writable bool, err error
 		return fd, false, nil
 	}
 	return -1, false, refused
-}
-
-// within runs a call in a directory; should an unprivileged daemon lack permission on
-// its own directory, it lends it to itself for the time of the call.
-func (d *Dir) within(dir int, call func() error) error {
-	err := call()
-	if err != unix.EACCES || d.uid == 0 {
-		return err
-	}
-	return d.lend(dir, 0o700, call)
-}
-
-// lend adds permission bits to a lower file of our own while call runs. The mode the
-// index has is back afterwards.
-func (d *Dir) lend(fd int, bits uint32, call func() error) error {
-	if d.uid == 0 {
-		return unix.EACCES
-	}
-	d.forcing.Lock()
-	defer d.forcing.Unlock()
-	st, err := fstat(fd)
-	if err != nil {
-		return err
-	}
-	if st.UID != d.uid || st.Mode&bits == bits {
-		return unix.EACCES
-	}
-	o := object{fd, true}
-	if err := d.sys.chmod(o, st.Mode&volume.ModePerm|bits); err != nil {
-		return unix.EACCES
-	}
-	err = call()
-	if back := d.sys.chmod(o, st.Mode&volume.ModePerm); err == nil {
-		err = back
-	}
-	return err
 }
 
 // detect compares a file just opened with its record: if we have not changed it since
