@@ -173,7 +173,7 @@ func (r *Report) writeText(w io.Writer) error {
 	}
 	b.WriteString("\n")
 	t = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "required\tat\tmeasured\t")
+	fmt.Fprintln(t, "required\tat\tmeasured\tverdict")
 	for _, row := range r.Rows {
 		verdict := "FAIL"
 		if row.Pass {
