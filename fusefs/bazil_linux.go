@@ -75,8 +75,8 @@ func mountDriver(o *Options) (driver, features, error) {
 	}
 	fd, err := deviceOf(conn)
 	if err != nil {
-		unix.Unmount(dir, unix.MNT_DETACH) // the mount is ours and nobody can serve it
-		return nil, features{}, err
+		// The mount is ours, and nobody can serve it.
+		return nil, features{}, errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH), conn.Close())
 	}
 	d := &bazil{conn: conn, fd: fd, opt: o, log: o.Log, gone: make(chan struct{})}
 	d.buffers.New = func() any { return newBuffers() }

@@ -24,6 +24,7 @@ func benchAgent(b *testing.B, op string) {
 		b.Fatalf("%s: %d", op, got.N)
 	}
 	b.ReportMetric(float64(b.N)/time.Since(start).Seconds(), "ops/s")
+	b.Log(r.srv.Stats().Requests)
 	var total uint64
 	for _, n := range r.srv.Stats().Requests {
 		total += n

@@ -2,6 +2,8 @@ package fusefs
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -58,7 +60,8 @@ func (k *core) close() {
 	k.notify.close()
 	for ino, n := range k.nodes.drop() {
 		for ; n > 0; n-- {
-			if err := k.vol.Close(context.Background(), ino); err != nil && volume.KindOf(err) != volume.Closed {
+			err := k.vol.Close(context.Background(), ino)
+			if kind := volume.KindOf(err); err != nil && kind != volume.Closed && kind != volume.Stale {
 				k.log.Warn().Err(err).Stringer("ino", ino).Msg("close a file that was open when the mount ended")
 			}
 		}
@@ -86,10 +89,9 @@ func (k *core) do(c *call) (volume.Result, error) {
 	c.flight.begin(requestKey(&c.req))
 	res, err := k.vol.Do(c.ctx, &c.req)
 	if res.Version != 0 {
+		// A truncation with other attributes is two ops, and the first counts as foreign:
+		// its version is not known for sure.
 		k.own.add(res.Version, res.Attr.Ino)
-		if c.req.Set&volume.SetSize != 0 {
-			k.own.add(res.Version-1, res.Attr.Ino) // a truncation with other attributes is two ops
-		}
 	}
 	for _, s := range c.flight.end() {
 		k.judge(s)
@@ -148,34 +150,43 @@ func (k *core) maybeDir(ino volume.Ino) bool {
 	return err != nil || a.IsDir()
 }
 
-// nameSet is the set of names in the root that the kernel was asked about.
+// maxRootNames bounds the names that are kept in case the kernel has to ask again.
+const maxRootNames = 1 << 16
+
+// nameSet is the set of names in the root that the kernel may keep.
 type nameSet struct {
 	mu sync.Mutex // leaf lock; guards all below
 	m  map[string]struct{}
 }
 
-func (s *nameSet) add(name string) {
+// add adds a name. If there are too many it empties the set, and returns what was in
+// it.
+func (s *nameSet) add(name string) (full []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.m) >= maxRootNames {
+		full = slices.Collect(maps.Keys(s.m))
+		clear(s.m)
+	}
 	if s.m == nil {
 		s.m = map[string]struct{}{}
 	}
 	s.m[name] = struct{}{}
+	return full
 }
 
 func (s *nameSet) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	names := make([]string, 0, len(s.m))
-	for n := range s.m {
-		names = append(names, n)
-	}
-	return names
+	return slices.Collect(maps.Keys(s.m))
 }
 
-// sawName notes that the kernel may keep a name of the root.
+// sawName notes that the kernel may keep a name of the root, before it is told of it.
 func (k *core) sawName(dir volume.Ino, name string) {
-	if dir == volume.RootIno && !k.epochs {
-		k.rootNames.add(name)
+	if dir != volume.RootIno || k.epochs {
+		return
+	}
+	for _, old := range k.rootNames.add(name) {
+		k.staleName(dir, old)
 	}
 }

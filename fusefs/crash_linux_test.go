@@ -158,9 +158,7 @@ func TestUnmount(t *testing.T) {
 		h := newHub()
 		r := mountHub(t, h, Options{})
 		a := startAgent(t, r.dir, 0)
-		entered := make(chan bool)
-		hv := &hanging{hub: h, entered: entered}
-		r.srv.core.vol = hv // nothing runs yet
+		entered, _ := h.hang()
 		wait := a.start(cmd{Op: "mkdir", Path: "d", Mode: 0o755})
 		<-entered
 		if err := r.srv.Unmount(context.Background()); err != nil {
@@ -172,18 +170,17 @@ func TestUnmount(t *testing.T) {
 	})
 }
 
-// hanging is a volume whose changes wait until their request is cancelled.
-type hanging struct {
-	*hub
-	entered   chan bool
-	cancelled atomic.Int32
-}
-
-func (h *hanging) Do(ctx context.Context, r *volume.Request) (volume.Result, error) {
-	h.entered <- true
-	<-ctx.Done()
-	h.cancelled.Add(1)
-	return volume.Result{}, volume.Errorf(volume.Interrupted, "wait: %w", ctx.Err())
+// hang makes changes wait until their request is cancelled.
+func (h *hub) hang() (entered chan bool, cancelled *atomic.Int32) {
+	entered, cancelled = make(chan bool, 100), new(atomic.Int32)
+	before := func(ctx context.Context, _ *volume.Request) error {
+		entered <- true
+		<-ctx.Done()
+		cancelled.Add(1)
+		return volume.Errorf(volume.Interrupted, "wait: %w", ctx.Err())
+	}
+	h.before.Store(&before)
+	return entered, cancelled
 }
 
 // A caller that is killed does not wait for its request; other signals do not matter.
@@ -196,27 +193,26 @@ func TestInterrupt(t *testing.T) {
 		h.elsewhere(t, volume.Request{Kind: volume.OpCreate, Parent: 1, Name: fmt.Sprint("p", i), Mode: volume.ModeDir | 0o755})
 	}
 	r := mountHub(t, h, Options{})
-	hv := &hanging{hub: h, entered: make(chan bool, 10)}
-	r.srv.core.vol = hv
+	entered, cancelled := h.hang()
 	a := startAgent(t, r.dir, 0)
 	a.start(cmd{Op: "mkdir", Path: "p6/d", Mode: 0o755})
-	<-hv.entered
+	<-entered
 	a.proc.Process.Signal(syscall.SIGWINCH)
 	a.proc.Process.Signal(syscall.SIGURG)
 	time.Sleep(100 * time.Millisecond)
-	if n := hv.cancelled.Load(); n != 0 {
+	if n := cancelled.Load(); n != 0 {
 		t.Errorf("a harmless signal cancelled %d requests", n)
 	}
 	// All other requests go on, however many hang.
 	for i := range 6 {
 		b := startAgent(t, r.dir, 0)
 		b.start(cmd{Op: "mkdir", Path: fmt.Sprintf("p%d/d", i), Mode: 0o755})
-		<-hv.entered
+		<-entered
 	}
 	c := startAgent(t, r.dir, 0)
 	c.do(cmd{Op: "statfs", Path: "."})
 	a.proc.Process.Kill()
-	eventually(t, "the killed caller's request is cancelled", func() bool { return hv.cancelled.Load() == 1 })
+	eventually(t, "the killed caller's request is cancelled", func() bool { return cancelled.Load() == 1 })
 	died := make(chan bool)
 	go func() { a.proc.Wait(); close(died) }()
 	select {

@@ -244,12 +244,14 @@ func TestForeignOpDuringOwn(t *testing.T) {
 	b.content("f")
 	entered, release := make(chan bool, 1), make(chan bool)
 	var once atomic.Bool
-	h.hold = func(q *volume.Request) {
-		if q.Kind == volume.OpWrite && q.Caller.Front == volume.FrontFUSE && once.CompareAndSwap(false, true) {
+	before := func(_ context.Context, q *volume.Request) error {
+		if q.Kind == volume.OpWrite && once.CompareAndSwap(false, true) {
 			entered <- true
 			<-release
 		}
+		return nil
 	}
+	h.before.Store(&before)
 	done := a.start(cmd{Op: "pwrite", FD: fd, Data: []byte("own"), Off: 0})
 	<-entered
 	h.elsewhereAs(t, volume.FrontFUSE, volume.Request{Kind: volume.OpWrite, Ino: ino, Offset: 15000, Data: []byte("FOREIGN")})

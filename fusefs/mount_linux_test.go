@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,8 @@ type hub struct {
 	*volumetest.Model
 	late bool // observers are told by another goroutine, at any time after Do
 
-	hold func(*volume.Request) // called before a Do, if set
+	// before is called before each Do, if set; its error ends the Do.
+	before atomic.Pointer[func(context.Context, *volume.Request) error]
 
 	mu        sync.Mutex
 	seen      volume.Version
@@ -31,11 +33,10 @@ type hub struct {
 func newHub() *hub { return &hub{Model: volumetest.NewModel(volumetest.Options{})} }
 
 func (h *hub) Do(ctx context.Context, r *volume.Request) (volume.Result, error) {
-	if h.hold != nil {
-		h.hold(r)
-	}
-	if err := ctx.Err(); err != nil {
-		return volume.Result{}, err
+	if before := h.before.Load(); before != nil {
+		if err := (*before)(ctx, r); err != nil {
+			return volume.Result{}, err
+		}
 	}
 	res, err := h.Model.Do(ctx, r)
 	if h.late {
@@ -597,14 +598,5 @@ func TestFollowerIsReadOnly(t *testing.T) {
 	a.do(cmd{Op: "pwrite", FD: fd, Data: []byte("new")}) // promoted: no remount, no reopen
 	if got := a.content("f"); got != "new" {
 		t.Errorf("content %q", got)
-	}
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain: %s", what)
-		}
 	}
 }

@@ -68,7 +68,7 @@ func (k *core) Applied(ops []*volume.Op) {
 		if !ok {
 			continue
 		}
-		if op.Caller.Front != volume.FrontFUSE {
+		if f := op.Caller.Front; f != volume.FrontFUSE && f != volume.FrontForward {
 			k.stale(ch)
 			continue
 		}

@@ -22,7 +22,7 @@ type Options struct {
 	AllowOther bool
 	ReadOnly   bool // mount read-only; a volume that takes no changes needs no such mount
 	SUID, Dev  bool // honour setuid and setgid bits, and device nodes
-	NoACL      bool // leave POSIX ACLs to the superuser's eyes: the kernel then does not check them
+	NoACL      bool // the kernel does not check POSIX ACLs, only modes
 	// Readers is how many readers wait for requests when nothing is to be done; there
 	// are more while requests wait for something. Default 2.
 	Readers int

@@ -75,7 +75,8 @@ func (s *Server) finish() {
 }
 
 // Observer is to be told of the volume's ops; it invalidates what the kernel keeps
-// and what this mount did not change itself.
+// and what this mount did not change itself. Ops between Mount and the observer's
+// registration are made good by InvalidateAll.
 func (s *Server) Observer() volume.Observer { return s.core }
 
 // InvalidateAll makes the kernel forget everything it keeps. It is needed after a

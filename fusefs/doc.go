@@ -1,0 +1,69 @@
+// Package fusefs mounts a volume: requests of the kernel become calls of a
+// [volume.Volume], and what changes otherwise is invalidated in the kernel's caches.
+// It knows no roles, no paths of the data, and never touches its own mount.
+//
+// # Parts
+//
+//   - core (core.go, ops_*.go) answers requests. It knows no FUSE library and no
+//     layout of messages: arguments in, one method, an errno out.
+//   - dispatch.go and wire.go translate between the kernel's messages and the core.
+//   - A driver mounts, reads requests and writes replies. bazil (Linux) mounts and
+//     negotiates through bazil.org/fuse and owns the device from then on; why, is in
+//     docs/decisions/0002-fuse-driver.md. Elsewhere Mount says Unsupported.
+//   - nodes.go counts what the kernel knows, observe.go and origin.go judge ops,
+//     notify.go tells the kernel.
+//
+// # Caching
+//
+// The kernel keeps names (also those that do not exist), attributes, listings, link
+// targets and pages for ever. It keeps its caches right for what it asked for itself.
+// Everything else comes through [Server.Observer]: state first, then the notice.
+//
+//   - An op that came through this very mount is not invalidated: origin.go.
+//   - Only what the kernel was told of is invalidated. A lookup is counted before its
+//     reply is written; an op observed between reading the attributes and counting
+//     makes the lookup read them again (core.countFresh).
+//   - A reply that is still on its way when the notice arrives: names and listings are
+//     safe, since the kernel takes the directory's lock for INVAL_ENTRY, which the
+//     requester holds until it has taken the reply in; a listing is invalidated after
+//     a name in it for that reason. An inode that the kernel does not know although it
+//     was told (ENOENT with a positive count) is tried again. Attributes of GETATTR,
+//     LOOKUP and READDIRPLUS carry a version inside the kernel; those of SETATTR and LINK
+//     do not, so their notices are sent a second time.
+//   - What the kernel does not do for its own requests is added by the handlers:
+//     setuid bits lost by a write, appends that went elsewhere than it thought, ".." in
+//     listings of directories that moved.
+//
+// # Permissions
+//
+// The kernel checks them (default_permissions, POSIX ACLs); the volume decides owner,
+// mode and ACL of what is made, from umask and mode as the application gave them.
+// The process's own umask does not matter here. Locks stay in the kernel.
+//
+// # Goroutines
+//
+//   - Readers (bazil.reader): each reads a request and answers it itself. Options.Readers
+//     at the start; the one that takes the last place in read(2) for a request that can
+//     wait starts another, up to maxReaders; those that are too many end. They end when the
+//     kernel says ENODEV. A reader in read(2) holds a P of the runtime until sysmon takes
+//     it back, so GOMAXPROCS should be at least CPUs + Options.Readers.
+//   - One notifier worker; another for each notice that sleeps in the kernel for long,
+//     up to maxWorkers. Ended by notifier.close.
+//   - Server.finish waits for the readers' end and cleans up.
+//   - For each request whose caller got a signal, one that looks whether the signal
+//     kills (bazil.interrupted), until the request is answered.
+//
+// # Locks
+//
+// All are leaf locks: none is held while another is taken, a volume is called, or the
+// kernel is written to.
+//
+// # Invariants
+//
+//   - Node ID = inode ID = st_ino = d_ino; generation 0; the root is 1.
+//   - A request gets one reply, of exactly the length its header says; an errno has no
+//     body. FORGET and INTERRUPT get none.
+//   - ENOSYS is answered only to what is never supported: the kernel remembers it.
+//   - Opens of an inode that the volume was told of are closed, at the latest when the
+//     mount ends.
+package fusefs
