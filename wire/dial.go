@@ -59,6 +59,9 @@ const (
 	// settled is how long a session must have lived to count as a success: one
 	// that ends at once is not redialled at full speed.
 	settled = time.Second
+	// nobodyWait is how often addrs is asked again after it returned nothing: soon
+	// enough to redial within a failover, seldom enough to cost nothing.
+	nobodyWait = 250 * time.Millisecond
 )
 
 // DialLoop keeps a session with the node behind addrs: it dials them in turn until
@@ -66,37 +69,47 @@ const (
 // ever, until ctx ends. Between rounds it waits 50 ms, doubling to 5 s, with
 // jitter, and from the start again after a session that lived for a second. The
 // session is closed with what run returned. It logs changes of state, not attempts.
+// addrs may return nothing while there is nothing to dial, and is asked again every
+// 250 ms.
 func DialLoop(ctx context.Context, cfg *Config, addrs func() []string, h Handler, run func(ctx context.Context, s *Session) error) error {
-	d := dialLoop{cfg: cfg, addrs: addrs, h: h, run: run, log: dialLog{log: cfg.Log, state: map[string]string{}}}
+	d := dialLoop{cfg: cfg, h: h, run: run, log: dialLog{log: cfg.Log, state: map[string]string{}}}
 	for wait := minBackOff; ctx.Err() == nil; {
+		all := addrs()
+		if len(all) == 0 {
+			wait = minBackOff
+			pause(ctx, nobodyWait)
+			continue
+		}
 		begin := time.Now()
-		if d.round(ctx) && time.Since(begin) >= settled {
+		if d.round(ctx, all) && time.Since(begin) >= settled {
 			wait = minBackOff
 		}
 		// Half of it at least, so that two nodes that fail together do not go on
 		// doing so.
-		timer := time.NewTimer(wait/2 + rand.N(wait/2))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		pause(ctx, wait/2+rand.N(wait/2))
 		wait = min(2*wait, maxBackOff)
 	}
 	return context.Cause(ctx)
 }
 
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 type dialLoop struct {
-	cfg   *Config
-	addrs func() []string
-	h     Handler
-	run   func(ctx context.Context, s *Session) error
-	log   dialLog
+	cfg *Config
+	h   Handler
+	run func(ctx context.Context, s *Session) error
+	log dialLog
 }
 
 // round dials every address until one session came about and has ended again.
-func (d *dialLoop) round(ctx context.Context) bool {
-	all := d.addrs()
+func (d *dialLoop) round(ctx context.Context, all []string) bool {
 	d.log.only(all)
 	for _, addr := range all {
 		s, err := Dial(ctx, d.cfg, addr, d.h)

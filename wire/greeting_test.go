@@ -43,7 +43,7 @@ func TestGreetingExchangesHellos(t *testing.T) {
 	if x.err != nil || y.err != nil {
 		t.Fatal(x.err, y.err)
 	}
-	defer func() { go x.s.Close(nil); y.s.Close(nil) }()
+	t.Cleanup(func() { go x.s.Close(nil); y.s.Close(nil) })
 	if r := x.s.Remote(); r.NodeID != "node-2" || r.Role != volume.RoleFollower || r.Store != lc.Store || r.Address != "10.0.0.2:9500" || len(r.Lineage) != 2 {
 		t.Errorf("dialer got %+v", r)
 	}

@@ -127,7 +127,12 @@ func pair(t testing.TB, dc, lc *Config, d, l net.Conn) (a, b *Session) {
 	if x.err != nil || y.err != nil {
 		t.Fatalf("greeting: %v / %v", x.err, y.err)
 	}
-	t.Cleanup(func() { x.s.Close(nil); y.s.Close(nil) })
+	t.Cleanup(func() {
+		var both sync.WaitGroup
+		both.Go(func() { x.s.Close(nil) })
+		both.Go(func() { y.s.Close(nil) })
+		both.Wait()
+	})
 	return x.s, y.s
 }
 

@@ -192,6 +192,29 @@ func TestDialLoop(t *testing.T) {
 	}
 }
 
+// An address that is not to be dialled for now is dialled soon after it is again.
+func TestDialLoopWithNobodyToDial(t *testing.T) {
+	t.Parallel()
+	dc := testConfig("node-1", testKeys(1, 7))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	begin, dialled := time.Now(), time.Time{}
+	dc.Dialer = func(context.Context, string) (net.Conn, error) {
+		dialled = time.Now()
+		cancel()
+		return nil, errors.New("no way")
+	}
+	DialLoop(ctx, dc, func() []string {
+		if time.Since(begin) < time.Second {
+			return nil
+		}
+		return []string{"x"}
+	}, &testHandler{}, nil)
+	if d := dialled.Sub(begin); d < time.Second || d > 4*time.Second {
+		t.Errorf("dialled after %v", d)
+	}
+}
+
 func TestDialLoopBacksOff(t *testing.T) {
 	t.Parallel()
 	dc := testConfig("node-1", testKeys(1, 7))
