@@ -81,11 +81,13 @@ func (t *entering) extents(op *volume.Op, size int64) error {
 		}
 		return t.clear(op.Ino, op.Offset, op.Offset+op.Length, size)
 	case volume.OpCopyChunks:
-		off := op.Offset
+		// All at once: a search for the second piece would not see what the first has
+		// cut, since reads need not see this batch.
+		off, length, _ := op.ContentRange()
+		if err := t.clear(op.Ino, off, off+length, size); err != nil {
+			return err
+		}
 		for _, c := range op.Chunks {
-			if err := t.clear(op.Ino, off, off+c.Length, size); err != nil {
-				return err
-			}
 			if !c.IsHole() {
 				if err := t.putExtent(op.Ino, volume.Extent{Off: off, Len: c.Length, Chunk: c}); err != nil {
 					return err

@@ -50,7 +50,13 @@ type Engine struct {
 	broken  error // sticky; a batch that could not be committed
 	unsaved int64 // bytes written since the last rotation
 	flushes sync.WaitGroup
-	flushed atomic.Uint64 // version through which the store's files hold everything
+	closing chan struct{} // closed when nobody waits for flushes any more
+	// flushErr is why the store could not write; nil once it could again. flushFailed
+	// holds a token after each failure.
+	flushErr    atomic.Pointer[error]
+	flushFailed chan struct{}
+	flushing    atomic.Int32  // under way
+	flushed     atomic.Uint64 // version through which the store's files hold everything
 
 	lineageMu sync.RWMutex
 	lineage   volume.Lineage
@@ -66,20 +72,22 @@ func Open(opt Options) (*Engine, error) {
 	if opt.BlockCache == 0 {
 		opt.BlockCache = 8 << 20
 	}
-	db, err := pebble.Open(opt.Dir, storeOptions(opt))
+	e := &Engine{opt: opt, members: map[string]volume.Member{}, closing: make(chan struct{}), flushFailed: make(chan struct{}, 1)}
+	db, err := pebble.Open(opt.Dir, e.storeOptions())
 	if err != nil {
 		return nil, volume.Wrap(err, "open index "+opt.Dir)
 	}
-	e := &Engine{opt: opt, db: db, members: map[string]volume.Member{}}
+	e.db = db
 	e.cache.init()
 	e.pins.counts = map[volume.Ino]int{}
 	if err := e.load(); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, e.Abandon())
 	}
 	return e, nil
 }
 
-func storeOptions(opt Options) *pebble.Options {
+func (e *Engine) storeOptions() *pebble.Options {
+	opt := e.opt
 	o := &pebble.Options{
 		FS:                          opt.FS,
 		CacheSize:                   opt.BlockCache,
@@ -88,6 +96,13 @@ func storeOptions(opt Options) *pebble.Options {
 		MemTableStopWritesThreshold: 4,
 		FormatMajorVersion:          pebble.FormatNewest,
 		Logger:                      storeLog{opt.Log},
+	}
+	o.EventListener = &pebble.EventListener{
+		BackgroundError: e.failedFlush,
+		// Whoever reads the damaged block is told by an error.
+		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			opt.Log.Error().Str("code", "WD-1105").Str("file", i.Path).Err(i.Details).Msg("a file of the index is damaged; move the state directory away and let this node sync anew")
+		},
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -103,8 +118,12 @@ type storeLog struct{ log zerolog.Logger }
 func (l storeLog) Infof(format string, args ...any)  { l.log.Trace().Msgf(format, args...) }
 func (l storeLog) Errorf(format string, args ...any) { l.log.Error().Msgf(format, args...) }
 
-// Fatalf is called where the store cannot go on and the caller cannot be told.
-func (l storeLog) Fatalf(format string, args ...any) { l.log.Panic().Msgf(format, args...) }
+// Fatalf is called where the store cannot go on and the caller cannot be told: the
+// file that lists its files could not be written. Nothing is lost by ending the process
+// here, since the log has every op, but anything else might write on half a state.
+func (l storeLog) Fatalf(format string, args ...any) {
+	l.log.Panic().Str("code", "WD-1106").Msgf("the index cannot go on: "+format, args...)
+}
 
 func (e *Engine) load() error {
 	v, closer, err := e.db.Get(metaKey)
@@ -136,14 +155,13 @@ func (e *Engine) format() error {
 	err := errors.Join(
 		b.Set(keyIno(kInode, volume.RootIno), root.encode(), nil),
 		b.Set(metaKey, m.encode(), nil),
-		b.Commit(pebble.NoSync),
-		e.db.Flush())
-	if err != nil {
-		return volume.Wrap(err, "index: make empty volume")
+		b.Commit(pebble.NoSync))
+	if err == nil {
+		e.meta.Store(&m)
+		e.setAlloc(m.inoTag, m.inoCount)
+		err = e.Flush()
 	}
-	e.meta.Store(&m)
-	e.setAlloc(m.inoTag, m.inoCount)
-	return nil
+	return volume.Wrap(err, "index: make empty volume")
 }
 
 func (e *Engine) loadLists() error {
@@ -193,13 +211,13 @@ var errStop = errors.New("stop")
 // Close flushes and closes the index. No other call may be running.
 func (e *Engine) Close() error {
 	err := e.Flush()
-	e.flushes.Wait()
-	return errors.Join(err, e.db.Close())
+	return errors.Join(err, e.Abandon())
 }
 
 // Abandon closes the store without flushing, as a crash would; for tests and for a
 // node that must not go on.
 func (e *Engine) Abandon() error {
+	close(e.closing)
 	e.flushes.Wait()
 	return e.db.Close()
 }

@@ -59,7 +59,7 @@ func (e *Engine) EnterWith(b Batch, apply func() ([]volume.LowerRecord, error)) 
 		e.broken = err
 		return err
 	}
-	return e.count(t.b.Len(), int(t.b.Count()))
+	return nil
 }
 
 // entering is the state of one Enter: reads see what the ops before it in the batch
@@ -95,6 +95,9 @@ func (t *entering) commit(lower []volume.LowerRecord) error {
 		}
 	}
 	err = errors.Join(err, t.b.Set(metaKey, t.m.encode(), nil))
+	if err == nil {
+		err = t.e.room(t.b, t.m.pos.Version)
+	}
 	if err == nil {
 		err = t.b.Commit(pebble.NoSync)
 	}
@@ -134,6 +137,9 @@ func (t *entering) inode(ino volume.Ino) (*inode, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if n.flags&fEnded != 0 {
+		return nil, misfit("inode %s has ended", ino)
 	}
 	t.inodes[ino] = &n
 	return &n, nil
@@ -400,6 +406,9 @@ func (t *entering) rename(op *volume.Op) error {
 	if op.Flags&volume.OpEnds != 0 && (op.Replaced == 0 || op.Flags&volume.OpExchange != 0) {
 		return misfit("rename that displaces nothing is to end it")
 	}
+	if op.Parent == op.NewParent && op.Name == op.NewName {
+		return misfit("rename of %q in directory %s to itself", op.Name, op.Parent)
+	}
 	p1, err := t.dir(op.Parent)
 	if err != nil {
 		return err
@@ -538,6 +547,7 @@ func (t *entering) endOrphan(op *volume.Op) error {
 // end removes an inode, or keeps it aside while somebody here has it open.
 func (t *entering) end(n *inode) error {
 	if t.e.pins.has(n.Ino) {
+		n.flags |= fEnded
 		return t.b.Set(keyIno(kLimbo, n.Ino), nil, nil)
 	}
 	t.inodes[n.Ino] = nil

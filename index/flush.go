@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -12,27 +13,47 @@ import (
 // perKey is more than what the store's memtable needs for a key beside its bytes.
 const perKey = 128
 
-// count notes what a batch wrote and, long before the store would flush by itself,
-// makes it flush at a point the log is durable through. Enter waits here for the log;
-// the flush itself runs beside.
-func (e *Engine) count(bytes, keys int) error {
-	e.unsaved += int64(bytes) + int64(keys)*perKey
-	if e.unsaved < e.opt.MemTable/2 {
+// room is asked before each commit. It makes sure that the store does not flush by
+// itself what the log is not durable through: long before that would happen, it has the
+// log synced and starts a flush, which runs beside. v is the version the batch leads
+// to: a batch so large that the store flushes it at once must find it in the log.
+func (e *Engine) room(b *pebble.Batch, v volume.Version) error {
+	size := int64(b.Len()) + int64(b.Count())*perKey
+	if e.unsaved+size < e.opt.MemTable/2 {
+		e.unsaved += size
 		return nil
 	}
-	_, err := e.rotateLocked()
-	return err
+	if p := e.flushErr.Load(); p != nil && e.flushing.Load() >= maxFlushing {
+		// The store would make the next commit wait until the disk is well again.
+		return volume.Wrap(*p, "index: flush")
+	}
+	if _, err := e.rotateLocked(); err != nil {
+		return err
+	}
+	e.unsaved = size
+	if size < e.opt.MemTable/2 {
+		return nil
+	}
+	return e.syncLog(v)
+}
+
+// maxFlushing is how many flushes may be under way while the disk fails.
+const maxFlushing = 2
+
+func (e *Engine) syncLog(v volume.Version) error {
+	if e.opt.SyncLog == nil {
+		return nil
+	}
+	return volume.Wrap(e.opt.SyncLog(v), "index: log before flush")
 }
 
 // rotateLocked makes the log durable through the present version and starts a flush
 // of everything entered so far. The channel is closed when it is done.
 func (e *Engine) rotateLocked() (<-chan struct{}, error) {
 	v := e.meta.Load().pos.Version
-	if e.opt.SyncLog != nil {
-		if err := e.opt.SyncLog(v); err != nil {
-			e.broken = volume.Wrap(err, "index: log before flush")
-			return nil, e.broken
-		}
+	if err := e.syncLog(v); err != nil {
+		e.broken = err
+		return nil, err
 	}
 	done, err := e.db.AsyncFlush()
 	if err != nil {
@@ -42,10 +63,17 @@ func (e *Engine) rotateLocked() (<-chan struct{}, error) {
 	e.unsaved = 0
 	finished := make(chan struct{})
 	e.flushes.Add(1)
+	e.flushing.Add(1)
 	go func() {
 		defer e.flushes.Done()
+		select {
+		case <-done:
+		case <-e.closing:
+			return
+		}
+		e.flushing.Add(-1)
+		e.flushErr.Store(nil)
 		defer close(finished)
-		<-done
 		for {
 			old := e.flushed.Load()
 			if old >= uint64(v) || e.flushed.CompareAndSwap(old, uint64(v)) {
@@ -56,6 +84,22 @@ func (e *Engine) rotateLocked() (<-chan struct{}, error) {
 	return finished, nil
 }
 
+// failedFlush is told by the store of work beside that failed. It tries again by
+// itself, so a disk that is full for a while does no harm; who waits is told.
+func (e *Engine) failedFlush(err error) {
+	if e.flushErr.Swap(&err) == nil {
+		e.opt.Log.Error().Err(err).Str("code", "WD-1104").Msg("the index could not be written; trying again. Free space or look at the disk")
+	}
+	select {
+	case e.flushFailed <- struct{}{}:
+	default:
+	}
+	time.Sleep(flushPause) // the store would try again at once
+}
+
+// flushPause is between two tries to write the index.
+const flushPause = 20 * time.Millisecond
+
 // Flush puts the index on disk through its present version.
 func (e *Engine) Flush() error {
 	e.enterMu.Lock()
@@ -63,12 +107,25 @@ func (e *Engine) Flush() error {
 		e.enterMu.Unlock()
 		return e.broken
 	}
+	select {
+	case <-e.flushFailed: // of an earlier try
+	default:
+	}
 	done, err := e.rotateLocked()
 	e.enterMu.Unlock()
-	if err == nil {
-		<-done
+	if err != nil {
+		return err
 	}
-	return err
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-e.flushFailed:
+			if p := e.flushErr.Load(); p != nil {
+				return volume.Wrap(*p, "index: flush")
+			}
+		}
+	}
 }
 
 // PutLower stores records of the backing outside any op.
@@ -95,12 +152,15 @@ func (e *Engine) PutLower(records []volume.LowerRecord) error {
 
 // commitOutside commits a batch that belongs to no op. It may be lost in a crash.
 func (e *Engine) commitOutside(b *pebble.Batch) error {
-	n, keys := b.Len(), int(b.Count())
+	if err := e.room(b, e.meta.Load().pos.Version); err != nil {
+		e.broken = err
+		return err
+	}
 	if err := b.Commit(pebble.NoSync); err != nil {
 		e.broken = volume.Wrap(err, "index: commit")
 		return e.broken
 	}
-	return e.count(n, keys)
+	return nil
 }
 
 // Pin keeps an inode readable on this node even if an op ends it; Unpin lets go, and
@@ -211,25 +271,57 @@ func (e *Engine) Replace(list []Replacement) (taken int, err error) {
 	b := e.db.NewIndexedBatch()
 	defer b.Close()
 	for _, r := range list {
-		key := keyInoNum(kExtent, r.Ino, uint64(r.Old.Off))
-		val, ok, err := get(b, key)
+		ok, err := replaceExtent(b, &r)
 		if err != nil {
 			return 0, err
 		}
-		if !ok {
-			continue
+		if ok {
+			taken++
 		}
-		now, err := decodeExtent(r.Old.Off, val)
-		if err != nil {
-			return 0, err
-		}
-		if now != r.Old || r.New.Off != r.Old.Off || r.New.Len != r.Old.Len {
-			continue
-		}
-		if err := b.Set(key, encodeExtent(r.New), nil); err != nil {
-			return 0, volume.Wrap(err, "index: replace extent")
-		}
-		taken++
 	}
 	return taken, e.commitOutside(b)
+}
+
+// replaceExtent puts New in the place of Old, which may be a part of an extent: what
+// is left of that on either side stays.
+func replaceExtent(b *pebble.Batch, r *Replacement) (bool, error) {
+	off, end := r.Old.Off, r.Old.Off+r.Old.Len
+	if off < 0 || end <= off || r.New.Off != off || r.New.Len != r.Old.Len {
+		return false, nil
+	}
+	now, ok, err := extentAt(b, r.Ino, off)
+	if err != nil || !ok || now.Off+now.Len < end || cutExtent(now, off, end) != r.Old {
+		return false, err
+	}
+	put := func(x volume.Extent) error {
+		return b.Set(keyInoNum(kExtent, r.Ino, uint64(x.Off)), encodeExtent(x), nil)
+	}
+	if now.Off < off {
+		err = put(cutExtent(now, now.Off, off))
+	}
+	if right := now.Off + now.Len; right > end {
+		err = errors.Join(err, put(cutExtent(now, end, right)))
+	}
+	return true, volume.Wrap(errors.Join(err, put(r.New)), "index: replace extent")
+}
+
+// extentAt finds the extent that covers an offset.
+func extentAt(r pebble.Reader, ino volume.Ino, off int64) (x volume.Extent, ok bool, err error) {
+	it, err := r.NewIter(&pebble.IterOptions{
+		LowerBound: keyInoNum(kExtent, ino, uint64(max(0, off-maxExtentLen))),
+		UpperBound: keyInoNum(kExtent, ino, uint64(off)+1),
+	})
+	if err != nil {
+		return x, false, volume.Wrap(err, "index: read extents")
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if !it.Last() {
+		return x, false, nil
+	}
+	val, err := it.ValueAndErr()
+	if err != nil {
+		return x, false, volume.Wrap(err, "index: read extents")
+	}
+	x, err = decodeExtent(int64(beUint64(it.Key()[9:])), val)
+	return x, err == nil && x.Off+x.Len > off, err
 }

@@ -128,7 +128,10 @@ func (e *Engine) ReadLink(ino volume.Ino) (string, error) {
 	}
 	v, ok, err := e.get(keyIno(kTarget, ino))
 	if err == nil && !ok {
-		err = volume.Errorf(volume.Corrupt, "index: symbolic link %s has no target", ino)
+		if _, err = readInode(e.db, ino); err == volume.NotFound {
+			return "", volume.Stale // it has ended meanwhile
+		}
+		err = errors.Join(err, volume.Errorf(volume.Corrupt, "index: symbolic link %s has no target", ino))
 	}
 	return string(v), err
 }
@@ -242,10 +245,13 @@ func (e *Engine) Target(ino volume.Ino) (string, error) { return e.ReadLink(ino)
 // Lower is the record the backing left about an inode; nil if none.
 func (e *Engine) Lower(ino volume.Ino) ([]byte, error) {
 	v, _, err := e.get(keyIno(kLower, ino))
-	if len(v) < 2 || err != nil {
+	if v == nil || err != nil {
 		return nil, err
 	}
-	return v[2+binary.LittleEndian.Uint16(v):], nil
+	if len(v) < 2 || len(v) < 2+int(binary.LittleEndian.Uint16(v)) {
+		return nil, volume.Errorf(volume.Corrupt, "index: lower record of inode %s cut short", ino)
+	}
+	return v[2+int(binary.LittleEndian.Uint16(v)):], nil
 }
 
 // LowerIno finds the inode whose record was put with the given key; NotFound.
@@ -262,7 +268,7 @@ func (e *Engine) LowerIno(key []byte) (volume.Ino, error) {
 
 // Extents implements volume.ExtentMap.
 func (e *Engine) Extents(ino volume.Ino, off, length int64, fn func(volume.Extent) bool) (err error) {
-	end := off + length
+	end := off + min(length, math.MaxInt64-off)
 	it, err := e.db.NewIter(&pebble.IterOptions{
 		LowerBound: keyInoNum(kExtent, ino, uint64(max(0, off-maxExtentLen))),
 		UpperBound: keyInoNum(kExtent, ino, uint64(end)),

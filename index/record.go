@@ -13,6 +13,7 @@ const (
 	fHasACL                         // has an access ACL
 	fHasDefault                     // a directory with a default ACL
 	fHasCaps                        // has security.capability
+	fEnded                          // has ended, and is only read any more by who has it open here
 )
 
 // inode is one inode record, decoded.
@@ -131,6 +132,9 @@ func decodeExtent(off int64, b []byte) (volume.Extent, error) {
 		e.Chunk.Length = e.Len
 	default:
 		return e, bad(volume.Corrupt, "index: extent of kind %d with %d bytes", kind, len(b))
+	}
+	if off < 0 || e.Len <= 0 || e.Len > maxExtentLen || off > volume.MaxFileSize-e.Len {
+		return e, bad(volume.Corrupt, "index: extent at %d of length %d", off, e.Len)
 	}
 	return e, nil
 }
