@@ -32,6 +32,16 @@ type crasher struct {
 	calls    int
 }
 
+// options are those of small, or of a log whose only segment ends with its last
+// frame, without zeros behind.
+func (c *crasher) options(fs vfs.FS) Options {
+	o := small(fs)
+	if c.seed%4 == 2 {
+		o.SegmentSize = 2 * growZeroed
+	}
+	return o
+}
+
 // hook is called before each call of the file system.
 func (c *crasher) hook(op errorfs.Op) error {
 	if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
@@ -56,7 +66,7 @@ func (c *crasher) crash(percent int) {
 		clone = c.crashRecovery(clone)
 		where += ", recovery cut off"
 	}
-	l, rec, err := Open(small(clone))
+	l, rec, err := Open(c.options(clone))
 	if err != nil {
 		c.t.Fatalf("%s: acknowledged %d: %v", where, c.acked, err)
 	}
@@ -93,7 +103,7 @@ func (c *crasher) crash(percent int) {
 	}
 	again := clone.CrashClone(vfs.CrashCloneCfg{})
 	c.closeClone(l, where)
-	l, rec, err = Open(small(again))
+	l, rec, err = Open(c.options(again))
 	if err != nil || rec.Cut != nil || l.Last().Version != m.last() {
 		c.t.Fatalf("%s: opened again at %v, want %d: %v", where, rec, m.last(), err)
 	}
@@ -112,7 +122,7 @@ func (c *crasher) closeClone(l *Log, where string) {
 func (c *crasher) crashRecovery(mem *vfs.MemFS) *vfs.MemFS {
 	stop := 1 + c.rng.IntN(12)
 	var left *vfs.MemFS
-	l, _, err := Open(small(errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	l, _, err := Open(c.options(errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
 			if stop--; stop == 0 {
 				left = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: c.rng})
@@ -211,7 +221,7 @@ func (c *crasher) reset() {
 
 func (c *crasher) open() {
 	c.t.Helper()
-	l, rec, err := Open(small(errorfs.Wrap(c.mem, errorfs.InjectorFunc(c.hook))))
+	l, rec, err := Open(c.options(errorfs.Wrap(c.mem, errorfs.InjectorFunc(c.hook))))
 	if err != nil {
 		c.t.Fatalf("seed %d: open: %v", c.seed, err)
 	}

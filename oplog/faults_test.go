@@ -139,6 +139,106 @@ func faultyRun(t *testing.T, o Options) (acked volume.Version, m *history) {
 	return acked, m
 }
 
+// A reset that fails leaves the old log, or one that is broken and becomes the new
+// one, or the old one again, when it is next opened.
+func TestResetErrorAtEveryCall(t *testing.T) {
+	for n := 1; ; n++ {
+		mem := vfs.NewCrashableMem()
+		inj := &injector{}
+		l, _ := mustOpen(t, small(errorfs.Wrap(mem, inj)))
+		m := newHistory()
+		fill(t, l, m, testRand(26), 4)
+		if err := l.Sync(bg, m.last()); err != nil {
+			t.Fatal(err)
+		}
+		last := l.Last()
+		pos := volume.Position{Epoch: epoch2, Version: 5000, Digest: volume.Digest{7}}
+		inj.set(func(call int, _ errorfs.Op) error {
+			if call == n {
+				return syscall.EIO
+			}
+			return nil
+		})
+		err := l.Reset(pos)
+		calls := inj.calls
+		inj.set(nil)
+		if err != nil && l.Broken() == nil {
+			if l.Last() != last {
+				t.Fatalf("call %d: log is at %s", n, l.Last())
+			}
+			m.check(t, l)
+			op := nameOp(1)
+			m.add(t, op)
+			mustAppend(t, l, epoch1, op)
+			if err := l.Sync(bg, m.last()); err != nil {
+				t.Fatal(err)
+			}
+			last = l.Last()
+		}
+		for _, percent := range []int{0, 50, 100} {
+			clone := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: testRand(uint64(n))})
+			again, _ := mustOpen(t, small(clone))
+			got := again.Last()
+			if got != pos && got != last || err == nil && got != pos || err != nil && l.Broken() == nil && got != last {
+				t.Fatalf("call %d, Reset says %v: opened at %s", n, err, got)
+			}
+			mustClose(t, again)
+		}
+		if l.Broken() == nil {
+			mustClose(t, l)
+		}
+		if calls < n {
+			if n < 15 {
+				t.Fatalf("only %d calls", n)
+			}
+			break
+		}
+	}
+}
+
+// On a real file system, with preallocated segments, what was written is found.
+func TestRealFileSystem(t *testing.T) {
+	o := DefaultOptions(t.TempDir()+"/oplog", testVolume)
+	o.SegmentSize, o.TailBytes = 64<<10, 1
+	l, rec := mustOpen(t, o)
+	if !rec.Created {
+		t.Fatalf("recovery is %+v", rec)
+	}
+	m := newHistory()
+	fill(t, l, m, testRand(27), 6)
+	if err := l.Reserve(100 << 10); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Sync(bg, m.last()); err != nil {
+		t.Fatal(err)
+	}
+	m.check(t, l)
+	if _, err := l.Trim(m.last() / 2); err != nil {
+		t.Fatal(err)
+	}
+	path := l.active.path
+	end := l.active.end
+	mustClose(t, l)
+	patch(t, o.FS, path, end+10, []byte("a torn write"))
+	l, rec = mustOpen(t, o)
+	if rec.Cut == nil || rec.Cut.Offset != end || rec.Last.Version != m.last() {
+		t.Fatalf("recovery is %+v", rec)
+	}
+	m.check(t, l)
+	if err := l.Reset(volume.Position{}); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, l)
+	l, rec = mustOpen(t, o)
+	if rec.Last.Version != 0 || rec.Cut != nil || rec.Created {
+		t.Fatalf("recovery is %+v", rec)
+	}
+	mustClose(t, l)
+	o.Volume = volume.ID{4}
+	_, _, err := Open(o)
+	wantKind(t, err, volume.WrongVolume)
+}
+
 // After a failed sync nothing is acknowledged any more, though the disk works again.
 func TestFailedSyncIsForever(t *testing.T) {
 	for _, what := range []string{"file", "directory"} {

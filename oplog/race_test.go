@@ -159,8 +159,9 @@ func TestConcurrent(t *testing.T) {
 	if l.Last().Version != total {
 		t.Fatalf("last is %s, want %d", l.Last(), total)
 	}
-	if l.First() == 1 {
-		t.Error("nothing was trimmed")
+	// How far the trimming came depends on the scheduler.
+	if _, err := l.Trim(total); err != nil || l.First() != l.active.head.first {
+		t.Errorf("trimmed through the end, the log begins with %d: %v", l.First(), err)
 	}
 	m.check(t, l)
 	mustClose(t, l)

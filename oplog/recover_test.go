@@ -90,6 +90,50 @@ func (c *crashed) allBytes(t testing.TB) map[string]string {
 	return all
 }
 
+// markOf is the durable mark on disk.
+func markOf(t testing.TB, mem *vfs.MemFS) durableMark {
+	t.Helper()
+	b, err := mem.UnsafeGetFileDataBuffer("oplog/" + markName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, m, ok := parseMark(b)
+	if !ok || id != testVolume {
+		t.Fatalf("mark is %x", b)
+	}
+	return m
+}
+
+// The mark follows what is durable, and names the epoch that this log wrote in.
+func TestMark(t *testing.T) {
+	mem := vfs.NewMem()
+	l, _ := mustOpen(t, small(mem))
+	f := mustAppend(t, l, epoch1, reign(epoch1))
+	if m := markOf(t, mem); m.own != epoch1 || m.version != 0 {
+		t.Fatalf("mark is %+v", m)
+	}
+	mustAppend(t, l, epoch2, reign(epoch2))
+	if err := l.Sync(bg, 1); err != nil {
+		t.Fatal(err)
+	}
+	if m := markOf(t, mem); m != (durableMark{version: 2, digest: l.Last().Digest, own: epoch2}) {
+		t.Fatalf("mark is %+v", m)
+	}
+	if err := l.Reset(volume.Position{}); err != nil {
+		t.Fatal(err)
+	}
+	if m := markOf(t, mem); m != (durableMark{}) {
+		t.Fatalf("mark is %+v", m)
+	}
+	if _, _, err := l.AppendFrame(f.Bytes); err != nil { // somebody else's by now
+		t.Fatal(err)
+	}
+	mustClose(t, l)
+	if m := markOf(t, mem); m != (durableMark{version: 1, digest: f.Digest}) {
+		t.Fatalf("mark is %+v", m)
+	}
+}
+
 func TestRecoverAfterKill(t *testing.T) {
 	c := crashedLog(t, 4, 0)
 	l, rec := mustOpen(t, small(c.mem))
