@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -311,4 +312,36 @@ func TestSendFramesHonoursContext(t *testing.T) {
 	for _, bad := range [][][]byte{{{}}, {make([]byte, MaxFrame+1)}} {
 		wantKind(t, "bad frame", a.SendFrames(t.Context(), bad), volume.Invalid)
 	}
+}
+
+// Every goroutine of a session ends with it, however it ends.
+func TestNoGoroutineOutlivesItsSession(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for i := range 6 {
+		a, b := tcpSessions(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		as := serve(ctx, a, &testSink{})
+		bs := serve(t.Context(), b, &testSink{request: func(ctx context.Context, _ uint16, _ []byte, _ *AnswerWriter) error {
+			<-ctx.Done()
+			return nil
+		}})
+		if _, err := a.Call(t.Context(), 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.SendFrames(t.Context(), [][]byte{make([]byte, 1000)}); err != nil {
+			t.Fatal(err)
+		}
+		switch i % 3 {
+		case 0:
+			a.Close(nil)
+		case 1:
+			cancel()
+		case 2:
+			b.raw.Conn.Close() // the cable is cut
+		}
+		soon(t, "serve", as)
+		soon(t, "serve", bs)
+		cancel()
+	}
+	waitFor(t, func() bool { return runtime.NumGoroutine() <= before })
 }
