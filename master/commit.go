@@ -42,7 +42,10 @@ func (l *Leader) write(batch []*ticket) error {
 		last = t.notBefore(last)
 	}
 	if !l.opened {
-		first, err := l.openEpoch(batch[0].ops[0].Time)
+		first, ending, err := l.openEpoch(batch[0].ops[0].Time)
+		for _, ino := range ending {
+			defer l.locks.unlock([]volume.Ino{ino})
+		}
 		if err != nil {
 			return l.fail(err)
 		}
@@ -57,6 +60,9 @@ func (l *Leader) write(batch []*ticket) error {
 		return l.enterUnrecorded(ops, lower)
 	}
 	frames, err := l.opt.Log.AppendOps(l.Epoch(), ops)
+	if len(frames) > 0 {
+		markRecorded(batch, frames[len(frames)-1].Last, l.Position().Version+volume.Version(len(ops)))
+	}
 	if err != nil {
 		return l.fail(err)
 	}
@@ -116,21 +122,41 @@ func (l *Leader) enterUnrecorded(ops []*volume.Op, lower []volume.LowerRecord) e
 	return nil
 }
 
+// markRecorded notes whose ops are in the log, which ends at last instead of at end if
+// writing failed on the way.
+func markRecorded(batch []*ticket, last, end volume.Version) {
+	for i := len(batch) - 1; i >= 0; i-- {
+		batch[i].recorded = end <= last
+		end -= volume.Version(len(batch[i].ops))
+	}
+}
+
 // openEpoch makes the ops an epoch begins with: its OpReign, and the end of inodes
-// that lost their last name and their last user under an earlier leader. Nobody can
-// reach those, so they need no locks.
-func (l *Leader) openEpoch(t volume.Time) ([]*volume.Op, error) {
-	ops := []*volume.Op{{Kind: volume.OpReign, Time: t, Epoch: l.Epoch(), Participants: l.opt.Participants}}
+// that lost their last name and their last user under an earlier leader. It returns
+// these locked. One that a handler has locked is left alone: its op is decided, and may
+// be in this very frame. It ends with its last Close, or in the next epoch.
+func (l *Leader) openEpoch(t volume.Time) (ops []*volume.Op, ending []volume.Ino, err error) {
+	ops = []*volume.Op{{Kind: volume.OpReign, Time: t, Epoch: l.Epoch(), Participants: l.opt.Participants}}
 	for _, ino := range l.orphans {
+		if !l.locks.tryLock(ino) {
+			continue
+		}
+		ending = append(ending, ino)
 		if l.opens.has(ino) {
 			continue // ends with its last Close
 		}
+		if a, err := l.Inode(ino); err != nil || a.Nlink != 0 {
+			if err == volume.NotFound || err == nil {
+				continue
+			}
+			return nil, ending, err
+		}
 		op := &volume.Op{Kind: volume.OpEnd, Ino: ino, Time: t}
 		if _, err := l.Backing.Apply(context.Background(), op, l.Engine); err != nil {
-			return nil, volume.Wrap(err, "end inode "+ino.String())
+			return nil, ending, volume.Wrap(err, "end inode "+ino.String())
 		}
 		ops = append(ops, op)
 	}
 	l.orphans = nil
-	return ops, nil
+	return ops, ending, nil
 }

@@ -40,6 +40,7 @@ type Leader struct {
 	locks    lockTable
 	renameMu sync.Mutex // held over a rename that gives a directory another parent
 	opens    opens
+	reserved atomic.Int64 // bytes of the log that the handlers at work may need
 
 	epoch atomic.Pointer[volume.Epoch]
 
@@ -66,11 +67,13 @@ var _ volume.Volume = (*Leader)(nil)
 
 // ticket is a handler's ops on the way into the log.
 type ticket struct {
-	ops   []*volume.Op
-	lower []volume.LowerRecord
-	slots []hostdir.Slot // intents, with a real directory
-	done  bool           // guarded by commitMu
-	err   error
+	ops      []*volume.Op
+	lower    []volume.LowerRecord
+	slots    []hostdir.Slot // intents, with a real directory
+	reserved int64          // bytes of the log, by this handler
+	done     bool           // guarded by commitMu
+	recorded bool           // the ops are in the log, whatever err says; as done
+	err      error
 }
 
 // New makes a leader over a tree that is at the end of its log. It accepts requests
@@ -300,6 +303,7 @@ func (l *Leader) attrAfter(ino volume.Ino, before volume.Attr, d *index.Decision
 // recorded all the same, since they have happened.
 func (l *Leader) record(ctx context.Context, ops ...*volume.Op) (n int, err error) {
 	t := &ticket{}
+	defer func() { l.reserved.Add(-t.reserved) }()
 	for _, op := range ops {
 		if n, err = l.apply(ctx, op, t); err != nil {
 			break
@@ -313,6 +317,9 @@ func (l *Leader) record(ctx context.Context, ops ...*volume.Op) (n int, err erro
 	}
 	if cerr := l.commit(t); cerr != nil {
 		err = errors.Join(err, cerr)
+		if t.recorded {
+			return n, err // the next start finds it in the log, and the content with it
+		}
 		for i := len(t.ops) - 1; i >= 0; i-- {
 			err = errors.Join(err, l.Backing.Undo(ctx, t.ops[i], l.Engine))
 		}
@@ -323,7 +330,13 @@ func (l *Leader) record(ctx context.Context, ops ...*volume.Op) (n int, err erro
 // apply brings one op's content to the backing and adds it to the ticket.
 func (l *Leader) apply(ctx context.Context, op *volume.Op, t *ticket) (int, error) {
 	if l.opt.Log != nil {
-		if err := l.opt.Log.Reserve(int64(len(op.Data)) + oplog.FrameOverhead + opOverhead); err != nil {
+		// What is reserved is a level: it must hold what all handlers may append.
+		size := int64(len(op.Data)) + int64(len(op.Chunks))*chunkOverhead + oplog.FrameOverhead + opOverhead
+		for i := range op.Xattrs {
+			size += int64(len(op.Xattrs[i].Value))
+		}
+		t.reserved += size
+		if err := l.opt.Log.Reserve(l.reserved.Add(size)); err != nil {
 			return 0, err
 		}
 	}
@@ -349,8 +362,12 @@ func (l *Leader) apply(ctx context.Context, op *volume.Op, t *ticket) (int, erro
 	return n, nil
 }
 
-// opOverhead is more than what an op's encoding adds to its content, bytes.
+// opOverhead is more than what an op's encoding adds to its content, its attributes'
+// values and its chunks, bytes.
 const opOverhead = 64 << 10
+
+// chunkOverhead is more than what a piece of a chunk takes in an op's encoding, bytes.
+const chunkOverhead = 64
 
 func (t *ticket) forgetIntents() {
 	for _, s := range t.slots {
@@ -397,36 +414,50 @@ func (l *Leader) Open(_ context.Context, ino volume.Ino, write bool) error {
 // Close implements volume.Volume.
 func (l *Leader) Close(ctx context.Context, ino volume.Ino) error {
 	objects := []volume.Ino{ino}
-	l.locks.lock(objects)
-	defer l.locks.unlock(objects)
-	a, err := l.Engine.GetAttr(ino)
+	a, left, err := l.closeOne(ino, objects)
 	if err != nil {
 		return err
-	}
-	left := l.opens.done(ino)
-	if left < 0 {
-		return volume.Errorf(volume.Invalid, "close of inode %s, which is not open", ino)
 	}
 	if a.IsFile() {
 		defer l.Backing.Release(ino)
 	}
-	if left > 0 {
+	if left > 0 || a.Nlink > 0 {
 		return nil
 	}
-	if a.Nlink == 0 {
-		return l.end(ctx, ino)
-	}
-	return nil
+	return l.end(ctx, ino, objects)
 }
 
-// end ends an inode that has no name and is open nowhere, with its lock held. If the
-// leader has stopped, the next one does it.
-func (l *Leader) end(ctx context.Context, ino volume.Ino) error {
+// closeOne counts down, and returns the inode and how often it is still open.
+func (l *Leader) closeOne(ino volume.Ino, objects []volume.Ino) (a volume.Attr, left int, err error) {
+	l.locks.lock(objects)
+	defer l.locks.unlock(objects)
+	if a, err = l.Engine.GetAttr(ino); err != nil {
+		return a, 0, err
+	}
+	if left = l.opens.done(ino); left < 0 {
+		err = volume.Errorf(volume.Invalid, "close of inode %s, which is not open", ino)
+	}
+	return a, left, err
+}
+
+// end ends an inode if it has no name and is open nowhere. The gate comes before the
+// lock, or Stop could wait for one who waits for us; so both are looked at again. If
+// the leader has stopped, the next one does it.
+func (l *Leader) end(ctx context.Context, ino volume.Ino, objects []volume.Ino) error {
 	if l.enterGate() != nil {
 		return nil
 	}
 	defer l.gate.RUnlock()
-	_, err := l.record(ctx, &volume.Op{Kind: volume.OpEnd, Ino: ino, Time: l.now()})
+	l.locks.lock(objects)
+	defer l.locks.unlock(objects)
+	a, err := l.Engine.GetAttr(ino)
+	if err != nil || a.Nlink != 0 || l.opens.has(ino) {
+		if volume.KindOf(err) == volume.Stale {
+			err = nil // another Close did it
+		}
+		return err
+	}
+	_, err = l.record(ctx, &volume.Op{Kind: volume.OpEnd, Ino: ino, Time: l.now()})
 	return err
 }
 
@@ -469,6 +500,9 @@ func (l *Leader) Sync(ctx context.Context, ino volume.Ino, data bool) error {
 	}
 	if l.opt.Log != nil {
 		if err := l.opt.Log.Sync(ctx, l.Position().Version); err != nil {
+			if l.opt.Log.Broken() == nil {
+				return err // only the caller gave up
+			}
 			return l.fail(err)
 		}
 	}

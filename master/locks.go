@@ -52,6 +52,21 @@ func (t *lockTable) lock(inos []volume.Ino) {
 	}
 }
 
+// tryLock locks an inode unless somebody holds it or waits for it.
+func (t *lockTable) tryLock(ino volume.Ino) bool {
+	s := t.shard(ino)
+	s.Lock()
+	defer s.Unlock()
+	if s.m[ino] != nil {
+		return false
+	}
+	l := t.free.Get().(*inoLock)
+	l.users = 1
+	l.Lock() // nobody has it
+	s.m[ino] = l
+	return true
+}
+
 func (t *lockTable) unlock(inos []volume.Ino) {
 	for i := len(inos) - 1; i >= 0; i-- {
 		s := t.shard(inos[i])
