@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"wolfdisk/volume"
@@ -52,7 +53,7 @@ func (h *Handle) Switch(vol volume.Volume) (stale []volume.Ino) {
 	for ino, n := range h.opens {
 		for i := range n.readers + n.writers {
 			err := vol.Open(ctx, ino, i >= n.readers)
-			if volume.KindOf(err) == volume.ReadOnly {
+			if err != nil && volume.ErrnoOf(err) == syscall.EROFS {
 				err = vol.Open(ctx, ino, false)
 			}
 			if err != nil {
@@ -177,18 +178,30 @@ func (h *Handle) Sync(ctx context.Context, ino volume.Ino, data bool) error {
 // Open implements volume.Volume. The count is taken first and the volume entered
 // under the same lock, so a Switch opens exactly what is counted.
 func (h *Handle) Open(ctx context.Context, ino volume.Ino, write bool) error {
-	h.opensMu.Lock()
-	a := h.enter()
-	h.count(ino, write, 1)
-	h.opensMu.Unlock()
-	defer a.leave()
-	err := a.vol.Open(ctx, ino, write)
-	if err != nil {
+	for {
+		h.opensMu.Lock()
+		a := h.enter()
+		h.count(ino, write, 1)
+		h.opensMu.Unlock()
+		err := a.vol.Open(ctx, ino, write)
+		if err == nil {
+			a.leave()
+			return nil
+		}
 		h.opensMu.Lock()
 		h.count(ino, write, -1)
+		next := h.enter()
 		h.opensMu.Unlock()
+		a.leave()
+		if next == a {
+			next.leave()
+			return err
+		}
+		// A Switch came between: it has opened the inode on the next volume, or could
+		// not. That is taken back, and what counts is the next volume's answer.
+		_ = next.vol.Close(ctx, ino)
+		next.leave()
 	}
-	return err
 }
 
 // Close implements volume.Volume.

@@ -50,11 +50,13 @@ func (n *node) startLeading(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// First what the front ends have open is opened on it, then others can make it
+	// write: the first ops of an epoch end inodes that nobody has open.
+	n.attach(l)
 	n.mu.Lock()
 	n.leader = l
 	n.phase = phaseLeading
 	n.mu.Unlock()
-	n.attach(l)
 	n.peers.closeAll(volume.Errorf(volume.Busy, "this node has begun to lead: join again"))
 	n.log.Info().Str("epoch", epoch.String()).Str("position", st.log.Last().String()).Msg("leading")
 	return nil

@@ -13,7 +13,7 @@ import (
 )
 
 // codeDuplicateID says that two nodes use one ID.
-const codeDuplicateID = "WD-1304"
+const codeDuplicateID = wire.CodeDuplicate
 
 // peers are the other nodes this one has met since it started.
 type peers struct {

@@ -82,7 +82,7 @@ func (n *node) promise(e volume.Epoch) error {
 	if l := n.leading(); l != nil {
 		// Somebody leads above us. Accepting further writes could only make a fork.
 		l.Stop(volume.Errorf(volume.Fenced, "epoch %s leads, above this node's %s", e, l.Epoch()))
-		n.warn("WD-1306", fmt.Sprintf("this leader was fenced by epoch %s and accepts no more writes", e),
+		n.warn("WD-1320", fmt.Sprintf("this leader was fenced by epoch %s and accepts no more writes", e),
 			"compare both nodes with 'wolfdiskctl status', stop the one that should not lead and restart the other")
 	}
 	return n.state.Update(func(s *State) {
@@ -258,7 +258,7 @@ func (n *node) remember(l *master.Leader, h *wire.Hello, address string) {
 			return
 		}
 		if known.Store != m.Store {
-			n.warn("WD-1307", fmt.Sprintf("node %s came back with another state directory (store %s, remembered %s): it was wiped or replaced", m.ID, m.Store, known.Store),
+			n.warn("WD-1321", fmt.Sprintf("node %s came back with another state directory (store %s, remembered %s): it was wiped or replaced", m.ID, m.Store, known.Store),
 				"nothing need be done if this was intended")
 			m.Store = known.Store
 			if known == m {
