@@ -242,8 +242,8 @@ func compareTree(path string, index *fakeIndex) (diff [][]byte) {
 	lowerOf := map[volume.Ino]uint64{}
 	var walk func(dir string, ino volume.Ino)
 	one := func(p string, n *fakeInode) {
-		var st unix.Stat_t
-		if err := unix.Lstat(p, &st); err != nil {
+		st, err := statAt(unix.AT_FDCWD, p)
+		if err != nil {
 			say("%s: %v", p, err)
 			return
 		}
@@ -251,11 +251,11 @@ func compareTree(path string, index *fakeIndex) (diff [][]byte) {
 		if st.Mode != a.Mode {
 			say("%s: mode %o, index %o", p, st.Mode, a.Mode)
 		}
-		if st.Uid != a.UID || st.Gid != a.GID {
-			say("%s: owner %d:%d, index %d:%d", p, st.Uid, st.Gid, a.UID, a.GID)
+		if st.UID != a.UID || st.GID != a.GID {
+			say("%s: owner %d:%d, index %d:%d", p, st.UID, st.GID, a.UID, a.GID)
 		}
-		if got := (volume.Time{Sec: st.Mtim.Sec, Nsec: uint32(st.Mtim.Nsec)}); got != a.Mtime {
-			say("%s: mtime %v, index %v", p, got, a.Mtime)
+		if st.Mtime != a.Mtime {
+			say("%s: mtime %v, index %v", p, st.Mtime, a.Mtime)
 		}
 		if !a.IsDir() && st.Nlink != uint64(a.Nlink) {
 			say("%s: nlink %d, index %d", p, st.Nlink, a.Nlink)
@@ -274,8 +274,8 @@ func compareTree(path string, index *fakeIndex) (diff [][]byte) {
 				say("%s: target %q, index %q (%v)", p, t, n.target, err)
 			}
 		case volume.ModeBlock, volume.ModeChar:
-			if encodeDev(uint64(st.Rdev)) != a.Rdev {
-				say("%s: device %x, index %x", p, encodeDev(uint64(st.Rdev)), a.Rdev)
+			if st.Rdev != a.Rdev {
+				say("%s: device %x, index %x", p, st.Rdev, a.Rdev)
 			}
 		}
 		for name, v := range n.xattrs {
