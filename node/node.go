@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -82,11 +83,24 @@ func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger) error {
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	defer n.cancel(nil)
 	unix.Umask(0)
+	roomForReaders()
 	err := n.prepare()
 	if err == nil {
 		err = n.run(ctx)
 	}
 	return errors.Join(err, n.release())
+}
+
+// mountReaders is how many of the mount's goroutines may sit in a system call at once
+// without keeping others from running.
+const mountReaders = 2
+
+// roomForReaders lets that many more run than there are processors, unless the
+// environment says how many there are to be.
+func roomForReaders() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.NumCPU() + mountReaders)
+	}
 }
 
 // prepare checks what can be checked, and opens what the whole run needs.
@@ -174,7 +188,7 @@ func (n *node) checkMountPoint() error {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return volume.Errorf(volume.NotFound, "mount point %s does not exist: make it (mkdir %s), or choose another", dir, dir)
+		return exit.Errorf(exit.Unavailable, "mount point %s does not exist: make it (mkdir %s), or choose another", dir, dir)
 	case err != nil:
 		return volume.Errorf(volume.KindOf(err), "mount point: %w", err)
 	case len(entries) > 0:
@@ -190,14 +204,15 @@ func (n *node) run(ctx context.Context) error {
 		return err
 	}
 	n.admin = adm
-	if err := n.openRole(ctx); err != nil {
-		return err
-	}
+	// The port comes first: without it nothing else is begun.
 	listener, err := wire.Listen(n.wire, n.cfg.Node.Bind, n)
 	if err != nil {
 		return exit.With(exit.Unavailable, err)
 	}
 	defer listener.Close()
+	if err := n.openRole(ctx); err != nil {
+		return err
+	}
 	n.dialAll()
 	if n.role == volume.RoleLeader {
 		if err := n.startLeading(ctx); err != nil {
@@ -315,7 +330,14 @@ func (n *node) attach(v volume.Volume) {
 	if h == nil {
 		return
 	}
-	for _, ino := range h.Switch(v) {
+	stale := h.Switch(v)
+	n.mu.Lock()
+	mount := n.mount
+	n.mu.Unlock()
+	if mount != nil {
+		mount.InvalidateAll()
+	}
+	for _, ino := range stale {
 		n.log.Warn().Str("inode", ino.String()).Msg("an open file is not in this volume any more: its users get ESTALE")
 	}
 }
@@ -340,6 +362,7 @@ func (n *node) mountNow(ctx context.Context) error {
 		return exit.With(exit.Unavailable, err)
 	}
 	n.observer.add(srv.Observer())
+	srv.InvalidateAll() // what was applied between the two
 	n.mu.Lock()
 	n.mount = srv
 	n.mu.Unlock()

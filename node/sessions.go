@@ -14,6 +14,9 @@ import (
 // Hello implements wire.Handler: what this node says of itself, and whom it accepts.
 func (n *node) Hello(remote wire.Hello) (wire.Hello, error) {
 	local := n.hello()
+	if n.storage() == nil && !local.Volume.IsZero() {
+		return local, &wire.Refusal{Kind: volume.Busy, Code: "WD-1315", Text: "node " + n.cfg.Node.ID + " is still opening its volume: try again"}
+	}
 	if !remote.Heard() {
 		return local, nil
 	}

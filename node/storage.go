@@ -14,6 +14,7 @@ import (
 	"wolfdisk/hostdir"
 	"wolfdisk/index"
 	"wolfdisk/node/config"
+	"wolfdisk/node/exit"
 	"wolfdisk/oplog"
 	"wolfdisk/volume"
 )
@@ -78,7 +79,19 @@ func (s *storage) openDir(o storageOptions) (err error) {
 			return nil, volume.Errorf(volume.Missing, "chunk %s: a node with a directory keeps no chunks", id)
 		},
 	})
-	return err
+	return exit.With(dirCode(err), err)
+}
+
+// dirCode is the exit code for a directory that cannot be used: something needed is
+// not there, or using it could destroy what is.
+func dirCode(err error) exit.Code {
+	switch volume.KindOf(err) {
+	case volume.NotFound, volume.NotDir, volume.AccessDenied, volume.ReadOnly:
+		return exit.Unavailable
+	case volume.NotEmpty, volume.Missing, volume.WrongVolume, volume.CrossDevice:
+		return exit.Unsafe
+	}
+	return exit.Of(err)
 }
 
 func (s *storage) openLog(o storageOptions) error {

@@ -1,4 +1,3 @@
-// Command wolfdisk-master is the leader's daemon: it mirrors a directory to the nodes that follow.
 package main
 
 import (

@@ -1,4 +1,3 @@
-// Command wolfdisk-slave is the follower's daemon: it keeps a live, read-only copy of a leader's directory.
 package main
 
 import (

@@ -1,5 +1,3 @@
-// Command wolfdisk prepares a machine for WolfDisk and checks its configuration. What
-// asks a running daemon is wolfdiskctl.
 package main
 
 import (

@@ -1,0 +1,2 @@
+// Command wolfdisk-slave is the follower's daemon: it keeps a live, read-only copy of a leader's directory.
+package main
