@@ -1,0 +1,354 @@
+package index
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"wolfdisk/volume"
+)
+
+// source is where one byte of a file comes from: the version of the op that wrote it
+// and its place in that op's data, or a chunk and the place in that. Zero is a hole.
+type source struct {
+	version volume.Version
+	chunk   byte
+	at      int64
+}
+
+// byteMap is a file, byte by byte.
+type byteMap struct{ b []source }
+
+func (m *byteMap) grow(size int64) {
+	if n := size - int64(len(m.b)); n > 0 {
+		m.b = append(m.b, make([]source, n)...)
+	}
+}
+
+func (m *byteMap) set(off, n int64, f func(i int64) source) {
+	m.grow(off + n)
+	for i := range n {
+		m.b[off+i] = f(i)
+	}
+}
+
+func (m *byteMap) apply(op *volume.Op) {
+	hole := func(int64) source { return source{} }
+	switch op.Kind {
+	case volume.OpWrite:
+		m.set(op.Offset, int64(len(op.Data)), func(i int64) source {
+			return source{version: op.Version, at: int64(op.DataOff) + i}
+		})
+	case volume.OpTruncate:
+		m.grow(op.Size)
+		m.b = m.b[:op.Size]
+	case volume.OpFallocate:
+		end := op.Offset + op.Length
+		if op.Alloc&volume.FallocKeepSize == 0 {
+			m.grow(end)
+		}
+		if op.Alloc&(volume.FallocPunchHole|volume.FallocZeroRange) != 0 {
+			if n := min(end, int64(len(m.b))) - op.Offset; n > 0 {
+				m.set(op.Offset, n, hole)
+			}
+		}
+	case volume.OpCopyChunks:
+		off := op.Offset
+		for _, c := range op.Chunks {
+			m.set(off, c.Length, func(i int64) source {
+				if c.IsHole() {
+					return source{}
+				}
+				return source{chunk: c.ID[0], at: c.Offset + i}
+			})
+			off += c.Length
+		}
+	}
+}
+
+// compare reads the map of content and says where it differs from the model.
+func (m *byteMap) compare(e *Engine, ino volume.Ino, off, n int64) error {
+	end := min(off+n, int64(len(m.b)))
+	got := make([]source, max(0, end-off))
+	last := int64(-1)
+	var bad error
+	err := e.Extents(ino, off, n, func(x volume.Extent) bool {
+		if x.Off < off || x.Off+x.Len > off+n || x.Off < last || x.Len <= 0 || x.Off+x.Len > int64(len(m.b)) {
+			bad = fmt.Errorf("extent %+v in [%d,%d) of %d bytes, behind %d", x, off, off+n, len(m.b), last)
+			return false
+		}
+		last = x.Off + x.Len
+		for i := range x.Len {
+			s := source{version: volume.Version(x.Log.Segment), at: int64(x.Log.Offset) + i}
+			if !x.InLog {
+				s = source{chunk: x.Chunk.ID[0], at: x.Chunk.Offset + i}
+			}
+			got[x.Off-off+i] = s
+		}
+		return true
+	})
+	if err != nil || bad != nil {
+		return fmt.Errorf("%v, %w", err, bad)
+	}
+	for i, s := range got {
+		if s != m.b[off+int64(i)] {
+			return fmt.Errorf("byte %d is %+v, want %+v", off+int64(i), s, m.b[off+int64(i)])
+		}
+	}
+	return nil
+}
+
+const extentSpan = 400 // bytes of the test's files
+
+func randomContent(r *rand.Rand, ino volume.Ino) *volume.Op {
+	off, n := r.Int64N(extentSpan), 1+r.Int64N(extentSpan/4)
+	switch r.IntN(10) {
+	case 0:
+		return &volume.Op{Kind: volume.OpTruncate, Ino: ino, Size: off}
+	case 1:
+		return &volume.Op{Kind: volume.OpFallocate, Ino: ino, Offset: off, Length: n, Alloc: []uint32{
+			0, volume.FallocKeepSize, volume.FallocZeroRange, volume.FallocZeroRange | volume.FallocKeepSize}[r.IntN(4)]}
+	case 2:
+		return &volume.Op{Kind: volume.OpFallocate, Ino: ino, Offset: off, Length: n, Alloc: volume.FallocPunchHole | volume.FallocKeepSize}
+	case 3, 4:
+		op := &volume.Op{Kind: volume.OpCopyChunks, Ino: ino, Offset: off}
+		for range 1 + r.IntN(4) {
+			op.Chunks = append(op.Chunks, volume.ChunkRef{ID: volume.ChunkID{byte(r.IntN(5))}, Offset: r.Int64N(1000), Length: 1 + r.Int64N(40)})
+		}
+		return op
+	}
+	op := write(ino, off, make([]byte, n))
+	op.DataOff = r.IntN(1000)
+	return op
+}
+
+// TestExtents compares the map of content with a map of bytes, through random ops, one
+// at a time and several at once, with replacements in between.
+func TestExtents(t *testing.T) {
+	seeds := uint64(30)
+	if testing.Short() {
+		seeds = 8
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			e := openEngine(t, Options{})
+			defer e.Close()
+			f := newFeeder(t, e)
+			f.enter(file(2, "a"), file(3, "b"))
+			r := rand.New(rand.NewPCG(seed, 7))
+			models := map[volume.Ino]*byteMap{2: {}, 3: {}}
+			for step := range 300 {
+				var ops []*volume.Op
+				for range 1 + r.IntN(3)*r.IntN(3) {
+					ops = append(ops, randomContent(r, volume.Ino(2+r.IntN(2))))
+				}
+				f.enter(ops...)
+				for _, op := range ops {
+					first := *op // content is addressed by the batch's frame
+					first.Version = ops[0].Version
+					models[op.Ino].apply(&first)
+				}
+				if r.IntN(4) == 0 {
+					replaceSome(t, e, r, models)
+				}
+				for ino, m := range models {
+					a, err := e.GetAttr(ino)
+					if err != nil || a.Size != int64(len(m.b)) {
+						t.Fatalf("step %d: size %d, %v, want %d", step, a.Size, err, len(m.b))
+					}
+					off, n := r.Int64N(extentSpan), 1+r.Int64N(extentSpan)
+					if err := m.compare(e, ino, off, n); err != nil {
+						t.Fatalf("step %d, %s: %v", step, ops[0].Kind, err)
+					}
+					if err := m.compare(e, ino, 0, math.MaxInt64); err != nil {
+						t.Fatalf("step %d, %s: %v", step, ops[0].Kind, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// replaceSome moves parts of extents into chunks, and tries to move what is out of
+// date.
+func replaceSome(t *testing.T, e *Engine, r *rand.Rand, models map[volume.Ino]*byteMap) {
+	t.Helper()
+	var list []Replacement
+	want := 0
+	for ino, m := range models {
+		var covered int64
+		err := e.Extents(ino, r.Int64N(extentSpan), 1+r.Int64N(extentSpan/2), func(x volume.Extent) bool {
+			if r.IntN(2) == 0 {
+				return true
+			}
+			old := cutExtent(x, x.Off+r.Int64N(x.Len), x.Off+x.Len)
+			old = cutExtent(old, old.Off, old.Off+1+r.Int64N(old.Len))
+			id := byte(10 + r.IntN(200))
+			stale := r.IntN(4) == 0
+			if stale {
+				old.Log.Offset++
+				old.Chunk.Offset++
+				if old.InLog {
+					old.Chunk.Offset = 0
+				} else {
+					old.Log.Offset = 0
+				}
+			}
+			list = append(list, Replacement{ino, old, volume.Extent{Off: old.Off, Len: old.Len, Chunk: volume.ChunkRef{ID: volume.ChunkID{id}, Offset: 5, Length: old.Len}}})
+			covered = old.Off + old.Len
+			if !stale {
+				want++
+				m.set(old.Off, old.Len, func(i int64) source { return source{chunk: id, at: 5 + i} })
+			}
+			return true
+		})
+		_ = covered
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken, err := e.Replace(list)
+	if err != nil || taken != want {
+		t.Fatalf("replaced %d, %v, want %d of %d", taken, err, want, len(list))
+	}
+}
+
+// A copy of several chunks must not bring back what lay under the first of them.
+func TestCopyChunksOverOneExtent(t *testing.T) {
+	for _, together := range []bool{false, true} {
+		e := openEngine(t, Options{})
+		f := newFeeder(t, e)
+		f.enter(file(2, "a"))
+		f.enter(write(2, 0, make([]byte, 100)))
+		op := &volume.Op{Kind: volume.OpCopyChunks, Ino: 2, Chunks: []volume.ChunkRef{
+			{ID: volume.ChunkID{1}, Length: 40}, {Length: 10}, {ID: volume.ChunkID{2}, Length: 40}}}
+		if together {
+			f.enter(op, file(3, "b"))
+		} else {
+			f.enter(op)
+		}
+		var got []string
+		if err := e.Extents(2, 0, 1000, func(x volume.Extent) bool {
+			got = append(got, fmt.Sprint(x.Off, "+", x.Len, " ", x.InLog, " ", x.Chunk.ID[0]))
+			return true
+		}); err != nil {
+			t.Fatal(err)
+		}
+		want := "[0+40 false 1 50+40 false 2 90+10 true 0]"
+		if fmt.Sprint(got) != want {
+			t.Errorf("batch of several %t: %v, want %s", together, got, want)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestReplace(t *testing.T) {
+	e := openEngine(t, Options{})
+	defer e.Close()
+	f := newFeeder(t, e)
+	f.enter(file(2, "a"), file(3, "b"))
+	op := write(2, 100, make([]byte, 50))
+	op.DataOff = 7
+	f.enter(op)
+	ref := volume.LogRef{Segment: uint64(op.Version)}
+	logged := func(off, n int64) volume.Extent {
+		r := ref
+		r.Offset = uint32(7 + off - 100)
+		return volume.Extent{Off: off, Len: n, InLog: true, Log: r}
+	}
+	chunk := func(id byte, off, n int64) volume.Extent {
+		return volume.Extent{Off: off, Len: n, Chunk: volume.ChunkRef{ID: volume.ChunkID{id}, Length: n}}
+	}
+	all := func() (xs []volume.Extent) {
+		if err := e.Extents(2, 0, math.MaxInt64, func(x volume.Extent) bool { xs = append(xs, x); return true }); err != nil {
+			t.Fatal(err)
+		}
+		return xs
+	}
+	wrong := logged(110, 10)
+	wrong.Log.Segment++
+	for _, c := range []struct {
+		name     string
+		ino      volume.Ino
+		old, new volume.Extent
+		taken    int
+		want     []volume.Extent
+	}{
+		{"another place in the log", 2, wrong, chunk(1, 110, 10), 0, []volume.Extent{logged(100, 50)}},
+		{"beyond the extent", 2, logged(140, 11), chunk(1, 140, 11), 0, []volume.Extent{logged(100, 50)}},
+		{"before the extent", 2, logged(100, 10), chunk(1, 99, 10), 0, []volume.Extent{logged(100, 50)}},
+		{"another length", 2, logged(100, 10), chunk(1, 100, 11), 0, []volume.Extent{logged(100, 50)}},
+		{"empty", 2, logged(100, 0), chunk(1, 100, 0), 0, []volume.Extent{logged(100, 50)}},
+		{"another file", 3, logged(100, 50), chunk(1, 100, 50), 0, []volume.Extent{logged(100, 50)}},
+		{"no such file", 9, logged(100, 50), chunk(1, 100, 50), 0, []volume.Extent{logged(100, 50)}},
+		{"middle", 2, logged(110, 10), chunk(1, 110, 10), 1, []volume.Extent{logged(100, 10), chunk(1, 110, 10), logged(120, 30)}},
+		{"the same again", 2, logged(110, 10), chunk(2, 110, 10), 0, []volume.Extent{logged(100, 10), chunk(1, 110, 10), logged(120, 30)}},
+		{"left part", 2, logged(120, 10), chunk(3, 120, 10), 1, []volume.Extent{logged(100, 10), chunk(1, 110, 10), chunk(3, 120, 10), logged(130, 20)}},
+		{"right part", 2, logged(140, 10), chunk(4, 140, 10), 1, []volume.Extent{logged(100, 10), chunk(1, 110, 10), chunk(3, 120, 10), logged(130, 10), chunk(4, 140, 10)}},
+		{"whole", 2, logged(100, 10), chunk(5, 100, 10), 1, []volume.Extent{chunk(5, 100, 10), chunk(1, 110, 10), chunk(3, 120, 10), logged(130, 10), chunk(4, 140, 10)}},
+	} {
+		n, err := e.Replace([]Replacement{{c.ino, c.old, c.new}})
+		if got := all(); err != nil || n != c.taken || fmt.Sprint(got) != fmt.Sprint(c.want) {
+			t.Errorf("%s: %d taken, %v\n got %v\nwant %v", c.name, n, err, got, c.want)
+		}
+	}
+	// Two parts of one extent in one call: the second must see what the first left.
+	f.enter(write(3, 0, make([]byte, 30)))
+	seg := f.ops[len(f.ops)-1].Version
+	part := func(off, n int64) volume.Extent {
+		return volume.Extent{Off: off, Len: n, InLog: true, Log: volume.LogRef{Segment: uint64(seg), Offset: uint32(off)}}
+	}
+	n, err := e.Replace([]Replacement{{3, part(0, 10), chunk(1, 0, 10)}, {3, part(10, 10), chunk(2, 10, 10)}, {3, part(5, 10), chunk(3, 5, 10)}})
+	if err != nil || n != 2 {
+		t.Errorf("two parts: %d taken, %v", n, err)
+	}
+}
+
+func TestLogExtents(t *testing.T) {
+	e := openEngine(t, Options{})
+	defer e.Close()
+	f := newFeeder(t, e)
+	var want []string
+	var through uint64
+	const files = 40
+	for i := range volume.Ino(files) {
+		ino := files + 2 - i // not in the order of inodes
+		f.enter(file(ino, fmt.Sprint(ino)))
+		for j := range 60 {
+			f.enter(write(ino, int64(j)*10, make([]byte, 5)))
+		}
+		if i == files/2 {
+			through = uint64(f.ops[len(f.ops)-1].Version)
+		}
+	}
+	f.enter(&volume.Op{Kind: volume.OpCopyChunks, Ino: files + 1, Chunks: []volume.ChunkRef{{ID: volume.ChunkID{1}, Length: 5}}})
+	for ino := volume.Ino(files + 2 - files/2); ino <= files+2; ino++ {
+		for j := range 60 {
+			if ino != files+1 || j > 0 {
+				want = append(want, fmt.Sprint(ino, " ", j*10))
+			}
+		}
+	}
+	var got []string
+	err := e.LogExtents(context.Background(), through, func(ino volume.Ino, x volume.Extent) bool {
+		got = append(got, fmt.Sprint(ino, " ", x.Off))
+		if len(got)%500 == 0 { // no lock is held: the index can be written meanwhile
+			f.enter(file(files+10+volume.Ino(len(got)), fmt.Sprint("x", len(got))))
+		}
+		return true
+	})
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%d extents, %v, want %d", len(got), err, len(want))
+	}
+	count := 0
+	if err := e.LogExtents(context.Background(), through, func(volume.Ino, volume.Extent) bool { count++; return count < 3 }); err != nil || count != 3 {
+		t.Errorf("stopped after %d, %v", count, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	err = e.LogExtents(ctx, through, func(volume.Ino, volume.Extent) bool { cancel(); return true })
+	wantKind(t, "cancelled", err, volume.Interrupted)
+}
