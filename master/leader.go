@@ -492,25 +492,39 @@ func mayBePassing(err error) bool {
 	return k == volume.Corrupt || k == volume.Missing
 }
 
-// Sync implements volume.Volume: first the log through every op answered so far, then
-// the file.
+// Sync implements volume.Volume: the log through every op answered so far, and the
+// file. They are made durable side by side, which costs one flush of the disk rather
+// than two; the answer waits for both.
 func (l *Leader) Sync(ctx context.Context, ino volume.Ino, data bool) error {
 	if err := l.Failed(); err != nil {
 		return err
 	}
-	if l.opt.Log != nil {
-		if err := l.opt.Log.Sync(ctx, l.Position().Version); err != nil {
-			if l.opt.Log.Broken() == nil {
-				return err // only the caller gave up
-			}
-			return l.fail(err)
-		}
+	if l.opt.Log == nil {
+		return l.syncContent(ctx, ino, data)
 	}
-	if l.opt.SyncLogOnly && l.opt.Log != nil {
-		return nil
+	v := l.Position().Version
+	if l.opt.SyncLogOnly {
+		return l.syncLog(ctx, v)
 	}
+	logged := make(chan error, 1)
+	go func() { logged <- l.syncLog(ctx, v) }()
+	err := l.syncContent(ctx, ino, data)
+	return errors.Join(<-logged, err)
+}
+
+func (l *Leader) syncContent(ctx context.Context, ino volume.Ino, data bool) error {
 	if ino == 0 {
 		return l.Backing.SyncAll(ctx)
 	}
 	return l.Backing.Sync(ctx, ino, data, l.Engine)
+}
+
+// syncLog makes the log durable through v. A log that cannot be synced stops the
+// leader; a caller who gave up does not.
+func (l *Leader) syncLog(ctx context.Context, v volume.Version) error {
+	err := l.opt.Log.Sync(ctx, v)
+	if err == nil || l.opt.Log.Broken() == nil {
+		return err
+	}
+	return l.fail(err)
 }
