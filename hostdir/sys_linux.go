@@ -176,7 +176,13 @@ func (s *sys) openHandle(root int, handle []byte, flags int) (int, error) {
 		return -1, unix.ESTALE
 	}
 	h := unix.NewFileHandle(int32(binary.BigEndian.Uint32(handle)), handle[4:])
-	return again2(func() (int, error) { return unix.OpenByHandleAt(root, h, flags|unix.O_CLOEXEC) })
+	fd, err := again2(func() (int, error) { return unix.OpenByHandleAt(root, h, flags|unix.O_CLOEXEC) })
+	if err == unix.ENOMEM {
+		// What the kernel says of an inode number that is just being given to a new
+		// file (iget_locked): the file of this handle is gone.
+		err = unix.ESTALE
+	}
+	return fd, err
 }
 
 // birth is the time a file was made; zero if the file system does not keep it.
