@@ -28,7 +28,8 @@ func (n *node) openFollower(ctx context.Context) error {
 	}
 	opt := slave.Options{Tree: st.tree, Log: st.log, Observer: n.observer, Log0: n.log}
 	if st.chunks != nil {
-		opt.Chunks = st.chunks.Get
+		opt.Chunks = st.chunks.Local
+		st.chunks.SetFetcher(n)
 	}
 	f := slave.New(opt)
 	n.mu.Lock()

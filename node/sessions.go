@@ -201,7 +201,7 @@ func (n *node) feed(ctx context.Context, l *master.Leader, s *wire.Session) erro
 	defer cancel(nil)
 	remote := s.Remote()
 	served := make(chan error, 1)
-	sink := &leaderSink{log: n.storage().log}
+	sink := &leaderSink{log: n.storage().log, chunks: n.answerChunk}
 	feed := l.NewFeed(s, remote.Position.Version)
 	sink.feed = feed
 	go func() { served <- s.Serve(ctx, sink) }()
@@ -277,7 +277,7 @@ func (n *node) remember(l *master.Leader, h *wire.Hello, address string) {
 // idle serves a session on which there is nothing to do until somebody leads; the
 // peer may still ask.
 func (n *node) idle(ctx context.Context, s *wire.Session) error {
-	sink := &leaderSink{log: nil}
+	sink := &leaderSink{chunks: n.answerChunk}
 	if st := n.storage(); st != nil {
 		sink.log = st.log
 	}
@@ -288,6 +288,8 @@ func (n *node) idle(ctx context.Context, s *wire.Session) error {
 type leaderSink struct {
 	feed *master.Feed // nil on an idle session
 	log  *oplog.Log   // nil before there is a volume
+	// chunks answers requests for chunks.
+	chunks func(context.Context, []byte, *wire.AnswerWriter) error
 }
 
 func (k *leaderSink) Frame([]byte) error {
@@ -304,6 +306,8 @@ func (k *leaderSink) Durable(volume.Version) {}
 
 func (k *leaderSink) Request(ctx context.Context, kind uint16, body []byte, w *wire.AnswerWriter) error {
 	switch {
+	case kind == volume.RequestChunk:
+		return k.chunks(ctx, body, w)
 	case kind == volume.RequestPull && k.log != nil:
 		return k.log.AnswerPull(ctx, body, w)
 	case kind == volume.RequestPosition && k.log != nil:

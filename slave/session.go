@@ -72,23 +72,7 @@ func (k sink) Request(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 	case volume.RequestPull:
 		return k.f.opt.Log.AnswerPull(ctx, body, w)
 	case volume.RequestChunk:
-		return k.f.answerChunk(ctx, body, w)
+		return wire.AnswerChunk(ctx, body, w, k.f.opt.Chunks)
 	}
 	return volume.Errorf(volume.Unsupported, "request kind %d is not known here", kind)
-}
-
-func (f *Follower) answerChunk(ctx context.Context, body []byte, w *wire.AnswerWriter) error {
-	var id volume.ChunkID
-	if len(body) != len(id) {
-		return volume.Errorf(volume.BadFormat, "chunk request of %d bytes", len(body))
-	}
-	copy(id[:], body)
-	if f.opt.Chunks == nil {
-		return volume.Missing
-	}
-	content, err := f.opt.Chunks(ctx, id)
-	if err == nil {
-		_, err = w.Write(content)
-	}
-	return err
 }
