@@ -23,10 +23,6 @@ func (e *Engine) room(b *pebble.Batch, v volume.Version) error {
 		e.unsaved += size
 		return nil
 	}
-	if p := e.flushErr.Load(); p != nil && e.flushing.Load() >= maxFlushing {
-		// The store would make the next commit wait until the disk is well again.
-		return volume.Wrap(*p, "index: flush")
-	}
 	if _, err := e.rotateLocked(); err != nil {
 		return err
 	}
@@ -37,8 +33,21 @@ func (e *Engine) room(b *pebble.Batch, v volume.Version) error {
 	return e.syncLog(v)
 }
 
-// maxFlushing is how many flushes may be under way while the disk fails.
+// maxFlushing is how many flushes may be under way. With more, the store would make
+// the next commit wait, for ever if the disk does not get well.
 const maxFlushing = 2
+
+// awaitFlushes waits until another flush may begin. If the disk fails meanwhile, that
+// is the answer.
+func (e *Engine) awaitFlushes() error {
+	for e.flushing.Load() >= maxFlushing {
+		if p := e.flushErr.Load(); p != nil {
+			return volume.Wrap(*p, "index: flush")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
 
 func (e *Engine) syncLog(v volume.Version) error {
 	if e.opt.SyncLog == nil {
@@ -51,6 +60,9 @@ func (e *Engine) syncLog(v volume.Version) error {
 // of everything entered so far. The channel is closed when it is done.
 func (e *Engine) rotateLocked() (<-chan struct{}, error) {
 	v := e.meta.Load().pos.Version
+	if err := e.awaitFlushes(); err != nil {
+		return nil, err
+	}
 	if err := e.syncLog(v); err != nil {
 		e.broken = err
 		return nil, err
