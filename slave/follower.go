@@ -47,17 +47,26 @@ func New(opt Options) *Follower {
 	return f
 }
 
-// Receive records and replays one frame. The frame is not kept. An error is final:
-// the follower must not be fed any more.
+// Receive records and replays one frame. The frame is not kept. One that is here
+// already is skipped: a session that took another's place began where this follower
+// was when it said hello. A frame that does not fit ends the session, and joining again
+// tells what is the matter; an error of our own disk or tree is final (Failed).
 func (f *Follower) Receive(ctx context.Context, frame []byte) error {
 	f.recvMu.Lock()
 	defer f.recvMu.Unlock()
 	if f.stopped != nil {
 		return f.stopped
 	}
+	if here, err := f.have(frame); err != nil || here {
+		return err
+	}
 	rec, ops, err := f.opt.Log.AppendFrame(frame)
 	if err != nil {
-		return f.fail(volume.Wrap(err, "record frame"))
+		err = volume.Wrap(err, "record frame")
+		if f.opt.Log.Broken() != nil || volume.KindOf(err) == volume.NoSpace {
+			return f.fail(err)
+		}
+		return err
 	}
 	f.received.Store(uint64(rec.Last))
 	err = f.ApplyBatch(ctx, index.Batch{
@@ -73,6 +82,19 @@ func (f *Follower) Receive(ctx context.Context, frame []byte) error {
 	}
 	f.wake()
 	return nil
+}
+
+// have reports whether a frame is in the log already, as the same ops.
+func (f *Follower) have(frame []byte) (bool, error) {
+	h, err := oplog.ParseHeader(frame)
+	if err != nil || h.Last > f.opt.Log.Last().Version {
+		return false, err
+	}
+	at, err := f.opt.Log.PositionAt(h.Last)
+	if err == nil && at.Digest != h.Digest {
+		err = volume.Errorf(volume.WrongHistory, "frame %d to %d holds other ops than this node's log", h.First, h.Last)
+	}
+	return err == nil, err
 }
 
 func (f *Follower) wake() {
