@@ -332,7 +332,11 @@ func TestDamagedFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for off := int64(200); off < 4000; off += 500 {
+		info, err := file.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for off := int64(20); off < info.Size()/2; off += 40 {
 			if _, err := file.WriteAt([]byte{0xa5, 0x5a}, off); err != nil {
 				t.Fatal(err)
 			}
