@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"wolfdisk/tests/tree"
@@ -95,14 +96,30 @@ func (c *Cluster) add(id string) (*Node, error) {
 	return n, nil
 }
 
-// FreeAddr is an address of 127.0.0.1 that nobody listens on now.
+// Ports for daemons lie below those that the kernel gives out by itself, so that
+// nothing else on the machine gets one between its choice and its use.
+const (
+	firstPort = 20000
+	lastPort  = 32000
+)
+
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(uint32(os.Getpid()) * 37) }
+
+// FreeAddr is an address of 127.0.0.1 that nobody listens on now, and that this
+// process has not returned before.
 func FreeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var err error
+	for range lastPort - firstPort {
+		port := firstPort + nextPort.Add(1)%(lastPort-firstPort)
+		addr := fmt.Sprintf("127.0.0.1:%d", port)
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", addr); err == nil {
+			return addr, ln.Close()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+	return "", fmt.Errorf("no free port: %w", err)
 }
 
 // Nodes are all of them, the leader first.
