@@ -25,9 +25,11 @@ type Options struct {
 	// SyncLog makes the log durable through a version. It is called before anything
 	// of that version can reach the store's files. Nil only in tests.
 	SyncLog func(volume.Version) error
-	// MemTable is the size of the store's write buffer, bytes; default 32 MiB.
+	// MemTable is the size of the store's write buffer, bytes; default 16 MiB.
 	MemTable int64
-	// BlockCache is the size of the store's cache, bytes; default 8 MiB.
+	// BlockCache bounds what the store keeps in memory, bytes: its write buffers come
+	// off it first, and a cache that they fill leaves every read to the disk. Default
+	// twice MemTable and 8 MiB.
 	BlockCache int64
 	Log        zerolog.Logger
 }
@@ -67,10 +69,10 @@ type Engine struct {
 // root. The root gets its attributes from the first ops.
 func Open(opt Options) (*Engine, error) {
 	if opt.MemTable == 0 {
-		opt.MemTable = 32 << 20
+		opt.MemTable = 16 << 20
 	}
 	if opt.BlockCache == 0 {
-		opt.BlockCache = 8 << 20
+		opt.BlockCache = 2*opt.MemTable + 8<<20
 	}
 	e := &Engine{opt: opt, members: map[string]volume.Member{}, closing: make(chan struct{}), flushFailed: make(chan struct{}, 1)}
 	db, err := pebble.Open(opt.Dir, e.storeOptions())
