@@ -10,7 +10,7 @@ import (
 
 // progressEvery is the shortest time between two reports to the leader: reports are
 // for lag and retention, and must not cost what the frames cost.
-const progressEvery = 2 * time.Millisecond
+const progressEvery = 5 * time.Millisecond
 
 // durableEvery is how often a report tells what the log's own syncing made durable,
 // when nothing else happens.
