@@ -248,7 +248,11 @@ func TestStop(t *testing.T) {
 // Close of an unlinked file takes part in the writing: it must not wait for Stop with
 // a lock that a handler needs for which Stop waits.
 func TestCloseAndStop(t *testing.T) {
-	for i := range 40 {
+	rounds := 40
+	if testing.Short() {
+		rounds = 12
+	}
+	for i := range rounds {
 		r := newRig(t)
 		l := r.lead(1)
 		ino := mkFile(t, l, "a")
