@@ -196,12 +196,46 @@ func (l *Log) write(h *Header, b []byte) (Frame, error) {
 	if err != nil {
 		return Frame{}, err
 	}
+	if err := l.zeroAhead(s, off+int64(len(b))); err != nil {
+		return Frame{}, err
+	}
 	if n, err := s.file.WriteAt(b, off); err != nil {
 		return Frame{}, l.writeFailed(s, off, n, err)
 	}
 	f := frameOf(h, b, volume.LogRef{Segment: s.seg(), Frame: off})
 	l.publish(s, &f)
 	return f, nil
+}
+
+const (
+	// aheadBytes is how far zeros are written ahead of frames that are synced one by
+	// one.
+	aheadBytes = 256 << 10
+	// aheadAlign keeps the zeros off the page that the frame ends in.
+	aheadAlign = 4 << 10
+)
+
+var aheadZeros [aheadBytes]byte
+
+// zeroAhead writes zeros behind where the next frame ends, now and then while somebody
+// waits for syncs. Space that is only set aside costs a commit of the file system's
+// journal with each sync of what was written into it for the first time; space that has
+// been written does not. The zeros are what the file reads as there in any case.
+func (l *Log) zeroAhead(s *segment, end int64) error {
+	if end <= s.zeroed || !l.syncedFor.Load() {
+		return nil
+	}
+	l.syncedFor.Store(false)
+	from := (end + aheadAlign - 1) / aheadAlign * aheadAlign
+	to := min(from+aheadBytes, s.size)
+	if from >= to {
+		return nil
+	}
+	if _, err := s.file.WriteAt(aheadZeros[:to-from], from); err != nil {
+		return l.fail("write segment "+s.path, err)
+	}
+	s.zeroed = to
+	return nil
 }
 
 // place finds room for a frame of n bytes, in the active segment or a new one.

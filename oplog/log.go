@@ -140,6 +140,9 @@ type Log struct {
 	stop      chan struct{}
 	stopOnce  sync.Once
 	stopped   chan struct{}
+
+	// syncedFor is set when somebody waited for a sync; see zeroAhead.
+	syncedFor atomic.Bool
 }
 
 // Last is the position of the newest op, or what the log begins behind.

@@ -42,6 +42,7 @@ type segment struct {
 	index   []mark          // ascending; complete if indexed
 	indexed bool
 	asked   bool   // for a spare to follow it
+	zeroed  int64  // zeros were written ahead up to here; only appending looks at it
 	refs    int    // readers and syncs that use the file
 	used    uint64 // when it was last acquired, by Log.clock
 	gone    bool   // trimmed or reset: close when refs is 0

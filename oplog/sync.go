@@ -29,6 +29,7 @@ func (l *Log) Sync(ctx context.Context, v volume.Version) error {
 		if !l.syncing {
 			l.takeSyncLocked()
 			l.mu.Unlock()
+			l.syncedFor.Store(true)
 			err := l.syncFiles()
 			l.unlockSync()
 			if err != nil {
