@@ -129,7 +129,7 @@ func randomContent(r *rand.Rand, ino volume.Ino) *volume.Op {
 func TestExtents(t *testing.T) {
 	seeds := uint64(30)
 	if testing.Short() {
-		seeds = 8
+		seeds = 4
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

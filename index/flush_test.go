@@ -33,7 +33,7 @@ func TestFlushBehindLog(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	check := func() {
 		t.Helper()
-		limit := synced.Load() // before the clone: a sync in between would only raise it
+		limit, flushed := synced.Load(), uint64(e.Flushed()) // nobody enters meanwhile
 		clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: r})
 		c, err := Open(Options{FS: clone, Dir: "index", Extents: true, Log: zerolog.Nop()})
 		if err != nil {
@@ -42,15 +42,19 @@ func TestFlushBehindLog(t *testing.T) {
 		if v := uint64(c.Position().Version); v > limit {
 			t.Fatalf("the files are at version %d, the log at %d", v, limit)
 		}
-		if v := uint64(c.Position().Version); v < uint64(e.Flushed()) && e.Flushed() == 0 {
-			t.Fatalf("the files are at version %d, flushed was %d", v, e.Flushed())
+		if v := uint64(c.Position().Version); v < flushed {
+			t.Fatalf("the files are at version %d, flushed was %d", v, flushed)
 		}
 		if err := c.Abandon(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ino := volume.Ino(2)
-	for i := range 400 {
+	rounds := 400
+	if testing.Short() {
+		rounds = 120
+	}
+	for i := range rounds {
 		var ops []*volume.Op
 		for range 1 + r.IntN(20) {
 			ops = append(ops, file(ino, fmt.Sprintf("%0*d", 1+r.IntN(250), ino)),

@@ -250,7 +250,7 @@ func TestStop(t *testing.T) {
 func TestCloseAndStop(t *testing.T) {
 	rounds := 40
 	if testing.Short() {
-		rounds = 12
+		rounds = 25
 	}
 	for i := range rounds {
 		r := newRig(t)
