@@ -103,7 +103,7 @@ func (e *Engine) storeOptions() *pebble.Options {
 		BackgroundError: e.failedFlush,
 		// Whoever reads the damaged block is told by an error.
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
-			opt.Log.Error().Str("code", "WD-1111").Str("file", i.Path).Err(i.Details).Msg("a file of the index is damaged; move the state directory away and let this node sync anew")
+			opt.Log.Error().Str("code", "WD-1155").Str("file", i.Path).Err(i.Details).Msg("a file of the index is damaged; move the state directory away and let this node sync anew")
 		},
 	}
 	for i := range o.Levels {
@@ -124,7 +124,7 @@ func (l storeLog) Errorf(format string, args ...any) { l.log.Error().Msgf(format
 // file that lists its files could not be written. Nothing is lost by ending the process
 // here, since the log has every op, but anything else might write on half a state.
 func (l storeLog) Fatalf(format string, args ...any) {
-	l.log.Panic().Str("code", "WD-1112").Msgf("the index cannot go on: "+format, args...)
+	l.log.Panic().Str("code", "WD-1156").Msgf("the index cannot go on: "+format, args...)
 }
 
 func (e *Engine) load() error {
@@ -268,6 +268,9 @@ func (e *Engine) setAlloc(tag, count uint32) {
 	e.allocTag.Store(tag)
 	e.allocCount.Store(count)
 }
+
+// NewIno gives out the next inode ID, for what is found in a real directory.
+func (e *Engine) NewIno() (volume.Ino, error) { return e.allocIno() }
 
 // allocIno gives out the next inode ID. An ID whose op is never recorded is lost
 // until the next start.

@@ -100,7 +100,7 @@ func (e *Engine) rotateLocked() (<-chan struct{}, error) {
 // itself, so a disk that is full for a while does no harm; who waits is told.
 func (e *Engine) failedFlush(err error) {
 	if e.flushErr.Swap(&err) == nil {
-		e.opt.Log.Error().Err(err).Str("code", "WD-1104").Msg("the index could not be written; trying again. Free space or look at the disk")
+		e.opt.Log.Error().Err(err).Str("code", "WD-1154").Msg("the index could not be written; trying again. Free space or look at the disk")
 	}
 	select {
 	case e.flushFailed <- struct{}{}:

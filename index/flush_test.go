@@ -307,7 +307,7 @@ func TestListFails(t *testing.T) {
 	c.Env = append(os.Environ(), fatalEnv+"=1")
 	out, err := c.CombinedOutput()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "WD-1112") || strings.Contains(string(out), "still here") {
+	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "WD-1156") || strings.Contains(string(out), "still here") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

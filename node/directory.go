@@ -87,7 +87,7 @@ func (n *node) idleWork(ctx context.Context) {
 		}
 		rested = true
 		if err := st.engine.Flush(); err != nil {
-			n.log.Error().Err(err).Str("code", "WD-1104").Msg("could not put the index on disk")
+			n.log.Error().Err(err).Str("code", "WD-1154").Msg("could not put the index on disk")
 			return
 		}
 		debug.FreeOSMemory()
@@ -100,10 +100,10 @@ func (n *node) settleIdle(st *storage) bool {
 		return true
 	}
 	if _, err := st.dir.SettleIdle(st.engine, idleBatch); err != nil {
-		n.log.Warn().Err(err).Str("code", "WD-1103").Msg("could not set times in the real directory; trying again")
+		n.log.Warn().Err(err).Str("code", "WD-1153").Msg("could not set times in the real directory; trying again")
 	}
 	if err := st.engine.PutLower(st.dir.PendingLower()); err != nil {
-		n.log.Error().Err(err).Str("code", "WD-1104").Msg("could not store records of the real directory")
+		n.log.Error().Err(err).Str("code", "WD-1154").Msg("could not store records of the real directory")
 		return false
 	}
 	return true

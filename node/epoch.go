@@ -3,12 +3,16 @@ package node
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"math"
 
 	"wolfdisk/volume"
 )
 
 // nextEpoch is the epoch a node claims: above everything it or its peers have
 // promised or written, with a tag no reign of the lineage has.
+//
+// A number that cannot be exceeded is no epoch anybody made by counting: the zero
+// epoch is returned, which nobody can lead in.
 func nextEpoch(self string, lineage volume.Lineage, promises ...volume.Epoch) volume.Epoch {
 	e := volume.Epoch{Leader: self}
 	used := make(map[uint32]bool, len(lineage))
@@ -18,6 +22,9 @@ func nextEpoch(self string, lineage volume.Lineage, promises ...volume.Epoch) vo
 	}
 	for _, p := range promises {
 		e.Number = max(e.Number, p.Number)
+	}
+	if e.Number == math.MaxUint64 {
+		return volume.Epoch{}
 	}
 	e.Number++
 	if len(lineage) == 0 {

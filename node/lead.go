@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"wolfdisk/index"
 	"wolfdisk/master"
 	"wolfdisk/volume"
 	"wolfdisk/wire"
@@ -26,6 +27,11 @@ func (n *node) startLeading(ctx context.Context) error {
 		return err
 	}
 	st := n.storage()
+	if n.recovery.pending() {
+		if err := st.recoverDir(ctx, n.storageOptions()); err != nil {
+			return err
+		}
+	}
 	epoch, err := n.claim()
 	if err != nil {
 		return err
@@ -44,8 +50,14 @@ func (n *node) startLeading(ctx context.Context) error {
 	} else {
 		err = n.finishIntents(ctx, l)
 	}
-	if err == nil {
-		err = n.checkDirectory(ctx)
+	for _, step := range []func() error{
+		func() error { return n.reconcile(ctx, l) },
+		func() error { return n.checkDirectory(ctx) },
+		n.recovered,
+	} {
+		if err == nil {
+			err = step()
+		}
 	}
 	if err != nil {
 		return err
@@ -69,6 +81,9 @@ func (n *node) claim(promises ...volume.Epoch) (volume.Epoch, error) {
 		promises = append(promises, p.hello.Promise)
 	}
 	e := nextEpoch(n.cfg.Node.ID, n.storage().engine.Lineage(), promises...)
+	if e.IsZero() {
+		return e, volume.Errorf(volume.Fenced, "a peer has promised the last epoch there can be: remove its state directory, or that of this node")
+	}
 	return e, n.state.Update(func(s *State) { s.Promise = e })
 }
 
@@ -112,7 +127,9 @@ func (n *node) hearOthers(ctx context.Context) error {
 }
 
 // lostPower reports whether the last run may have lost what it had not synced.
-func (n *node) lostPower() bool { return !n.prev.Clean && n.prev.Boot != "" && n.prev.Boot != n.boot }
+func (n *node) lostPower() bool {
+	return n.recovery.pending() || !n.prev.Clean && n.prev.Boot != "" && n.prev.Boot != n.boot
+}
 
 // unheard are the addresses of known nodes that have neither answered nor refused a
 // connection since the start.
@@ -155,7 +172,20 @@ func (n *node) pullFromAhead(ctx context.Context) error {
 
 func (n *node) pull(ctx context.Context, s *wire.Session) error {
 	st := n.storage()
-	return master.CatchUp(ctx, s, st.tree, st.log, n.observer)
+	tree := st.tree
+	if st.dir != nil && n.recovery.pending() {
+		// The directory may hold effects of these very ops: they are redone with all others.
+		tree = index.NewTree(st.engine, redoneLater{})
+	}
+	return master.CatchUp(ctx, s, tree, st.log, n.observer)
+}
+
+// redoneLater is a backing that leaves ops to a later redo.
+type redoneLater struct{ volume.Backing }
+
+// Apply implements volume.Backing.
+func (redoneLater) Apply(_ context.Context, op *volume.Op, _ volume.View) (volume.Applied, error) {
+	return volume.Applied{N: len(op.Data)}, nil
 }
 
 // checkpoint makes the directory durable now and then, so that a power loss leaves
@@ -170,7 +200,7 @@ func (n *node) checkpoint(ctx context.Context) {
 		case <-t.C:
 		}
 		if err := n.checkpointNow(); err != nil {
-			n.warn("WD-1102", "the directory could not be made durable: "+err.Error(), "look at the disk; what the log holds is not lost")
+			n.warn("WD-1152", "the directory could not be made durable: "+err.Error(), "look at the disk; what the log holds is not lost")
 		}
 	}
 }
