@@ -63,6 +63,33 @@ func (p *peers) attach(self string, s *wire.Session, dialled bool) (ok bool) {
 	return true
 }
 
+// probeTimeout is how long a session has to show that it is alive when the peer comes
+// with another.
+const probeTimeout = time.Second
+
+// lost asks the session that stands in the way of s for a sign of life, and ends it if
+// there is none: the peer may have lost it long before TCP tells us.
+func (p *peers) lost(ctx context.Context, s *wire.Session) bool {
+	p.mu.Lock()
+	e := p.byID[s.Remote().NodeID]
+	old := (*wire.Session)(nil)
+	if e != nil {
+		old = e.session
+	}
+	p.mu.Unlock()
+	if old == nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if _, err := old.Heartbeat(ctx); err == nil {
+		return false
+	}
+	old.Close(volume.Errorf(volume.Unavailable, "gave no sign of life when the peer came with another session"))
+	p.detach(old)
+	return true
+}
+
 // duplicate refuses a second node with the ID of one that is connected.
 func (p *peers) duplicate(h *wire.Hello) error {
 	p.mu.Lock()

@@ -160,10 +160,12 @@ func (n *node) dial(ctx context.Context, addr string) {
 
 // session runs one session to its end.
 func (n *node) session(ctx context.Context, s *wire.Session, dialled bool) error {
-	if !n.peers.attach(n.cfg.Node.ID, s, dialled) {
-		err := volume.Errorf(volume.Busy, "there is a session between these two nodes already")
-		s.Close(err)
-		return err
+	for !n.peers.attach(n.cfg.Node.ID, s, dialled) {
+		if !n.peers.lost(ctx, s) {
+			err := volume.Errorf(volume.Busy, "there is a session between these two nodes already")
+			s.Close(err)
+			return err
+		}
 	}
 	defer n.peers.detach(s)
 	remote := s.Remote()
