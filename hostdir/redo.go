@@ -31,24 +31,41 @@ import (
 // what was somebody's edit before the first change of our own. Afterwards the caller
 // stores PendingLower, runs Tidy, and makes a checkpoint.
 func (d *Dir) Redo(ctx context.Context, view volume.View, touched *Touched, ops iter.Seq2[*volume.Op, error], report func(Difference)) error {
-	r := &redo{d: d, ctx: ctx, view: view, t: touched, report: report,
+	r := d.newRedo(ctx, view, touched, report)
+	return volume.Wrap(r.run(ops, r.findEdits, d.endJournal), "redo after a power loss")
+}
+
+// Reapply is Redo for ops that were recorded in this boot, but perhaps not applied, because the
+// daemon died in between: nothing is taken for somebody's edit. No op was applied
+// after them.
+func (d *Dir) Reapply(ctx context.Context, view volume.View, touched *Touched, ops iter.Seq2[*volume.Op, error], report func(Difference)) error {
+	r := d.newRedo(ctx, view, touched, report)
+	r.repeat = true
+	return volume.Wrap(r.run(ops, r.begin, func() error { return nil }), "apply again after a crash")
+}
+
+func (d *Dir) newRedo(ctx context.Context, view volume.View, touched *Touched, report func(Difference)) *redo {
+	return &redo{d: d, ctx: ctx, view: view, t: touched, report: report,
 		edited: map[volume.Ino]bool{}, lost: map[volume.Ino]bool{}, placed: map[volume.Ino]bool{}, keys: map[string]volume.Ino{}, leased: map[volume.Ino]bool{}}
+}
+
+func (r *redo) run(ops iter.Seq2[*volume.Op, error], begin, end func() error) error {
 	defer r.endLeases()
 	for _, step := range []struct {
 		text string
 		run  func() error
 	}{
-		{"find edits", r.findEdits},
+		{"find edits", begin},
 		{"collect misplaced files", r.collect},
 		{"place files", r.place},
 		{"redo content", func() error { return r.content(ops) }},
 		{"set attributes", r.attributes},
 		{"remove what is over", r.bury},
-		{"sync", func() error { return d.SyncAll(ctx) }},
-		{"end the journal", d.endJournal},
+		{"sync", func() error { return r.d.SyncAll(r.ctx) }},
+		{"end the journal", end},
 	} {
 		if err := step.run(); err != nil {
-			return volume.Wrap(err, "redo after a power loss: "+step.text)
+			return volume.Wrap(err, step.text)
 		}
 	}
 	return nil
@@ -221,14 +238,9 @@ func (r *redo) findEdits() error {
 	if err != nil {
 		return err
 	}
-	for ino := range r.t.Inodes {
-		if attr, ok, err := r.inode(ino); err != nil {
-			return err
-		} else if ok {
-			r.d.dirty.mark(ino, attr.Ctime)
-		}
+	if err := r.begin(); err != nil {
+		return err
 	}
-	r.queue = slices.SortedFunc(mapKeys(r.t.Names), compareRefs)
 	if found {
 		r.repeat = true
 		for _, ino := range inos {
@@ -242,6 +254,19 @@ func (r *redo) findEdits() error {
 		}
 	}
 	return r.d.writeJournal(r.edited)
+}
+
+// begin marks what was touched as to be settled, and queues the names.
+func (r *redo) begin() error {
+	for ino := range r.t.Inodes {
+		if attr, ok, err := r.inode(ino); err != nil {
+			return err
+		} else if ok {
+			r.d.dirty.mark(ino, attr.Ctime)
+		}
+	}
+	r.queue = slices.SortedFunc(mapKeys(r.t.Names), compareRefs)
+	return nil
 }
 
 func (r *redo) findEdit(ino volume.Ino) error {

@@ -22,7 +22,7 @@ func (n *node) startFollowing(ctx context.Context) error {
 }
 
 func (n *node) openFollower(ctx context.Context) error {
-	st, err := openStorage(ctx, storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, zlog: n.log, foreign: n.foreign})
+	st, err := openStorage(ctx, n.storageOptions())
 	if err != nil {
 		return err
 	}
@@ -35,6 +35,9 @@ func (n *node) openFollower(ctx context.Context) error {
 	n.mu.Lock()
 	n.store, n.follower, n.phase = st, f, phaseFollowing
 	n.mu.Unlock()
+	if err := n.recovered(); err != nil {
+		return err
+	}
 	n.attach(f)
 	return n.mountNow(ctx)
 }

@@ -48,6 +48,7 @@ type node struct {
 	started time.Time
 	prev    State // what the last run left
 
+	recovery *recovery // of the directory after a power loss
 	lock     *os.File
 	admin    *admin.Server
 	state    *stateFile
@@ -159,6 +160,15 @@ func (n *node) openOwnState(cluster volume.ID) error {
 	if n.prev.NodeID != "" && n.prev.NodeID != n.cfg.Node.ID {
 		n.log.Warn().Str("was", n.prev.NodeID).Str("is", n.cfg.Node.ID).Str("code", "WD-1011").Msg("the node ID has changed; give it with --id to keep it when the host name changes")
 	}
+	if n.recovery, err = openRecovery(n.cfg.Node.DataDir); err != nil {
+		return err
+	}
+	// Before the state says that this boot has been seen.
+	if !n.prev.Clean && n.prev.Boot != "" && n.prev.Boot != n.boot && n.cfg.Volume.Storage == config.StorageDir {
+		if err := n.recovery.reach(recoveryLost); err != nil {
+			return err
+		}
+	}
 	return s.Update(func(st *State) {
 		st.Cluster, st.NodeID, st.Boot, st.Clean = cluster, n.cfg.Node.ID, n.boot, false
 	})
@@ -263,7 +273,9 @@ func (n *node) openRole(ctx context.Context) error {
 		}
 	}
 	_, err := os.Stat(filepath.Join(n.cfg.Node.DataDir, "index"))
-	store, err := openStorage(ctx, storageOptions{cfg: n.cfg, state: st, fresh: errors.Is(err, os.ErrNotExist), prev: n.prev, zlog: n.log, foreign: n.foreign})
+	opt := n.storageOptions()
+	opt.fresh, opt.postpone = errors.Is(err, os.ErrNotExist), true
+	store, err := openStorage(ctx, opt)
 	if err != nil {
 		return err
 	}
@@ -271,6 +283,10 @@ func (n *node) openRole(ctx context.Context) error {
 	n.store = store
 	n.mu.Unlock()
 	return nil
+}
+
+func (n *node) storageOptions() storageOptions {
+	return storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, recovery: n.recovery, zlog: n.log, foreign: n.foreign}
 }
 
 // dialAll dials every address this node knows.
@@ -407,12 +423,12 @@ func (n *node) release() error {
 	if f := n.following(); f != nil {
 		f.Stop(volume.Errorf(volume.Closed, "the daemon is stopping"))
 	}
-	clean := st == nil
+	clean := n.agrees(st)
 	if st != nil {
 		v := st.engine.Position().Version
 		err := st.close(context.WithoutCancel(deadline))
 		errs = append(errs, err)
-		if clean = err == nil; clean {
+		if clean = clean && err == nil; clean {
 			errs = append(errs, n.state.Update(func(s *State) { s.Checkpoint = v }))
 		}
 	}
@@ -429,6 +445,25 @@ func (n *node) release() error {
 		errs = append(errs, n.lock.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// agrees reports whether the next start has nothing to recover, if what is open is
+// closed well: a start that failed half-way leaves the recovery to the next one.
+func (n *node) agrees(st *storage) bool {
+	n.mu.Lock()
+	role, l, f := n.role, n.leader, n.follower
+	n.mu.Unlock()
+	switch {
+	case n.state == nil || n.recovery == nil || n.recovery.pending():
+		return false
+	case st == nil:
+		return n.prev.Clean || n.state.Get().Volume.IsZero()
+	case st.engine.Position().Version != st.log.Last().Version:
+		return false
+	case role == volume.RoleLeader && l == nil:
+		return n.prev.Clean
+	}
+	return (l == nil || l.Failed() == nil) && (f == nil || f.Failed() == nil)
 }
 
 func (n *node) storage() *storage {

@@ -36,14 +36,18 @@ type storageOptions struct {
 	state State
 	prev  State // what the last run left
 	fresh bool  // the volume is made by this start
-	zlog  zerolog.Logger
+	// recovery of an earlier power loss. A leader postpones it until it has heard what
+	// others hold of the log.
+	recovery *recovery
+	postpone bool
+	zlog     zerolog.Logger
 	// foreign is told of files that somebody changed behind us.
 	foreign func(volume.Ino)
 }
 
 // openStorage opens the volume and brings it to the end of its log: what a crash
 // took from the index is entered again, what a power loss took from the directory is
-// redone.
+// redone, unless that is postponed.
 func openStorage(ctx context.Context, o storageOptions) (_ *storage, err error) {
 	s := &storage{zlog: o.zlog}
 	defer func() {
@@ -67,6 +71,9 @@ func openStorage(ctx context.Context, o storageOptions) (_ *storage, err error) 
 	}
 	if err := replay(ctx, s.log, s.engine); err != nil {
 		return nil, err
+	}
+	if o.postpone && o.recovery.pending() {
+		return s, nil
 	}
 	return s, s.recoverDir(ctx, o)
 }
@@ -105,7 +112,7 @@ func (s *storage) openLog(o storageOptions) error {
 	}
 	s.log = log
 	if rec.Cut != nil {
-		o.zlog.Warn().Str("code", "WD-1101").Err(rec.Cut.Err).Strs("kept", rec.Cut.Paths).Msg("the log ended in an unfinished frame, which was cut; nothing acknowledged as durable is lost")
+		o.zlog.Warn().Str("code", "WD-1151").Err(rec.Cut.Err).Strs("kept", rec.Cut.Paths).Msg("the log ended in an unfinished frame, which was cut; nothing acknowledged as durable is lost")
 	}
 	return nil
 }
@@ -245,34 +252,108 @@ func makeStateDir(path string) error {
 // records of lower files may be lost; after a power loss it may have anything of
 // what came after the checkpoint, which is redone.
 func (s *storage) recoverDir(ctx context.Context, o storageOptions) error {
-	if s.dir == nil || o.prev.Clean || s.log.Last().Version == 0 {
+	lost := o.recovery.pending()
+	if s.dir == nil || o.prev.Clean && !lost {
 		return nil
 	}
 	from := o.prev.Checkpoint + 1
+	touched, err := s.touched(ctx, from)
+	if err != nil {
+		return err
+	}
+	if lost && o.recovery.Stage < recoveryDone {
+		return s.redo(ctx, o, from, touched)
+	}
+	if err := s.dir.Relearn(ctx, s.engine, touched); err != nil {
+		return err
+	}
+	if err := s.engine.PutLower(s.dir.PendingLower()); err != nil || lost {
+		return err
+	}
+	return s.reapply(ctx, o)
+}
+
+func (s *storage) touched(ctx context.Context, from volume.Version) (*hostdir.Touched, error) {
 	touched := hostdir.NewTouched()
 	for op, err := range s.ops(ctx, from) {
 		if err != nil {
-			return volume.Wrap(err, "read the log behind the last checkpoint")
+			return nil, volume.Wrap(err, "read the log behind the last checkpoint")
 		}
 		touched.Add(op)
 	}
-	if o.prev.Boot == o.state.Boot {
-		if err := s.dir.Relearn(ctx, s.engine, touched); err != nil {
+	return touched, nil
+}
+
+// reportKept logs what was found below and kept.
+func (s *storage) reportKept(d hostdir.Difference) {
+	s.zlog.Warn().Str("code", "WD-1402").Str("path", d.Path).Str("kind", d.Kind.String()).Str("why", d.Why).Msg("found in the directory and kept as somebody's edit")
+}
+
+// lateBy is how much earlier than its op's time a change may look below: the kernel's
+// clock of files goes in steps.
+const lateBy = 1 // second
+
+// redo redoes into the directory what came after the checkpoint.
+func (s *storage) redo(ctx context.Context, o storageOptions, from volume.Version, touched *hostdir.Touched) error {
+	s.zlog.Info().Uint64("from", uint64(from)).Msg("the machine went down: redoing into the directory what came after the last checkpoint")
+	if o.recovery.Stage < recoveryFound {
+		since := s.engine.LastTime()
+		since.Sec -= lateBy
+		suspects, err := s.dir.ChangedSince(ctx, s.engine, since)
+		if err != nil {
 			return err
 		}
-		return s.engine.PutLower(s.dir.PendingLower())
+		o.recovery.Suspects = append(o.recovery.Suspects, suspects...)
+		if err := o.recovery.reach(recoveryFound); err != nil {
+			return err
+		}
 	}
-	s.zlog.Info().Uint64("from", uint64(from)).Msg("the machine went down: redoing into the directory what came after the last checkpoint")
-	err := s.dir.Redo(ctx, s.engine, touched, s.ops(ctx, from), func(d hostdir.Difference) {
-		s.zlog.Warn().Str("code", "WD-1402").Str("path", d.Path).Str("kind", d.Kind.String()).Str("why", d.Why).Msg("found in the directory and kept as somebody's edit")
-	})
-	if err != nil {
+	if err := s.dir.Redo(ctx, s.engine, touched, s.ops(ctx, from), s.reportKept); err != nil {
 		return err
 	}
 	if err := s.engine.PutLower(s.dir.PendingLower()); err != nil {
 		return err
 	}
-	return s.dir.Tidy(ctx, s.engine)
+	if err := s.dir.Tidy(ctx, s.engine); err != nil {
+		return err
+	}
+	if err := s.engine.Flush(); err != nil {
+		return err
+	}
+	return o.recovery.reach(recoveryDone)
+}
+
+// reapply applies the last frame again if another node wrote it: such a frame is
+// recorded before it is applied, and a crash may have come in between. With ops of our
+// own under way it was applied, since they come later.
+func (s *storage) reapply(ctx context.Context, o storageOptions) error {
+	end := s.log.Last()
+	if end.Version == 0 || end.Epoch.Leader == o.cfg.Node.ID || len(s.dir.Intents()) > 0 {
+		return nil
+	}
+	first, err := s.lastFrame(ctx, o.prev.Checkpoint+1)
+	if err != nil {
+		return err
+	}
+	touched, err := s.touched(ctx, first)
+	if err != nil {
+		return err
+	}
+	if err := s.dir.Reapply(ctx, s.engine, touched, s.ops(ctx, first), s.reportKept); err != nil {
+		return err
+	}
+	return s.engine.PutLower(s.dir.PendingLower())
+}
+
+// lastFrame is the first version of the last frame, or the one after the end if no frame ends
+// at from or later.
+func (s *storage) lastFrame(ctx context.Context, from volume.Version) (volume.Version, error) {
+	first := s.log.Last().Version + 1
+	err := eachFrame(ctx, s.log, from, func(f oplog.Frame, _ []*volume.Op) error {
+		first = f.First
+		return nil
+	})
+	return first, volume.Wrap(err, "find the last frame of the log")
 }
 
 // ops are the ops of the log from a version on, each valid until the next.

@@ -1,0 +1,478 @@
+package hostdir
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	"golang.org/x/sys/unix"
+
+	"wolfdisk/volume"
+)
+
+// NewIno gives out an inode ID for what is found.
+type NewIno func() (volume.Ino, error)
+
+// Describe emits the ops that bring the index to what the directory has at a
+// difference which Check reported: content, owner, mode, attributes and times as they
+// are found, a name that is gone, or one that has come. Not all may be done at once (what is
+// in a new directory, a name that now leads to another file): the caller settles and
+// checks again until Check is silent. Directory and index agree better after every
+// op, so it may end anywhere. Nothing below is changed.
+func (d *Dir) Describe(ctx context.Context, diff Difference, view volume.View, newIno NewIno, emit Emit) error {
+	w := &description{ctx: ctx, newIno: newIno}
+	w.inspection = inspection{d: d, view: view, emit: func(op *volume.Op) error { return w.send(op, emit) }}
+	var err error
+	switch diff.Kind {
+	case DiffExtra:
+		err = w.extra(diff)
+	case DiffChanged:
+		err = w.changed(diff)
+	case DiffMissing, DiffType, DiffReplaced:
+		err = w.removed(diff)
+	default:
+		err = volume.Errorf(volume.Invalid, "unknown kind")
+	}
+	return volume.Wrap(err, fmt.Sprintf("describe %s", diff))
+}
+
+type description struct {
+	inspection
+	ctx    context.Context
+	newIno NewIno
+	lower  []volume.LowerRecord // go with the next op
+}
+
+func (w *description) send(op *volume.Op, emit Emit) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	op.Caller.Front = volume.FrontReconcile
+	if err := op.Validate(); err != nil {
+		return err
+	}
+	if err := emit(op, w.lower); err != nil {
+		return err
+	}
+	w.lower = nil
+	w.d.markDirty(op)
+	if op.Flags&volume.OpEnds != 0 {
+		w.d.forget(op.Ino)
+	}
+	return nil
+}
+
+// extra gives the index a name that only the directory has.
+func (w *description) extra(diff Difference) error {
+	if ino, err := w.indexed(diff.Parent, diff.Name); err != nil || ino != 0 {
+		return err
+	}
+	if _, ok, err := w.inode(diff.Parent); err != nil || !ok {
+		return err
+	}
+	p, release, err := w.d.parentOf(diff.Parent, diff.Name, 0, w.view)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer release()
+	fd, err := w.d.openAt(p.dir, p.name, oPath)
+	if err != nil {
+		return notThere(err)
+	}
+	defer unix.Close(fd)
+	st, err := fstat(fd)
+	if err != nil {
+		return err
+	}
+	key, err := w.d.keyOf(fd, &st)
+	if err != nil {
+		return err
+	}
+	known, err := w.knownAs(key, &st)
+	if err != nil {
+		return err
+	}
+	switch {
+	case known.Ino != 0 && known.IsDir():
+		return w.movedDir(diff, known.Ino)
+	case known.Ino != 0:
+		return w.emit(&volume.Op{Kind: volume.OpLink, Ino: known.Ino, Parent: diff.Parent, Name: diff.Name})
+	}
+	return w.create(diff, object{fd, true}, &st, key)
+}
+
+// knownAs is the inode with a name that a lower file is already; its Ino is 0 if there
+// is none.
+func (w *description) knownAs(key string, st *lowerStat) (volume.Attr, error) {
+	ino, err := w.view.LowerIno([]byte(key))
+	if err != nil {
+		if volume.KindOf(err) == volume.NotFound {
+			err = nil
+		}
+		return volume.Attr{}, err
+	}
+	attr, ok, err := w.inode(ino)
+	if err != nil || !ok || attr.Nlink == 0 || attr.Type() != st.typ() {
+		return volume.Attr{}, err
+	}
+	return attr, nil
+}
+
+// movedDir emits the rename of a directory that is found at a new name. If it lies, by
+// the index, above its new place, something else has to move first.
+func (w *description) movedDir(diff Difference, ino volume.Ino) error {
+	for up, depth := diff.Parent, 0; up != volume.RootIno; depth++ {
+		names, err := w.view.Names(up)
+		if err != nil {
+			return err
+		}
+		if up == ino || len(names) == 0 || depth > maxDepth {
+			return nil
+		}
+		up = names[0].Parent
+	}
+	names, err := w.view.Names(ino)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	return w.emit(&volume.Op{Kind: volume.OpRename, Ino: ino, Parent: names[0].Parent, Name: names[0].Name, NewParent: diff.Parent, NewName: diff.Name})
+}
+
+// create emits a new inode, and its content and times.
+func (w *description) create(diff Difference, o object, st *lowerStat, key string) error {
+	op := &volume.Op{Kind: volume.OpCreate, Parent: diff.Parent, Name: diff.Name, Mode: st.Mode, UID: st.UID, GID: st.GID}
+	switch st.typ() {
+	case volume.ModeLink:
+		p, release, err := w.d.parentOf(diff.Parent, diff.Name, 0, w.view)
+		if err != nil {
+			return err
+		}
+		op.Target, err = readlinkAt(p.dir, p.name)
+		release()
+		if err != nil {
+			return err
+		}
+	case volume.ModeBlock, volume.ModeChar:
+		op.Rdev = st.Rdev
+	}
+	xattrs, err := w.lowerXattrs(o)
+	if err != nil {
+		return err
+	}
+	n := min(len(xattrs), volume.MaxOpXattrs)
+	op.Xattrs = xattrs[:n]
+	if op.Ino, err = w.newIno(); err != nil {
+		return err
+	}
+	rec := &record{ino: st.Ino, ctime: st.Ctime, size: st.Size, key: key}
+	w.lower = []volume.LowerRecord{rec.encode(op.Ino)}
+	if err := w.emit(op); err != nil {
+		return err
+	}
+	for _, x := range xattrs[n:] {
+		if err := w.emit(&volume.Op{Kind: volume.OpSetXattr, Ino: op.Ino, Name: x.Name, Data: x.Value}); err != nil {
+			return err
+		}
+	}
+	if st.typ() == volume.ModeFile {
+		if err := w.content(op.Ino); err != nil {
+			return err
+		}
+	}
+	return w.times(op.Ino, st)
+}
+
+// lowerXattrs are the attributes of a lower file, sorted.
+func (w *description) lowerXattrs(o object) (out []volume.Xattr, err error) {
+	names, err := w.d.sys.listXattr(o)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if ignoredXattr(name) {
+			continue
+		}
+		v, err := w.d.sys.getXattr(o, name)
+		if err == errNoXattr {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, volume.Xattr{Name: name, Value: v})
+	}
+	return out, nil
+}
+
+// content emits the whole of a file. It begins with an empty one, so that the size
+// tells until the end that not all is there.
+func (w *description) content(ino volume.Ino) error {
+	e, err := w.d.file(ino, false, w.view)
+	if err != nil {
+		return err
+	}
+	defer w.d.files.put(e)
+	st, err := fstat(e.fd)
+	if err != nil {
+		return err
+	}
+	attr, err := w.view.Inode(ino)
+	if err != nil {
+		return err
+	}
+	if attr.Size > 0 {
+		if err := w.emit(&volume.Op{Kind: volume.OpTruncate, Ino: ino}); err != nil {
+			return err
+		}
+	}
+	err = w.pieces(w.ctx, e.fd, 0, st.Size, func(kind volume.OpKind) *volume.Op { return &volume.Op{Kind: kind, Ino: ino} })
+	if err != nil {
+		return err
+	}
+	if attr, err = w.view.Inode(ino); err == nil && attr.Size != st.Size {
+		err = w.emit(&volume.Op{Kind: volume.OpTruncate, Ino: ino, Size: st.Size})
+	}
+	return err
+}
+
+func (w *description) times(ino volume.Ino, st *lowerStat) error {
+	return w.emit(&volume.Op{Kind: volume.OpSetAttr, Ino: ino, Mask: volume.SetAtime | volume.SetMtime, Atime: st.Atime, Mtime: st.Mtime})
+}
+
+// changed emits what an inode's file has become.
+func (w *description) changed(diff Difference) error {
+	attr, ok, err := w.inode(diff.Ino)
+	if err != nil || !ok {
+		return err
+	}
+	w.d.dirty.mark(diff.Ino, attr.Ctime) // so that opening it is no surprise
+	if diff.Fields&(FieldTarget|FieldRdev) != 0 {
+		return w.removed(diff) // it is another file
+	}
+	o, release, err := w.d.object(diff.Ino, &attr, w.view)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer release()
+	st, err := fstat(o.fd)
+	if err != nil {
+		return err
+	}
+	if st.typ() != attr.Type() {
+		return nil // a file in place of a device node
+	}
+	if err := w.attributes(diff, o, &attr, &st); err != nil {
+		return err
+	}
+	if attr.IsFile() {
+		if err := w.content(diff.Ino); err != nil {
+			return err
+		}
+	}
+	return w.times(diff.Ino, &st)
+}
+
+// attributes emits owner, mode, and extended attributes where they differ. An ACL
+// brings its mode.
+func (w *description) attributes(diff Difference, o object, attr *volume.Attr, st *lowerStat) error {
+	mode := st.Mode & volume.ModePerm
+	op := &volume.Op{Kind: volume.OpSetAttr, Ino: attr.Ino}
+	if diff.Fields&FieldOwner != 0 {
+		op.Mask, op.UID, op.GID = volume.SetUID|volume.SetGID, st.UID, st.GID
+	}
+	if diff.Fields&FieldMode != 0 {
+		op.Mask |= volume.SetMode
+		op.Mode = mode
+	}
+	if op.Mask != 0 {
+		if err := w.emit(op); err != nil {
+			return err
+		}
+	}
+	if diff.Fields&FieldXattrs == 0 {
+		return nil
+	}
+	have, err := w.lowerXattrs(o)
+	if err != nil {
+		return err
+	}
+	want, err := w.view.Xattrs(attr.Ino)
+	if err != nil {
+		return err
+	}
+	gone := map[string]string{}
+	for _, x := range want {
+		if !ignoredXattr(x.Name) {
+			gone[x.Name] = string(x.Value)
+		}
+	}
+	change := func(kind volume.OpKind, name string, value []byte) error {
+		op := &volume.Op{Kind: kind, Ino: attr.Ino, Name: name, Data: value}
+		if name == volume.XattrACLAccess {
+			op.Mask, op.Mode = volume.SetMode, mode
+		}
+		return w.emit(op)
+	}
+	for _, x := range have {
+		old, ok := gone[x.Name]
+		delete(gone, x.Name)
+		if ok && old == string(x.Value) {
+			continue
+		}
+		if err := change(volume.OpSetXattr, x.Name, x.Value); err != nil {
+			return err
+		}
+	}
+	for name := range gone {
+		if err := change(volume.OpRemoveXattr, name, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removed takes a name from the index, with all that is below it.
+func (w *description) removed(diff Difference) error {
+	if ino, err := w.indexed(diff.Parent, diff.Name); err != nil || ino != diff.Ino || ino == 0 {
+		return err
+	}
+	return w.remove(diff.Parent, diff.Name, diff.Ino, 0)
+}
+
+func (w *description) remove(parent volume.Ino, name string, ino volume.Ino, depth int) error {
+	attr, err := w.view.Inode(ino)
+	if err != nil {
+		return err
+	}
+	if depth > maxDepth {
+		return volume.Errorf(volume.Corrupt, "directory %s is not below the root in the index", ino)
+	}
+	op := &volume.Op{Kind: volume.OpUnlink, Ino: ino, Parent: parent, Name: name}
+	if attr.IsDir() {
+		op.Kind = volume.OpRmdir
+		var entries []volume.DirEntry
+		if err := w.view.Entries(ino, 0, func(e volume.DirEntry) bool { entries = append(entries, e); return true }); err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := w.remove(ino, e.Name, e.Ino, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	if op.Flags, err = w.ended(ino); err != nil {
+		return err
+	}
+	return w.emit(op)
+}
+
+// ChangedSince returns the inodes of regular files whose lower files were changed at a
+// time or later, by their lower ctime, in order. After a power loss these may
+// hold what ops did that the log has lost, also where size and times do not tell. It
+// runs before Redo, which changes files itself.
+func (d *Dir) ChangedSince(ctx context.Context, view volume.View, since volume.Time) ([]volume.Ino, error) {
+	s := &changedScan{d: d, ctx: ctx, view: view, since: since, found: map[volume.Ino]bool{}}
+	if err := s.dir(d.root, volume.RootIno); err != nil {
+		return nil, volume.Wrap(err, "look for files changed lately")
+	}
+	out := make([]volume.Ino, 0, len(s.found))
+	for ino := range s.found {
+		out = append(out, ino)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i] < out[j] })
+	return out, nil
+}
+
+type changedScan struct {
+	d     *Dir
+	ctx   context.Context
+	view  volume.View
+	since volume.Time
+	found map[volume.Ino]bool
+}
+
+// dir looks at one directory, which is not in the index if ino is 0, then those in it.
+func (s *changedScan) dir(fd int, ino volume.Ino) error {
+	release, err := s.d.lease(fd, 0o700)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var subdirs []string
+	err = s.d.listDir(fd, func(name string, _ uint64, _ uint32) error {
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		if IsReserved(ino, name) {
+			return nil
+		}
+		st, err := statAt(fd, name)
+		switch {
+		case err != nil:
+			return notThere(err)
+		case st.typ() == volume.ModeDir:
+			subdirs = append(subdirs, name)
+		case st.typ() == volume.ModeFile && st.Ctime.Compare(s.since) >= 0:
+			return s.note(place{fd, name}, ino)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range subdirs {
+		sub, err := s.d.openAt(fd, name, oPath|unix.O_DIRECTORY)
+		if err == unix.ENOENT || err == unix.ENOTDIR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		is, err := s.who(sub, ino, name)
+		if err == nil {
+			err = s.dir(sub, is)
+		}
+		unix.Close(sub)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *changedScan) note(p place, dir volume.Ino) error {
+	fd, err := s.d.openAt(p.dir, p.name, oPath)
+	if err != nil {
+		return notThere(err)
+	}
+	defer unix.Close(fd)
+	ino, err := s.who(fd, dir, p.name)
+	if err == nil && ino != 0 {
+		s.found[ino] = true
+	}
+	return err
+}
+
+// who is the inode of a lower file by its identity, else by its name.
+func (s *changedScan) who(fd int, dir volume.Ino, name string) (volume.Ino, error) {
+	st, err := fstat(fd)
+	if err != nil {
+		return 0, err
+	}
+	key, err := s.d.keyOf(fd, &st)
+	if err != nil {
+		return 0, err
+	}
+	ino, err := s.view.LowerIno([]byte(key))
+	if err == nil || volume.KindOf(err) != volume.NotFound {
+		return ino, err
+	}
+	if dir == 0 {
+		return 0, nil
+	}
+	e, err := s.view.Entry(dir, name)
+	if err != nil && volume.KindOf(err) == volume.NotFound {
+		return 0, nil
+	}
+	return e.Ino, err
+}

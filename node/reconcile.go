@@ -1,0 +1,109 @@
+package node
+
+import (
+	"context"
+
+	"wolfdisk/hostdir"
+	"wolfdisk/master"
+	"wolfdisk/node/exit"
+	"wolfdisk/volume"
+)
+
+const (
+	// maxRounds bounds the comparisons of a reconcile. One is needed for each level of new
+	// directories.
+	maxRounds = 4096
+	// brakeFiles is how many names may be missing, whatever their share is.
+	brakeFiles = 1000
+)
+
+// reconcile turns into ops what the directory has and the index has not after a power
+// loss: effects of ops whose end of the log was lost, and edits made since. Edits made
+// while the daemon was stopped in peace are none of its business. It may be
+// interrupted anywhere and is begun again by the next start.
+func (n *node) reconcile(ctx context.Context, l *master.Leader) error {
+	st := n.storage()
+	if st.dir == nil || !n.recovery.pending() {
+		return nil
+	}
+	r := &reconciler{n: n, st: st, l: l}
+	for _, ino := range n.recovery.Suspects {
+		d := hostdir.Difference{Kind: hostdir.DiffChanged, Ino: ino, Path: "inode " + ino.String(), Why: "changed about when the power was lost"}
+		if err := r.describe(ctx, d); err != nil {
+			return err
+		}
+	}
+	for range maxRounds {
+		before := r.ops
+		if err := r.round(ctx); err != nil {
+			return err
+		}
+		if r.ops == before {
+			break
+		}
+	}
+	if r.ops > 0 {
+		n.log.Warn().Str("code", "WD-1404").Int("ops", r.ops).Int("differences", r.count).Msg("found in the directory after the power loss and recorded: changes that were never synced, or made since")
+	}
+	return nil
+}
+
+type reconciler struct {
+	n          *node
+	st         *storage
+	l          *master.Leader
+	count, ops int
+}
+
+func (r *reconciler) describe(ctx context.Context, d hostdir.Difference) error {
+	before := r.ops
+	err := r.st.dir.Describe(ctx, d, r.st.engine, r.st.engine.NewIno, func(op *volume.Op, lower []volume.LowerRecord) error {
+		r.ops++
+		return r.l.Absorb(op, lower)
+	})
+	if r.ops > before {
+		r.count++
+		r.n.log.Debug().Stringer("difference", d).Int("ops", r.ops-before).Msg("reconciled")
+	}
+	return err
+}
+
+// round compares, and describes what it found: what has come before what has gone, so
+// that a file that only moved stays the same inode.
+func (r *reconciler) round(ctx context.Context) error {
+	if err := r.st.settle(); err != nil {
+		return err
+	}
+	byKind := map[hostdir.DiffKind][]hostdir.Difference{}
+	err := r.st.dir.Check(ctx, r.st.engine, func(d hostdir.Difference) error {
+		byKind[d.Kind] = append(byKind[d.Kind], d)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	files, _ := r.st.engine.Counts()
+	if missing := len(byKind[hostdir.DiffMissing]); missing > brakeFiles && uint64(missing) > files/2 {
+		return exit.Errorf(exit.Unsafe, "WD-1405: %d of %d files are missing from %s after a power loss; nothing is removed for that. Look at the disk and mount it whole; "+
+			"to bring the files back from a follower, sync this node anew", missing, files, r.n.cfg.Volume.Dir)
+	}
+	for _, kind := range []hostdir.DiffKind{hostdir.DiffExtra, hostdir.DiffChanged, hostdir.DiffType, hostdir.DiffReplaced, hostdir.DiffMissing} {
+		for _, d := range byKind[kind] {
+			if err := r.describe(ctx, d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// recovered ends the recovery once directory and index agree and are on disk.
+func (n *node) recovered() error {
+	if !n.recovery.pending() {
+		return nil
+	}
+	if err := n.checkpointNow(); err != nil {
+		return err
+	}
+	return n.recovery.end()
+}
