@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -102,11 +103,18 @@ func (p *peers) duplicate(h *wire.Hello) error {
 		"node ID %s is in use by the node at %s: give one of the two another with --id", h.NodeID, e.address)}
 }
 
+// addressOf is where a peer can be dialled: what it advertises, or else the port it
+// listens on (":PORT" in its hello) at the host it came from.
 func addressOf(s *wire.Session) string {
-	if a := s.Remote().Address; a != "" {
+	a := s.Remote().Address
+	if a == "" || a[0] != ':' {
 		return a
 	}
-	return s.Addr()
+	host, _, err := net.SplitHostPort(s.Addr())
+	if err != nil {
+		return ""
+	}
+	return net.JoinHostPort(host, a[1:])
 }
 
 // detach forgets the session if it is still the peer's.

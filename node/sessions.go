@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net"
 
 	"wolfdisk/master"
 	"wolfdisk/oplog"
@@ -32,6 +33,11 @@ func (n *node) hello() wire.Hello {
 		Software: "wolfdisk " + n.version, Volume: st.Volume, ChunkSize: uint32(st.ChunkSize),
 		Boot:    wire.Boot{ID: n.boot, Started: n.started.UnixNano(), Clean: n.prev.Clean},
 		Promise: st.Promise, Address: n.cfg.Node.Advertise,
+	}
+	if h.Address == "" {
+		if _, port, err := net.SplitHostPort(n.cfg.Node.Bind); err == nil {
+			h.Address = ":" + port
+		}
 	}
 	n.mu.Lock()
 	s, l := n.store, n.leader
