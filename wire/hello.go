@@ -46,7 +46,7 @@ type Hello struct {
 	Consistent bool           // its tree is an exact prefix of its lineage
 	Leading    volume.Epoch   // zero unless it leads
 	Durable    volume.Version // on its disk
-	Address    string         // to dial it at, host:port; empty if unknown
+	Address    string         // to dial it at: host:port, or :port at the host it comes from
 }
 
 // Boot tells one run of a node from the next.
