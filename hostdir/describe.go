@@ -204,8 +204,8 @@ func (w *description) lowerXattrs(o object) (out []volume.Xattr, err error) {
 	return out, nil
 }
 
-// content emits the whole of a file. It begins with an empty one, so that the size
-// tells until the end that not all is there.
+// content emits the whole of a file in place, so that what is equal stays readable
+// everywhere if it ends half-way.
 func (w *description) content(ino volume.Ino) error {
 	e, err := w.d.file(ino, false, w.view)
 	if err != nil {
@@ -220,8 +220,8 @@ func (w *description) content(ino volume.Ino) error {
 	if err != nil {
 		return err
 	}
-	if attr.Size > 0 {
-		if err := w.emit(&volume.Op{Kind: volume.OpTruncate, Ino: ino}); err != nil {
+	if st.Size < attr.Size {
+		if err := w.emit(&volume.Op{Kind: volume.OpTruncate, Ino: ino, Size: st.Size}); err != nil {
 			return err
 		}
 	}

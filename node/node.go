@@ -48,7 +48,8 @@ type node struct {
 	started time.Time
 	prev    State // what the last run left
 
-	recovery *recovery // of the directory after a power loss
+	recovery *recovery     // of the directory after a power loss
+	machine  *hostdir.Boot // replaces what the system says of this boot, for tests
 	lock     *os.File
 	admin    *admin.Server
 	state    *stateFile
@@ -163,8 +164,9 @@ func (n *node) openOwnState(cluster volume.ID) error {
 	if n.recovery, err = openRecovery(n.cfg.Node.DataDir); err != nil {
 		return err
 	}
-	// Before the state says that this boot has been seen.
-	if !n.prev.Clean && n.prev.Boot != "" && n.prev.Boot != n.boot && n.cfg.Volume.Storage == config.StorageDir {
+	// Before the state says that this boot has been seen. What a redo has brought to an end
+	// is on disk, and the ops made since say what is there.
+	if n.recovery.Stage < recoveryDone && !n.prev.Clean && n.prev.Boot != "" && n.prev.Boot != n.boot && n.cfg.Volume.Storage == config.StorageDir {
 		if err := n.recovery.reach(recoveryLost); err != nil {
 			return err
 		}
@@ -286,7 +288,7 @@ func (n *node) openRole(ctx context.Context) error {
 }
 
 func (n *node) storageOptions() storageOptions {
-	return storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, recovery: n.recovery, zlog: n.log, foreign: n.foreign}
+	return storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, recovery: n.recovery, zlog: n.log, foreign: n.foreign, machine: n.machine}
 }
 
 // dialAll dials every address this node knows.

@@ -87,6 +87,9 @@ func (r *reconciler) round(ctx context.Context) error {
 		return exit.Errorf(exit.Unsafe, "WD-1405: %d of %d files are missing from %s after a power loss; nothing is removed for that. Look at the disk and mount it whole; "+
 			"to bring the files back from a follower, sync this node anew", missing, files, r.n.cfg.Volume.Dir)
 	}
+	if err := r.suspect(byKind[hostdir.DiffChanged]); err != nil {
+		return err
+	}
 	for _, kind := range []hostdir.DiffKind{hostdir.DiffExtra, hostdir.DiffChanged, hostdir.DiffType, hostdir.DiffReplaced, hostdir.DiffMissing} {
 		for _, d := range byKind[kind] {
 			if err := r.describe(ctx, d); err != nil {
@@ -95,6 +98,28 @@ func (r *reconciler) round(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// suspect remembers changed files over a crash: one whose content is half recorded need
+// not look changed any more.
+func (r *reconciler) suspect(changed []hostdir.Difference) error {
+	rec := r.n.recovery
+	known := map[volume.Ino]bool{}
+	for _, ino := range rec.Suspects {
+		known[ino] = true
+	}
+	before := len(rec.Suspects)
+	for _, d := range changed {
+		if a, err := r.st.engine.Inode(d.Ino); err == nil && a.IsFile() && !known[d.Ino] {
+			rec.Suspects = append(rec.Suspects, d.Ino)
+		} else if err != nil && volume.KindOf(err) != volume.NotFound {
+			return err
+		}
+	}
+	if len(rec.Suspects) == before {
+		return nil
+	}
+	return rec.reach(rec.Stage)
 }
 
 // recovered ends the recovery once directory and index agree and are on disk.

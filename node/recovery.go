@@ -52,7 +52,7 @@ func openRecovery(dir string) (*recovery, error) {
 }
 
 // pending reports whether a power loss is not recovered from yet.
-func (r *recovery) pending() bool { return r.Stage != recoveryNone }
+func (r *recovery) pending() bool { return r != nil && r.Stage != recoveryNone }
 
 // reach stores that a stage is reached.
 func (r *recovery) reach(stage recoveryStage) error {

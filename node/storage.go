@@ -43,6 +43,8 @@ type storageOptions struct {
 	zlog     zerolog.Logger
 	// foreign is told of files that somebody changed behind us.
 	foreign func(volume.Ino)
+	// machine replaces what the system says of this boot, for tests.
+	machine *hostdir.Boot
 }
 
 // openStorage opens the volume and brings it to the end of its log: what a crash
@@ -81,7 +83,7 @@ func openStorage(ctx context.Context, o storageOptions) (_ *storage, err error) 
 func (s *storage) openDir(o storageOptions) (err error) {
 	s.dir, err = hostdir.Open(hostdir.Options{
 		Path: o.cfg.Volume.Dir, StateDir: o.cfg.Node.DataDir, Volume: o.state.Volume, Store: o.state.Store,
-		New: o.fresh, Log: o.zlog, OnForeign: o.foreign,
+		New: o.fresh, Log: o.zlog, OnForeign: o.foreign, Boot: o.machine,
 		Chunks: func(ctx context.Context, id volume.ChunkID) ([]byte, error) {
 			return nil, volume.Errorf(volume.Missing, "chunk %s: a node with a directory keeps no chunks", id)
 		},
@@ -261,16 +263,22 @@ func (s *storage) recoverDir(ctx context.Context, o storageOptions) error {
 	if err != nil {
 		return err
 	}
-	if lost && o.recovery.Stage < recoveryDone {
+	switch {
+	case lost && o.recovery.Stage < recoveryDone:
 		return s.redo(ctx, o, from, touched)
+	case !lost:
+		// First: the rest believes that the directory is at the end of the log.
+		if err := s.reapply(ctx, o); err != nil {
+			return err
+		}
 	}
 	if err := s.dir.Relearn(ctx, s.engine, touched); err != nil {
 		return err
 	}
-	if err := s.engine.PutLower(s.dir.PendingLower()); err != nil || lost {
+	if err := s.engine.PutLower(s.dir.PendingLower()); err != nil || !lost {
 		return err
 	}
-	return s.reapply(ctx, o)
+	return s.dir.Tidy(ctx, s.engine)
 }
 
 func (s *storage) touched(ctx context.Context, from volume.Version) (*hostdir.Touched, error) {

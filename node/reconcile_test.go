@@ -1,0 +1,497 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"wolfdisk/hostdir"
+	"wolfdisk/node/config"
+	"wolfdisk/node/exit"
+	"wolfdisk/volume"
+	"wolfdisk/volume/volumetest"
+)
+
+// machine is a node with a real directory that starts and ends as its test says.
+type machine struct {
+	t         *testing.T
+	dir, data string
+	boot      int
+	start     time.Time // of this boot
+	n         *node
+	stop      func() // called after each op, while set
+}
+
+func newMachine(t *testing.T) *machine {
+	base := t.TempDir()
+	m := &machine{t: t, dir: filepath.Join(base, "data"), data: filepath.Join(base, "state"), start: time.Now().Add(-time.Hour)}
+	for _, d := range []string{m.dir, m.data} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+// Applied implements volume.Observer.
+func (m *machine) Applied([]*volume.Op) {
+	if m.stop != nil {
+		m.stop()
+	}
+}
+
+// lead starts the node.
+func (m *machine) lead(ctx context.Context) error {
+	n := &node{
+		cfg: &config.Config{}, log: zerolog.Nop(), role: volume.RoleLeader, boot: fmt.Sprint("boot-", m.boot),
+		peers: newPeers(), observer: &observers{}, dialled: map[string]bool{}, started: time.Now(),
+		machine: &hostdir.Boot{ID: fmt.Sprint("boot-", m.boot), Start: volume.TimeOf(m.start)},
+	}
+	n.warnings = bareNode(m.t, "a").warnings
+	n.cfg.Node.ID, n.cfg.Node.DataDir = "a", m.data
+	n.cfg.Volume.Dir, n.cfg.Volume.Storage, n.cfg.Volume.ChunkSize = m.dir, config.StorageDir, volume.MinChunkSize
+	n.cfg.Oplog.SegmentSize = 64 << 20
+	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	n.observer.add(m)
+	m.n = n
+	if err := n.openOwnState(volume.ID{1}); err != nil {
+		return err
+	}
+	if err := n.openRole(ctx); err != nil {
+		return err
+	}
+	return n.startLeading(ctx)
+}
+
+func (m *machine) must(err error) {
+	m.t.Helper()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// kill ends the node as kill -9 does.
+func (m *machine) kill() {
+	m.t.Helper()
+	m.n.cancel(nil)
+	if st := m.n.storage(); st != nil {
+		m.must(st.abandon())
+	}
+	m.must(m.n.state.Close())
+}
+
+// powerLoss is a kill after which the machine boots anew.
+func (m *machine) powerLoss() {
+	m.t.Helper()
+	m.kill()
+	m.boot++
+}
+
+// up says that the new boot began now: what changes from here on is somebody's edit.
+func (m *machine) up() { m.start = time.Now() }
+
+func (m *machine) do(req volume.Request) volume.Attr {
+	m.t.Helper()
+	res, err := m.n.leading().Do(context.Background(), &req)
+	m.must(err)
+	return res.Attr
+}
+
+func (m *machine) mkdir(parent volume.Ino, name string) volume.Ino {
+	m.t.Helper()
+	return m.do(volume.Request{Kind: volume.OpCreate, Parent: parent, Name: name, Mode: volume.ModeDir | 0o755}).Ino
+}
+
+func (m *machine) file(parent volume.Ino, name, text string) volume.Ino {
+	m.t.Helper()
+	ino := m.do(volume.Request{Kind: volume.OpCreate, Parent: parent, Name: name, Mode: volume.ModeFile | 0o644}).Ino
+	m.write(ino, text)
+	return ino
+}
+
+func (m *machine) write(ino volume.Ino, text string) {
+	m.t.Helper()
+	m.do(volume.Request{Kind: volume.OpWrite, Ino: ino, Data: []byte(text)})
+}
+
+// agree checks that the directory is what the index says, and that a replica fed from
+// the log is equal, content and all.
+func (m *machine) agree() {
+	m.t.Helper()
+	ctx := context.Background()
+	st := m.n.storage()
+	m.must(st.dir.Check(ctx, st.engine, func(d hostdir.Difference) error {
+		m.t.Errorf("still different: %s", d)
+		return nil
+	}))
+	model := volumetest.NewModel(volumetest.Options{})
+	for op, err := range st.ops(ctx, 1) {
+		m.must(err)
+		m.must(model.Apply(ctx, op))
+	}
+	want, err := volumetest.Tree(ctx, model)
+	m.must(err)
+	got, err := volumetest.Tree(ctx, st.tree)
+	m.must(err)
+	for _, d := range volumetest.Diff(want, got) {
+		m.t.Errorf("replica and leader: %s", d)
+	}
+	if _, err := os.Stat(filepath.Join(m.data, recoveryName)); err == nil {
+		m.t.Error("the recovery has not ended")
+	}
+}
+
+// plant makes the given effects below, of ops that the log does not hold.
+type plant struct {
+	name string
+	do   func(m *machine) error
+	want string // a path to be found with the given content, "" to be gone
+	text string
+}
+
+func (m *machine) in(name string) string { return filepath.Join(m.dir, name) }
+
+func put(name, text string) func(*machine) error {
+	return func(m *machine) error { return os.WriteFile(m.in(name), []byte(text), 0o640) }
+}
+
+var plants = []plant{
+	{"file", put("new", "text"), "new", "text"},
+	{"empty file", put("empty", ""), "empty", ""},
+	{"folder", func(m *machine) error {
+		if err := os.MkdirAll(m.in("x/y/z"), 0o750); err != nil {
+			return err
+		}
+		return os.WriteFile(m.in("x/y/z/deep"), []byte("deep"), 0o600)
+	}, "x/y/z/deep", "deep"},
+	{"link", func(m *machine) error { return os.Symlink("target", m.in("sym")) }, "", ""},
+	{"fifo", func(m *machine) error { return unix.Mkfifo(m.in("fifo"), 0o600) }, "", ""},
+	{"further name", func(m *machine) error { return os.Link(m.in("a"), m.in("d/a2")) }, "d/a2", "aaaa"},
+	{"holes", func(m *machine) error {
+		f, err := os.Create(m.in("sparse"))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, err := f.WriteAt([]byte("end"), 3<<20); err != nil {
+			return err
+		}
+		return f.Truncate(5 << 20)
+	}, "", ""},
+	{"attributes", func(m *machine) error {
+		if err := put("tagged", "t")(m); err != nil {
+			return err
+		}
+		if err := unix.Setxattr(m.in("tagged"), "user.k", []byte("v"), 0); err != nil {
+			return err
+		}
+		return unix.Setxattr(m.in("a"), "user.new", []byte("w"), 0)
+	}, "tagged", "t"},
+	{"append", func(m *machine) error { return put("a", "aaaa and more")(m) }, "a", "aaaa and more"},
+	{"cut", func(m *machine) error { return os.Truncate(m.in("a"), 1) }, "a", "a"},
+	{"same size and time", func(m *machine) error {
+		st, err := os.Stat(m.in("fresh"))
+		if err != nil {
+			return err
+		}
+		if err := put("fresh", "FFFF")(m); err != nil {
+			return err
+		}
+		return os.Chtimes(m.in("fresh"), st.ModTime(), st.ModTime())
+	}, "fresh", "FFFF"},
+	{"mode", func(m *machine) error { return os.Chmod(m.in("d"), 0o700) }, "", ""},
+	{"unlink", func(m *machine) error { return os.Remove(m.in("b")) }, "", ""},
+	{"remove folder", func(m *machine) error { return os.RemoveAll(m.in("d")) }, "", ""},
+	{"rename", func(m *machine) error { return os.Rename(m.in("a"), m.in("d/moved")) }, "d/moved", "aaaa"},
+	{"rename over", func(m *machine) error { return os.Rename(m.in("a"), m.in("fresh")) }, "fresh", "aaaa"},
+	{"rename folder", func(m *machine) error { return os.Rename(m.in("d"), m.in("e/d2")) }, "e/d2/sub/deep", "dddd"},
+	{"turn inside out", func(m *machine) error { // e goes into what was below it
+		if err := os.Rename(m.in("d/sub"), m.in("top")); err != nil {
+			return err
+		}
+		return os.Rename(m.in("d"), m.in("top/d"))
+	}, "top/deep", "dddd"},
+	{"exchange", func(m *machine) error { return unix.Renameat2(-100, m.in("a"), -100, m.in("b"), unix.RENAME_EXCHANGE) }, "a", "bbbb"},
+	{"other type", func(m *machine) error {
+		if err := os.Remove(m.in("a")); err != nil {
+			return err
+		}
+		return os.Mkdir(m.in("a"), 0o755)
+	}, "", ""},
+	{"folder to file", func(m *machine) error {
+		if err := os.RemoveAll(m.in("d")); err != nil {
+			return err
+		}
+		return put("d", "no folder")(m)
+	}, "d", "no folder"},
+	{"other target", func(m *machine) error {
+		if err := os.Remove(m.in("s")); err != nil {
+			return err
+		}
+		return os.Symlink("elsewhere", m.in("s"))
+	}, "", ""},
+}
+
+// running is a machine whose log reaches to a known tree and whose end is lost: some of
+// it lies before the checkpoint, some behind it.
+func running(t *testing.T) *machine {
+	t.Helper()
+	m := newMachine(t)
+	m.must(m.lead(context.Background()))
+	d := m.mkdir(volume.RootIno, "d")
+	m.mkdir(volume.RootIno, "e")
+	m.file(m.mkdir(d, "sub"), "deep", "dddd")
+	m.file(volume.RootIno, "a", "aaaa")
+	fresh := m.file(volume.RootIno, "fresh", "ffff")
+	m.do(volume.Request{Kind: volume.OpCreate, Parent: volume.RootIno, Name: "s", Mode: volume.ModeLink | 0o777, Target: "t"})
+	m.must(m.n.checkpointNow())
+	m.file(volume.RootIno, "b", "bbbb")
+	m.do(volume.Request{Kind: volume.OpSetAttr, Ino: fresh, Set: volume.SetMode, Mode: 0o600})
+	return m
+}
+
+func (m *machine) expect(p plant) {
+	m.t.Helper()
+	if p.want == "" {
+		return
+	}
+	ctx := context.Background()
+	ino := volume.RootIno
+	var a volume.Attr
+	var err error
+	for _, name := range strings.Split(p.want, "/") {
+		if a, err = m.n.leading().Lookup(ctx, ino, name); err != nil {
+			m.t.Errorf("%s: %v", p.want, err)
+			return
+		}
+		ino = a.Ino
+	}
+	b := make([]byte, a.Size)
+	if n, err := m.n.leading().ReadAt(ctx, ino, b, 0); err != nil || string(b[:n]) != p.text {
+		m.t.Errorf("%s: %q, %v, want %q", p.want, b[:n], err, p.text)
+	}
+}
+
+// TestReconcile finds each kind of difference after a power loss, as the effect of a lost op and as an
+// edit of the new boot, and makes ops of it.
+func TestReconcile(t *testing.T) {
+	for _, p := range plants {
+		for _, edit := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/edit=%v", p.name, edit), func(t *testing.T) {
+				m := running(t)
+				m.powerLoss()
+				if edit {
+					m.up()
+					time.Sleep(20 * time.Millisecond) // the clock of files goes in steps
+				}
+				m.must(p.do(m))
+				if !edit {
+					time.Sleep(20 * time.Millisecond)
+					m.up()
+				}
+				m.must(m.lead(context.Background()))
+				m.expect(p)
+				m.agree()
+				// And the next starts find nothing to do.
+				at := m.n.storage().engine.Position()
+				m.kill()
+				m.must(m.lead(context.Background()))
+				m.agree()
+				if now := m.n.storage().engine.Position(); now != at {
+					t.Errorf("another start wrote: %v, then %v", at, now)
+				}
+				m.kill()
+			})
+		}
+	}
+}
+
+// TestReconcileInterrupted ends the daemon after any number of the ops that a reconcile
+// makes, by kill -9 or by another power loss.
+func TestReconcileInterrupted(t *testing.T) {
+	after := []int{1, 2, 3, 5, 8, 13, 21, 34}
+	if testing.Short() {
+		after = []int{1, 4, 11}
+	}
+	all := []plant{plants[0], plants[2], plants[5], plants[6], plants[7], plants[8], plants[10], plants[11], plants[12]} // in one tree
+	for _, k := range after {
+		for _, again := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d/power=%v", k, again), func(t *testing.T) {
+				m := running(t)
+				m.powerLoss()
+				for _, p := range all {
+					m.must(p.do(m))
+				}
+				time.Sleep(20 * time.Millisecond)
+				m.up()
+				for range 3 {
+					ctx, cancel := context.WithCancel(context.Background())
+					n := 0
+					m.stop = func() {
+						if n++; n == k {
+							cancel()
+						}
+					}
+					err := m.lead(ctx)
+					m.stop = nil
+					cancel()
+					if err == nil {
+						m.kill()
+						break // fewer ops than that were left
+					}
+					m.kill()
+					if again {
+						m.boot++
+						m.up()
+					}
+				}
+				m.must(m.lead(context.Background()))
+				for _, p := range all {
+					if p.name == "further name" {
+						p.text = "aaaa and more" // it was written to since
+					}
+					m.expect(p)
+				}
+				m.agree()
+				m.kill()
+			})
+		}
+	}
+}
+
+// TestStoppedInPeace: what is changed while the daemon is stopped is refused, over any number of boots and
+// failed starts, and taken for nothing else.
+func TestStoppedInPeace(t *testing.T) {
+	m := running(t)
+	m.must(m.n.release())
+	root, err := os.Stat(m.dir)
+	m.must(err)
+	m.must(put("edit", "mine")(m))
+	for range 3 {
+		m.boot++
+		m.up()
+		err := m.lead(context.Background())
+		if exit.Of(err) != exit.Unsafe || !strings.Contains(fmt.Sprint(err), "WD-1403") {
+			t.Fatalf("start over an edit: %v", err)
+		}
+		m.must(m.n.release())
+	}
+	m.must(os.Remove(m.in("edit")))
+	m.must(os.Chtimes(m.dir, root.ModTime(), root.ModTime()))
+	m.must(m.lead(context.Background()))
+	m.agree()
+	m.kill()
+}
+
+// TestBrake: most of a directory is gone after a power loss.
+func TestBrake(t *testing.T) {
+	m := newMachine(t)
+	m.must(m.lead(context.Background()))
+	for i := range brakeFiles + 10 {
+		m.do(volume.Request{Kind: volume.OpCreate, Parent: volume.RootIno, Name: fmt.Sprint(i), Mode: volume.ModeFile | 0o600})
+	}
+	m.must(m.n.checkpointNow())
+	m.powerLoss()
+	for i := range brakeFiles + 5 {
+		m.must(os.Remove(m.in(fmt.Sprint(i))))
+	}
+	m.up()
+	for range 2 {
+		err := m.lead(context.Background())
+		if exit.Of(err) != exit.Unsafe || !strings.Contains(fmt.Sprint(err), "WD-1405") {
+			t.Fatalf("start without files: %v", err)
+		}
+		m.must(m.n.release())
+	}
+}
+
+// TestReapply records frames of another node, the last without applying it, as a kill -9 in
+// between leaves it, after any op of a history.
+func TestReapply(t *testing.T) {
+	ctx := context.Background()
+	from := running(t)
+	d := from.mkdir(volume.RootIno, "more")
+	from.do(volume.Request{Kind: volume.OpRename, Parent: volume.RootIno, Name: "a", NewParent: d, NewName: "a3"})
+	from.do(volume.Request{Kind: volume.OpLink, Ino: from.file(d, "f", "text"), NewParent: volume.RootIno, NewName: "f2"})
+	from.do(volume.Request{Kind: volume.OpUnlink, Parent: volume.RootIno, Name: "b"})
+	from.do(volume.Request{Kind: volume.OpRename, Parent: d, Name: "f", NewParent: volume.RootIno, NewName: "fresh"})
+	from.do(volume.Request{Kind: volume.OpRmdir, Parent: volume.RootIno, Name: "e"})
+	var ops []*volume.Op
+	for op, err := range from.n.storage().ops(ctx, 1) {
+		from.must(err)
+		c := *op
+		c.Data = append([]byte(nil), op.Data...)
+		ops = append(ops, &c)
+	}
+	epoch := from.n.leading().Epoch()
+	epoch.Leader = "other"
+	ops[0].Epoch = epoch
+	from.kill()
+	sizes := []int{5, 1}
+	if testing.Short() {
+		sizes = sizes[:1]
+	}
+	for _, size := range sizes {
+		for last := range ops {
+			t.Run(fmt.Sprintf("%d of %d", last, size), func(t *testing.T) { reapplyOnce(t, epoch, ops, last, size) })
+		}
+	}
+}
+
+func reapplyOnce(t *testing.T, epoch volume.Epoch, ops []*volume.Op, last, size int) {
+	ctx := context.Background()
+	m := newMachine(t)
+	m.must(m.openOnly(ctx))
+	st := m.n.storage()
+	for _, op := range ops[:last] {
+		c := *op
+		_, err := st.log.AppendOps(epoch, []*volume.Op{&c})
+		m.must(err)
+		m.must(st.tree.Apply(ctx, &c))
+	}
+	end := min(last+size, len(ops))
+	var lost []*volume.Op
+	for _, op := range ops[last:end] {
+		c := *op
+		lost = append(lost, &c)
+	}
+	_, err := st.log.AppendOps(epoch, lost)
+	m.must(err)
+	m.kill()
+	m.must(m.lead(ctx))
+	m.agree()
+	if got := m.n.storage().engine.Position().Version; got != volume.Version(end) {
+		t.Errorf("at version %d after %d ops: ops were made of what was lost", got, end)
+	}
+	m.kill()
+}
+
+// openOnly opens the volume without leading.
+func (m *machine) openOnly(ctx context.Context) error {
+	err := m.lead(ctx)
+	if err != nil {
+		return err
+	}
+	m.kill()
+	for _, d := range []string{m.dir, m.data} {
+		if err := os.RemoveAll(d); err != nil {
+			return err
+		}
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return err
+		}
+	}
+	n := m.n
+	n.store, n.leader = nil, nil
+	if err := n.openOwnState(volume.ID{1}); err != nil {
+		return err
+	}
+	return n.openRole(ctx)
+}
