@@ -86,11 +86,6 @@ func (d *Dir) applySetAttr(op *volume.Op, view volume.View) error {
 	if attr.Nlink == 0 && attr.IsDir() {
 		return nil
 	}
-	o, release, err := d.object(op.Ino, &attr, view)
-	if err != nil {
-		return err
-	}
-	defer release()
 	want := attr
 	if op.Mask&volume.SetUID != 0 {
 		want.UID = op.UID
@@ -101,6 +96,14 @@ func (d *Dir) applySetAttr(op *volume.Op, view volume.View) error {
 	if op.Mask&volume.SetMode != 0 {
 		want.Mode = attr.Type() | op.Mode
 	}
+	if want == attr && op.Flags&volume.OpDropCaps == 0 {
+		return nil // what it is already: tar and cp -a chown every file to its owner
+	}
+	o, release, err := d.object(op.Ino, &attr, view)
+	if err != nil {
+		return err
+	}
+	defer release()
 	err = d.changeAttr(o, op, &attr, &want)
 	if err != nil {
 		d.restoreBasics(o, &attr)
