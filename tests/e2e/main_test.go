@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 		"big":      runBig,
 		"many":     runMany,
 		"appender": runAppender,
+		"synced":   checkSynced,
 	}))
 	os.Exit(run(m))
 }

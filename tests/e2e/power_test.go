@@ -1,0 +1,326 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"wolfdisk/tests/cluster"
+)
+
+// power is a bed whose leader lives on a disk of its own, data and state, that can
+// lose its power.
+type power struct {
+	*bed
+	disk, image string
+	boots       int
+}
+
+// newPower skips where there are no loop devices.
+func newPower(t *testing.T) *power {
+	needRoot(t)
+	needFuse(t)
+	c, err := cluster.New(binDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bed{c, t}
+	t.Cleanup(b.end)
+	p := &power{bed: b, disk: filepath.Join(c.Dir, "alpha"), image: filepath.Join(c.Dir, "disk.img")}
+	// The leader gets a mount namespace of its own; what it mounts here is seen here.
+	b.must(unix.Mount(c.Dir, c.Dir, "", unix.MS_BIND, ""))
+	b.must(unix.Mount("", c.Dir, "", unix.MS_SHARED, ""))
+	b.must(os.Mkdir(p.disk, 0o755))
+	b.must(os.WriteFile(p.image, nil, 0o600))
+	b.must(os.Truncate(p.image, 512<<20))
+	b.ok(cluster.Run("mkfs.ext4", "-q", p.image))
+	if r := cluster.Run("mount", "-o", "loop", p.image, p.disk); r.OK() != nil {
+		t.Skip("no loop device can be mounted: ", r.OK())
+	}
+	_, err = c.AddLeader("alpha")
+	b.must(err)
+	_, err = c.AddFollower("beta")
+	b.must(err)
+	p.boot()
+	return p
+}
+
+// boot makes the leader's next start one of another boot: another ID, and a clock that
+// says that the machine came up just now.
+func (p *power) boot() {
+	p.t.Helper()
+	p.boots++
+	id := filepath.Join(p.Dir, fmt.Sprint("boot-", p.boots))
+	p.must(os.WriteFile(id, fmt.Appendf(nil, "00000000-0000-4000-8000-%012d\n", p.boots), 0o444))
+	time.Sleep(1100 * time.Millisecond) // uptimes have whole seconds here
+	text, err := os.ReadFile("/proc/uptime")
+	p.must(err)
+	up, _, _ := strings.Cut(string(text), ".")
+	p.Leader.Wrap = []string{"unshare", "-m", "--propagation", "unchanged", "-T", "--boottime", "-" + up, "sh", "-euc",
+		`mount --make-rprivate /proc; mount --bind "$0" /proc/sys/kernel/random/boot_id; exec "$@"`, id}
+}
+
+// freeze stops every thread of the leader: a machine without power answers nobody, while
+// a sync that meets the shutdown of its file system may well return success.
+func (p *power) freeze() {
+	p.t.Helper()
+	pid := p.Leader.Proc().Pid()
+	p.must(p.Leader.Proc().Signal(unix.SIGSTOP))
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		p.must(err)
+		running := 0
+		for _, name := range tasks {
+			text, err := os.ReadFile(name)
+			p.must(err)
+			_, state, _ := strings.Cut(string(text), ") ")
+			if !strings.HasPrefix(state, "T") && !strings.HasPrefix(state, "D") {
+				running++
+			}
+		}
+		if running == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatal("the leader does not stop")
+		}
+	}
+}
+
+// cut takes the power away: what was not synced is gone.
+func (p *power) cut() {
+	p.t.Helper()
+	if p.Leader.Running() {
+		p.freeze()
+	}
+	fd, err := unix.Open(p.disk, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	p.must(err)
+	const (
+		ext4Shutdown = 0x8004587d // EXT4_IOC_SHUTDOWN
+		noLogFlush   = 2
+	)
+	how := uint32(noLogFlush)
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ext4Shutdown, uintptr(unsafe.Pointer(&how)))
+	unix.Close(fd)
+	if e != 0 {
+		p.t.Fatal("shut down the file system: ", e)
+	}
+	p.must(p.Leader.Kill9())
+}
+
+// remount is the machine's next boot.
+func (p *power) remount() {
+	p.t.Helper()
+	p.must(cluster.UnmountBelow(p.Leader.Mount))
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		err := unix.Unmount(p.disk, 0)
+		if err == nil {
+			break
+		}
+		if err != unix.EBUSY || time.Now().After(deadline) {
+			p.t.Fatal("unmount the disk: ", err)
+		}
+	}
+	p.ok(cluster.Run("mount", "-o", "loop", p.image, p.disk))
+	p.boot()
+}
+
+// commit makes the lower file system write down names and sizes, with what other files hold
+// still in memory: the directory gets ahead of the log.
+func (p *power) commit() {
+	p.t.Helper()
+	f, err := os.Create(filepath.Join(p.disk, "state", "commit"))
+	p.must(err)
+	_, err = f.Write([]byte("x"))
+	p.must(err)
+	p.must(f.Sync())
+	p.must(f.Close())
+}
+
+// synced cuts a writer's notes to what a power loss may not take: all that was
+// acknowledged before the last acknowledged fsync. Of the rest it is known what was tried.
+func synced(acks string) string {
+	lines := strings.SplitAfter(acks, "\n")
+	last := -1
+	for i, line := range lines {
+		if n, ok := strings.CutPrefix(line, "ok file "); ok {
+			if v, err := strconv.Atoi(strings.TrimSpace(n)); err == nil && v%11 == 0 {
+				last = i
+			}
+		}
+	}
+	var b strings.Builder
+	for i, line := range lines {
+		if i <= last || strings.HasPrefix(line, "try ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// survived checks a writer's cut notes on all mounts.
+func (p *power) survived(toks []*cluster.Tokens) {
+	p.t.Helper()
+	for _, n := range p.Nodes() {
+		for _, tok := range toks {
+			cmd := cluster.HelperCmd(2*time.Minute, "synced", filepath.Join(n.Mount, "tokens", tok.ID), tok.ID)
+			cmd.Stdin = tok.Acks + "\n"
+			if err := cmd.Run().OK(); err != nil {
+				p.t.Fatalf("%s: %v", n.ID, err)
+			}
+		}
+	}
+}
+
+// checkSynced is the child: DIR ID, with the notes on standard input. A rename or
+// removal that was tried, but not synced, may have happened or not, or left both names.
+func checkSynced(args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("want DIR ID, got %q", args)
+	}
+	notes := map[string]map[string]bool{}
+	sc := bufio.NewScanner(os.Stdin)
+	for sc.Scan() {
+		if f := strings.Fields(sc.Text()); len(f) == 3 {
+			if notes[f[2]] == nil {
+				notes[f[2]] = map[string]bool{}
+			}
+			notes[f[2]][f[0]+" "+f[1]] = true
+		}
+	}
+	text, err := os.ReadFile(args[0] + "/log")
+	if err != nil {
+		return err
+	}
+	lines := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		lines[strings.TrimSuffix(line, "\n")]++
+	}
+	errs := []error{sc.Err()}
+	for i, n := range notes {
+		if n["ok line"] && lines[i] != 1 {
+			errs = append(errs, fmt.Errorf("line %s is there %d times", i, lines[i]))
+		}
+		if n["ok file"] {
+			errs = append(errs, checkToken(args[0], args[1], i, n))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkToken(dir, id, i string, n map[string]bool) error {
+	v, err := strconv.Atoi(i)
+	if err != nil {
+		return err
+	}
+	want := fmt.Sprintf("%s %s %s\n", id, i, strings.Repeat(i, 1+v%200))
+	plain, perr := os.ReadFile(dir + "/" + i)
+	moved, merr := os.ReadFile(dir + "/" + i + ".r")
+	switch {
+	case n["ok remove"] && (perr == nil || merr == nil):
+		return fmt.Errorf("token %s: removed and synced, but there", i)
+	case n["try remove"]:
+		return nil
+	case n["ok rename"] && (perr == nil || string(moved) != want):
+		return fmt.Errorf("token %s: renamed and synced, but %q, %v and %q, %v", i, plain, perr, moved, merr)
+	case string(plain) != want && string(moved) != want:
+		return fmt.Errorf("token %s: synced, but %q, %v and %q, %v", i, plain, perr, moved, merr)
+	}
+	return nil
+}
+
+// TestPowerLoss takes the leader's power away at any moment under load. It must come
+// back by itself with all that was synced, and the follower be equal to it.
+func TestPowerLoss(t *testing.T) {
+	p := newPower(t)
+	p.must(p.Start(readyTimeout))
+	toks := p.tokens()
+	for round := range rounds(t, 4, 40) {
+		loads := []*load{startLoad(toks[0], time.Minute), startLoad(toks[1], time.Minute)}
+		mix := make(chan cluster.Result, 1)
+		go func() {
+			mix <- cluster.RunHelper(2*time.Minute, "mix", p.Leader.Mount+"/tokens", fmt.Sprint(round), "100000")
+		}()
+		time.Sleep(moment())
+		alone := round%2 == 0 // the follower does not get the end of the log
+		if alone {
+			p.follower().Gate(true)
+		}
+		time.Sleep(moment())
+		if rand.IntN(3) > 0 {
+			p.commit()
+		}
+		p.cut()
+		for _, l := range loads {
+			<-l.done
+			p.must(l.err)
+			if l.failed == "" {
+				t.Fatal("the writer did not notice the power loss")
+			}
+			l.Acks = synced(l.Acks)
+		}
+		<-mix // ends with the mount
+		p.remount()
+		p.follower().Gate(false)
+		p.must(p.Leader.StartReady(readyTimeout))
+		p.equal()
+		p.survived(toks)
+		t.Logf("round %d, alone %v: %d and %d tokens; reconciled: %v", round, alone, toks[0].Count(), toks[1].Count(),
+			strings.Contains(p.Leader.LastLog(), "WD-1404"))
+	}
+	if toks[0].Count() == 0 || toks[1].Count() == 0 {
+		t.Fatal("no token was ever synced")
+	}
+	if !testing.Short() && !strings.Contains(p.Leader.Log(), "WD-1404") {
+		t.Error("the directory was never ahead of the log")
+	}
+	p.stopsPlain()
+}
+
+// TestPowerLossInRecovery takes it away again while the leader comes back.
+func TestPowerLossInRecovery(t *testing.T) {
+	p := newPower(t)
+	p.must(p.Start(readyTimeout))
+	toks := p.tokens()
+	for range rounds(t, 1, 15) {
+		l := startLoad(toks[0], time.Minute)
+		time.Sleep(moment())
+		p.follower().Gate(true)
+		time.Sleep(moment())
+		p.commit()
+		p.cut()
+		<-l.done
+		p.must(l.err)
+		l.Acks = synced(l.Acks)
+		for range 2 {
+			p.remount()
+			p.must(p.Leader.Start())
+			time.Sleep(time.Duration(20+rand.IntN(250)) * time.Millisecond)
+			if rand.IntN(2) == 0 {
+				p.must(p.Leader.Kill9())
+				p.must(cluster.UnmountBelow(p.Leader.Mount))
+				p.must(p.Leader.Start())
+				time.Sleep(time.Duration(20+rand.IntN(250)) * time.Millisecond)
+			}
+			p.cut()
+		}
+		p.remount()
+		p.follower().Gate(false)
+		p.must(p.Leader.StartReady(readyTimeout))
+		p.equal()
+		p.survived(toks[:1])
+	}
+	p.stopsPlain()
+}
