@@ -56,7 +56,9 @@
 // The intent file (intent.go) outlives the process but not the machine: it says
 // what was being applied. After a crash of the daemon Inspect brings these objects
 // and the index together; after a power loss Redo brings all that ops since the last
-// checkpoint touched to what the index says. formats.md has the formats.
+// checkpoint touched to what the index says, and Describe says as ops what the
+// directory has more. Reapply does the same for ops that were recorded, but
+// perhaps not applied. formats.md has the formats.
 //
 // # Locks
 //

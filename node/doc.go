@@ -26,7 +26,8 @@
 // # State
 //
 // "state" (state.go) holds identity, promise, boot and checkpoint in two slots. The
-// promise is on disk before anybody is told of it.
+// promise is on disk before anybody is told of it. "recovery" (recovery.go) is there from a
+// power loss until directory and index agree again.
 //
 // # Locks
 //
