@@ -369,9 +369,10 @@ func (w *description) remove(parent volume.Ino, name string, ino volume.Ino, dep
 // ChangedSince returns the inodes of regular files whose lower files were changed at a
 // time or later, by their lower ctime, in order. After a power loss these may
 // hold what ops did that the log has lost, also where size and times do not tell. It
-// runs before Redo, which changes files itself.
-func (d *Dir) ChangedSince(ctx context.Context, view volume.View, since volume.Time) ([]volume.Ino, error) {
-	s := &changedScan{d: d, ctx: ctx, view: view, since: since, found: map[volume.Ino]bool{}}
+// runs before Redo, which changes files itself. What Redo makes anew from its first byte
+// is left out, unless it was changed since this boot.
+func (d *Dir) ChangedSince(ctx context.Context, view volume.View, touched *Touched, since volume.Time) ([]volume.Ino, error) {
+	s := &changedScan{d: d, ctx: ctx, view: view, touched: touched, since: since, found: map[volume.Ino]bool{}}
 	if err := s.dir(d.root, volume.RootIno); err != nil {
 		return nil, volume.Wrap(err, "look for files changed lately")
 	}
@@ -384,11 +385,12 @@ func (d *Dir) ChangedSince(ctx context.Context, view volume.View, since volume.T
 }
 
 type changedScan struct {
-	d     *Dir
-	ctx   context.Context
-	view  volume.View
-	since volume.Time
-	found map[volume.Ino]bool
+	d       *Dir
+	ctx     context.Context
+	view    volume.View
+	touched *Touched
+	since   volume.Time
+	found   map[volume.Ino]bool
 }
 
 // dir looks at one directory, which is not in the index if ino is 0, then those in it.
@@ -413,7 +415,7 @@ func (s *changedScan) dir(fd int, ino volume.Ino) error {
 		case st.typ() == volume.ModeDir:
 			subdirs = append(subdirs, name)
 		case st.typ() == volume.ModeFile && st.Ctime.Compare(s.since) >= 0:
-			return s.note(place{fd, name}, ino)
+			return s.note(place{fd, name}, ino, st.Ctime)
 		}
 		return nil
 	})
@@ -440,14 +442,14 @@ func (s *changedScan) dir(fd int, ino volume.Ino) error {
 	return nil
 }
 
-func (s *changedScan) note(p place, dir volume.Ino) error {
+func (s *changedScan) note(p place, dir volume.Ino, ctime volume.Time) error {
 	fd, err := s.d.openAt(p.dir, p.name, oPath)
 	if err != nil {
 		return notThere(err)
 	}
 	defer unix.Close(fd)
 	ino, err := s.who(fd, dir, p.name)
-	if err == nil && ino != 0 {
+	if err == nil && ino != 0 && (!s.touched.Inodes[ino] || ctime.Compare(s.d.boot.Start) >= 0) {
 		s.found[ino] = true
 	}
 	return err

@@ -307,7 +307,7 @@ func (s *storage) redo(ctx context.Context, o storageOptions, from volume.Versio
 	if o.recovery.Stage < recoveryFound {
 		since := s.engine.LastTime()
 		since.Sec -= lateBy
-		suspects, err := s.dir.ChangedSince(ctx, s.engine, since)
+		suspects, err := s.dir.ChangedSince(ctx, s.engine, touched, since)
 		if err != nil {
 			return err
 		}
