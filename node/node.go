@@ -428,7 +428,7 @@ func (n *node) release() error {
 	clean := n.agrees(st)
 	if st != nil {
 		v := st.engine.Position().Version
-		err := st.close(context.WithoutCancel(deadline))
+		err := st.close(context.WithoutCancel(deadline), clean)
 		errs = append(errs, err)
 		if clean = clean && err == nil; clean {
 			errs = append(errs, n.state.Update(func(s *State) { s.Checkpoint = v }))

@@ -26,13 +26,7 @@ func (n *node) reconcile(ctx context.Context, l *master.Leader) error {
 	if st.dir == nil || !n.recovery.pending() {
 		return nil
 	}
-	r := &reconciler{n: n, st: st, l: l}
-	for _, ino := range n.recovery.Suspects {
-		d := hostdir.Difference{Kind: hostdir.DiffChanged, Ino: ino, Path: "inode " + ino.String(), Why: "changed about when the power was lost"}
-		if err := r.describe(ctx, d); err != nil {
-			return err
-		}
-	}
+	r := &reconciler{n: n, st: st, l: l, suspects: n.recovery.Suspects}
 	for range maxRounds {
 		before := r.ops
 		if err := r.round(ctx); err != nil {
@@ -53,6 +47,7 @@ type reconciler struct {
 	st         *storage
 	l          *master.Leader
 	count, ops int
+	suspects   []volume.Ino // not looked at yet
 }
 
 func (r *reconciler) describe(ctx context.Context, d hostdir.Difference) error {
@@ -70,10 +65,10 @@ func (r *reconciler) describe(ctx context.Context, d hostdir.Difference) error {
 
 // round compares, and describes what it found: what has come before what has gone, so
 // that a file that only moved stays the same inode.
+//
+// What is found is settled only afterwards: a settled file counts as one that
+// was seen as the index has it.
 func (r *reconciler) round(ctx context.Context) error {
-	if err := r.st.settle(); err != nil {
-		return err
-	}
 	byKind := map[hostdir.DiffKind][]hostdir.Difference{}
 	err := r.st.dir.Check(ctx, r.st.engine, func(d hostdir.Difference) error {
 		byKind[d.Kind] = append(byKind[d.Kind], d)
@@ -82,20 +77,61 @@ func (r *reconciler) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	files, _ := r.st.engine.Counts()
-	if missing := len(byKind[hostdir.DiffMissing]); missing > brakeFiles && uint64(missing) > files/2 {
-		return exit.Errorf(exit.Unsafe, "WD-1405: %d of %d files are missing from %s after a power loss; nothing is removed for that. Look at the disk and mount it whole; "+
-			"to bring the files back from a follower, sync this node anew", missing, files, r.n.cfg.Volume.Dir)
-	}
-	if err := r.suspect(byKind[hostdir.DiffChanged]); err != nil {
+	if err := r.brake(byKind[hostdir.DiffMissing]); err != nil {
 		return err
 	}
+	changed := byKind[hostdir.DiffChanged]
+	if err := r.suspect(changed); err != nil {
+		return err
+	}
+	known := map[volume.Ino]bool{}
+	for _, d := range changed {
+		known[d.Ino] = true
+	}
+	for _, ino := range r.suspects {
+		if !known[ino] {
+			known[ino] = true
+			byKind[hostdir.DiffChanged] = append(byKind[hostdir.DiffChanged], hostdir.Difference{
+				Kind: hostdir.DiffChanged, Ino: ino, Path: "inode " + ino.String(), Why: "changed about when the power was lost"})
+		}
+	}
+	r.suspects = nil
 	for _, kind := range []hostdir.DiffKind{hostdir.DiffExtra, hostdir.DiffChanged, hostdir.DiffType, hostdir.DiffReplaced, hostdir.DiffMissing} {
 		for _, d := range byKind[kind] {
 			if err := r.describe(ctx, d); err != nil {
 				return err
 			}
 		}
+	}
+	return r.st.settle()
+}
+
+// brake refuses to take a disk that is not there, or not whole, for one that was emptied.
+func (r *reconciler) brake(missing []hostdir.Difference) error {
+	files, _ := r.st.engine.Counts()
+	var gone uint64
+	var below []volume.Ino
+	for _, d := range missing {
+		gone++
+		below = append(below, d.Ino)
+	}
+	for len(below) > 0 {
+		ino := below[len(below)-1]
+		below = below[:len(below)-1]
+		err := r.st.engine.Entries(ino, 0, func(e volume.DirEntry) bool {
+			gone++
+			if e.Type == volume.ModeDir {
+				below = append(below, e.Ino)
+			}
+			return true
+		})
+		if k := volume.KindOf(err); err != nil && k != volume.NotDir && k != volume.NotFound {
+			return volume.Wrap(err, "count missing files")
+		}
+	}
+	if gone > brakeFiles && gone > files/2 {
+		return exit.Errorf(exit.Unsafe, "WD-1405: %d of %d files are missing from %s after a power loss; nothing is removed for that. Look at the disk and mount it whole; "+
+			"to bring the files back from a follower, sync this node anew", gone, files, r.n.cfg.Volume.Dir)
 	}
 	return nil
 }

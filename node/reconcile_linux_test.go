@@ -314,7 +314,7 @@ func TestReconcile(t *testing.T) {
 }
 
 // TestReconcileInterrupted ends the daemon after any number of the ops that a reconcile
-// makes, by kill -9 or by another power loss.
+// makes, by kill -9, by another power loss, or in peace.
 func TestReconcileInterrupted(t *testing.T) {
 	after := []int{1, 2, 3, 5, 8, 13, 21, 34}
 	if testing.Short() {
@@ -322,8 +322,8 @@ func TestReconcileInterrupted(t *testing.T) {
 	}
 	all := []plant{plants[0], plants[2], plants[5], plants[6], plants[7], plants[8], plants[10], plants[11], plants[12]} // in one tree
 	for _, k := range after {
-		for _, again := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d/power=%v", k, again), func(t *testing.T) {
+		for _, how := range []string{"kill", "power", "stop"} {
+			t.Run(fmt.Sprintf("%d/%s", k, how), func(t *testing.T) {
 				m := running(t)
 				m.powerLoss()
 				for _, p := range all {
@@ -346,10 +346,14 @@ func TestReconcileInterrupted(t *testing.T) {
 						m.kill()
 						break // fewer ops than that were left
 					}
-					m.kill()
-					if again {
-						m.boot++
+					switch how {
+					case "kill":
+						m.kill()
+					case "power":
+						m.powerLoss()
 						m.up()
+					case "stop":
+						m.must(m.n.release())
 					}
 				}
 				m.must(m.lead(context.Background()))
@@ -390,23 +394,38 @@ func TestStoppedInPeace(t *testing.T) {
 	m.kill()
 }
 
-// TestBrake: most of a directory is gone after a power loss.
+// TestBrake: most of a directory is gone after a power loss, singly or as one folder.
 func TestBrake(t *testing.T) {
+	for _, folder := range []bool{false, true} {
+		t.Run(fmt.Sprint(folder), func(t *testing.T) { brakeOnce(t, folder) })
+	}
+}
+
+func brakeOnce(t *testing.T, folder bool) {
 	m := newMachine(t)
 	m.must(m.lead(context.Background()))
+	parent := m.mkdir(volume.RootIno, "folder")
 	for i := range brakeFiles + 10 {
-		m.do(volume.Request{Kind: volume.OpCreate, Parent: volume.RootIno, Name: fmt.Sprint(i), Mode: volume.ModeFile | 0o600})
+		m.do(volume.Request{Kind: volume.OpCreate, Parent: parent, Name: fmt.Sprint(i), Mode: volume.ModeFile | 0o600})
 	}
 	m.must(m.n.checkpointNow())
+	at := m.n.storage().engine.Position()
 	m.powerLoss()
-	for i := range brakeFiles + 5 {
-		m.must(os.Remove(m.in(fmt.Sprint(i))))
+	if folder {
+		m.must(os.RemoveAll(m.in("folder")))
+	} else {
+		for i := range brakeFiles + 5 {
+			m.must(os.Remove(m.in(fmt.Sprint("folder/", i))))
+		}
 	}
 	m.up()
 	for range 2 {
 		err := m.lead(context.Background())
 		if exit.Of(err) != exit.Unsafe || !strings.Contains(fmt.Sprint(err), "WD-1405") {
 			t.Fatalf("start without files: %v", err)
+		}
+		if now := m.n.storage().engine.Position(); now != at {
+			t.Errorf("refused, but wrote: %v, then %v", at, now)
 		}
 		m.must(m.n.release())
 	}

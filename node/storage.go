@@ -204,9 +204,14 @@ func (s *storage) settle() error {
 	return errors.Join(err, s.engine.PutLower(records))
 }
 
-// close makes everything durable and closes it. Nothing may use the volume any more.
-func (s *storage) close(ctx context.Context) error {
-	err := errors.Join(s.settle(), s.tree.Sync(ctx))
+// close makes everything durable and closes it. Nothing may use the volume any more. A
+// directory that may not agree with the index is not settled, which would say that it does.
+func (s *storage) close(ctx context.Context, agrees bool) error {
+	var err error
+	if agrees {
+		err = s.settle()
+	}
+	err = errors.Join(err, s.tree.Sync(ctx))
 	return errors.Join(err, s.closeParts(s.engine.Close))
 }
 
