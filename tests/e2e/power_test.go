@@ -247,7 +247,7 @@ func TestPowerLoss(t *testing.T) {
 	p := newPower(t)
 	p.must(p.Start(readyTimeout))
 	toks := p.tokens()
-	for round := range rounds(t, 4, 40) {
+	for round := range rounds(t, 2, 40) {
 		loads := []*load{startLoad(toks[0], time.Minute), startLoad(toks[1], time.Minute)}
 		mix := make(chan cluster.Result, 1)
 		go func() {
