@@ -44,8 +44,8 @@ func newPower(t *testing.T) *power {
 	b.must(unix.Mount("", c.Dir, "", unix.MS_SHARED, ""))
 	b.must(os.Mkdir(p.disk, 0o755))
 	b.must(os.WriteFile(p.image, nil, 0o600))
-	b.must(os.Truncate(p.image, 512<<20))
-	b.ok(cluster.Run("mkfs.ext4", "-q", p.image))
+	b.must(os.Truncate(p.image, 4<<30))
+	b.ok(cluster.Run("mkfs.ext4", "-q", "-N", "1000000", p.image))
 	if r := cluster.Run("mount", "-o", "loop", p.image, p.disk); r.OK() != nil {
 		t.Skip("no loop device can be mounted: ", r.OK())
 	}
@@ -247,7 +247,7 @@ func TestPowerLoss(t *testing.T) {
 	p := newPower(t)
 	p.must(p.Start(readyTimeout))
 	toks := p.tokens()
-	for round := range rounds(t, 2, 40) {
+	for round := range rounds(t, 2, 30) {
 		loads := []*load{startLoad(toks[0], time.Minute), startLoad(toks[1], time.Minute)}
 		mix := make(chan cluster.Result, 1)
 		go func() {
