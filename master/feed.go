@@ -17,7 +17,7 @@ const (
 	// gather is how long frames are gathered after a batch was sent: ops that follow
 	// each other closely share a record and a system call on both sides, while one
 	// that comes alone goes out at once.
-	gather = time.Millisecond
+	gather = 3 * time.Millisecond
 	// durableEvery is how often a follower is told what is durable here.
 	durableEvery = 250 * time.Millisecond
 )
