@@ -61,18 +61,36 @@ func TestTable(t *testing.T) {
 
 // A million chunks, 4 TiB of content, take about 60 MB.
 func TestTableMemory(t *testing.T) {
-	heap := func() uint64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	before := heap()
-	tab := newTable()
 	n := 1_000_000
 	if testing.Short() {
 		n = 90_000
 	}
+	// What earlier tests left behind may be freed meanwhile, which makes the table
+	// look smaller than the IDs in it: then measure again.
+	const least = 32
+	for range 10 {
+		per := bytesPerChunk(n)
+		t.Logf("%.1f bytes per chunk", per)
+		if per > 64 {
+			t.Fatalf("%.1f bytes per chunk", per)
+		}
+		if per >= least {
+			return
+		}
+	}
+	t.Fatal("the heap does not come to rest")
+}
+
+// bytesPerChunk is by how much the heap grows with a table of n chunks, per chunk.
+func bytesPerChunk(n int) float64 {
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	tab := newTable()
 	rng := newRand(1)
 	for i := range n {
 		var id volume.ChunkID
@@ -83,8 +101,5 @@ func TestTableMemory(t *testing.T) {
 	}
 	per := float64(heap()-before) / float64(n)
 	runtime.KeepAlive(tab)
-	t.Logf("%.1f bytes per chunk", per)
-	if per > 64 {
-		t.Fatalf("%.1f bytes per chunk", per)
-	}
+	return per
 }
