@@ -166,14 +166,10 @@ func TestReload(t *testing.T) {
 	file := r.p.args[len(r.p.args)-3]
 	var seen []string
 	r.cfg.OnReload(func(next *config.Config) { seen = append(seen, next.Log.Level) })
-	if err := os.WriteFile(file, []byte("[log]\nlevel = \"debug\"\n[volume]\ncompress = 5\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	replaceFile(t, file, []byte("[log]\nlevel = \"debug\"\n[volume]\ncompress = 5\n"))
 	r.signals <- syscall.SIGHUP
 	r.signals <- syscall.SIGHUP // the first has been dealt with when this one is taken
-	if err := os.WriteFile(file, []byte("[log]\nlevel = 5\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	replaceFile(t, file, []byte("[log]\nlevel = 5\n"))
 	r.signals <- syscall.SIGHUP
 	r.signals <- syscall.SIGTERM
 	close(r.cancel)
@@ -193,6 +189,17 @@ func TestReload(t *testing.T) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("no JSON: %s", line)
 		}
+	}
+}
+
+// replaceFile gives a file new content at once: a reader never sees half of it.
+func replaceFile(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
 	}
 }
 
