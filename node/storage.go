@@ -6,6 +6,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
@@ -107,6 +108,7 @@ func (s *storage) openLog(o storageOptions) error {
 	opt := oplog.DefaultOptions(filepath.Join(o.cfg.Node.DataDir, "oplog"), o.state.Volume)
 	opt.Compress = o.cfg.Volume.Compress
 	opt.SegmentSize = int64(o.cfg.Oplog.SegmentSize)
+	opt.SyncEvery = syncEvery
 	opt.Log = o.zlog
 	log, rec, err := oplog.Open(opt)
 	if err != nil {
@@ -387,3 +389,8 @@ func (s *storage) ops(ctx context.Context, from volume.Version) iter.Seq2[*volum
 }
 
 var errStopped = errors.New("stopped")
+
+// syncEvery is how often the log is synced when nobody asks: well under the second
+// that is promised, so that the sync which a flush of the index waits for, with writers
+// waiting behind it, finds little left to do.
+const syncEvery = 250 * time.Millisecond
