@@ -429,21 +429,20 @@ func orInvalid(err error) error {
 	return volume.Invalid
 }
 
+func (d *decider) within(dir, top volume.Ino) (bool, error) { return within(dir, top, d.e.ParentOf) }
+
 // within reports whether dir is top or lies below it.
-func (d *decider) within(dir, top volume.Ino) (bool, error) {
-	for {
-		if dir == top {
-			return true, nil
-		}
+func within(dir, top volume.Ino, parentOf func(volume.Ino) (volume.Ino, error)) (bool, error) {
+	for dir != top {
 		if dir == volume.RootIno {
 			return false, nil
 		}
-		n, err := d.e.dir(dir)
-		if err != nil {
+		var err error
+		if dir, err = parentOf(dir); err != nil {
 			return false, err
 		}
-		dir = n.parent
 	}
+	return true, nil
 }
 
 func (d *decider) publish() error {

@@ -477,19 +477,15 @@ func loopOr(err error, op *volume.Op) error {
 	return misfit("rename of inode %s makes a loop", op.Ino)
 }
 
-// within reports whether dir is top or lies below it.
+// within is within by what the batch has done so far.
 func (t *entering) within(dir, top volume.Ino) (bool, error) {
-	for dir != top {
-		if dir == volume.RootIno {
-			return false, nil
-		}
+	return within(dir, top, func(dir volume.Ino) (volume.Ino, error) {
 		n, err := t.dir(dir)
 		if err != nil {
-			return false, err
+			return 0, err
 		}
-		dir = n.parent
-	}
-	return true, nil
+		return n.parent, nil
+	})
 }
 
 func (t *entering) publish(op *volume.Op) error {
