@@ -94,6 +94,7 @@ func (f *Feed) Run(ctx context.Context) error {
 		if err := f.s.SendFrames(ctx, batch); err != nil {
 			return err
 		}
+		r.Recycle() // the session keeps nothing of what it sent
 		f.sent.Store(uint64(fr.Last))
 		sent = time.Now()
 	}

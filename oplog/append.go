@@ -14,7 +14,8 @@ import (
 // success Version and DataOff of every op are set. On failure none of the ops
 // behind the returned frames is in the log.
 //
-// Data of the ops is copied. NoSpace leaves the log as it was; after any other
+// Data of the ops is copied. A frame that is not kept in memory is returned without its
+// Bytes. NoSpace leaves the log as it was; after any other
 // failure of the disk it is broken.
 func (l *Log) AppendOps(epoch volume.Epoch, ops []*volume.Op) ([]Frame, error) {
 	if len(ops) == 0 {
@@ -133,7 +134,7 @@ func (l *Log) appendEncoded(epoch volume.Epoch, prev volume.Position, at, n int)
 		Durable: min(l.Durable(), prev.Version),
 		Count:   n, HeaderLen: headerLen(epoch.Leader), RawLen: len(raw),
 	}
-	buf := l.slab.reserve(h.HeaderLen + len(raw))
+	buf := l.frameBuffer(h.HeaderLen + len(raw))
 	if c := l.comp.compress(buf[h.HeaderLen:], raw); c > 0 {
 		h.compression, h.StoredLen = compressLZ4, c
 	} else {
@@ -141,13 +142,40 @@ func (l *Log) appendEncoded(epoch volume.Epoch, prev volume.Position, at, n int)
 	}
 	h.checksum = xxh3.Hash(buf[h.HeaderLen:h.Len()])
 	putHeader(buf, &h)
-	return l.write(&h, l.slab.keep(buf, h.Len()))
+	return l.write(&h, l.keep(buf, h.Len()))
+}
+
+// frameBuffer is where a frame of at most n bytes is put together.
+func (l *Log) frameBuffer(n int) []byte {
+	if n <= tailFrame {
+		return l.slab.reserve(n)
+	}
+	if cap(l.scratch) < n {
+		l.scratch = make([]byte, n)
+	}
+	return l.scratch[:n]
+}
+
+// keep takes the first used bytes of what frameBuffer(n) returned.
+func (l *Log) keep(b []byte, used int) []byte {
+	if len(b) <= tailFrame {
+		return l.slab.keep(b, used)
+	}
+	if cap(l.scratch) > maxScratch {
+		l.scratch = nil
+	}
+	if used <= tailFrame { // it shrank to what is kept
+		small := l.slab.reserve(used)
+		copy(small, b)
+		return l.slab.keep(small, used)
+	}
+	return b[:used]
 }
 
 // AppendFrame writes a frame that another node's log made, byte for byte, after
 // it has been checked in itself, against what it follows, and op by op. The ops
-// have Version and DataOff set; their Data is not b's. WrongHistory if it does not
-// follow the last op.
+// have Version and DataOff set; the Data of a frame that is not kept in memory lies
+// in b. WrongHistory if it does not follow the last op.
 func (l *Log) AppendFrame(b []byte) (Frame, []*volume.Op, error) {
 	var h Header
 	if err := parseHeader(b, &h, ""); err != nil {
@@ -170,8 +198,11 @@ func (l *Log) AppendFrame(b []byte) (Frame, []*volume.Op, error) {
 		return Frame{}, nil, volume.Errorf(volume.WrongHistory, "oplog %s: frame %d..%d behind digest %.8s does not follow %s",
 			l.opts.Dir, h.First, h.Last, h.Prev, prev)
 	}
-	buf := l.slab.reserve(len(b))
-	copy(buf, b)
+	buf := b
+	if len(b) <= tailFrame {
+		buf = l.slab.reserve(len(b))
+		copy(buf, b)
+	}
 	raw, err := openPayload(&h, buf)
 	if err != nil {
 		return Frame{}, nil, volume.Wrap(err, "oplog "+l.opts.Dir+": append frame")
@@ -183,7 +214,10 @@ func (l *Log) AppendFrame(b []byte) (Frame, []*volume.Op, error) {
 	if err := l.checkReign(prev, h.Epoch, ops[0]); err != nil {
 		return Frame{}, nil, err
 	}
-	f, err := l.write(&h, l.slab.keep(buf, len(b)))
+	if len(b) <= tailFrame {
+		buf = l.slab.keep(buf, len(b))
+	}
+	f, err := l.write(&h, buf)
 	if err != nil {
 		return Frame{}, nil, err
 	}
@@ -292,7 +326,11 @@ func (l *Log) publish(s *segment, f *Frame) {
 	s.tail = f.Position()
 	l.last = s.tail
 	l.bytes += int64(len(f.Bytes))
-	l.ring.push(f)
+	if len(f.Bytes) <= tailFrame {
+		l.ring.push(f)
+	} else {
+		f.Bytes = nil // the buffer belongs to somebody
+	}
 	ask := !s.asked && s.end > s.size/2
 	s.asked = s.asked || ask
 	wait := l.wait

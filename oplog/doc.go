@@ -48,9 +48,13 @@
 //
 // # Ownership
 //
-// Frame.Bytes and decoded ops are immutable and may be kept by anybody. AppendOps
-// copies the ops' data, AppendFrame the frame. The directory belongs to one Log in
-// one process; the caller sees to that (the state directory's lock).
+// Frame.Bytes and decoded ops are immutable and may be kept by anybody, but for what
+// a reader that recycles returned (Reader.Recycle). AppendOps copies the ops' data.
+// AppendFrame copies small frames; the ops of a large one lie in the caller's buffer.
+// The newest frames stay in memory up to 64 KiB each; larger ones are read back from
+// the page cache, where the end of the log is kept and the rest is not (drop.go). The
+// directory belongs to one Log in one process; the caller sees to that (the state
+// directory's lock).
 //
 // # Invariants
 //

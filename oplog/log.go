@@ -95,12 +95,13 @@ type Log struct {
 	admin sync.Mutex
 
 	// w is held by the one who appends. It guards:
-	w    sync.Mutex
-	enc  *volume.Encoder
-	ends []int // of the ops in enc, bytes
-	comp *compressor
-	slab slab
-	own  volume.Epoch // that of the mark
+	w       sync.Mutex
+	enc     *volume.Encoder
+	ends    []int // of the ops in enc, bytes
+	comp    *compressor
+	slab    slab
+	scratch []byte       // of the frame being put together, if it is not kept
+	own     volume.Epoch // that of the mark
 
 	// spareMu guards the segment that is prepared for the next roll.
 	spareMu sync.Mutex
@@ -113,21 +114,23 @@ type Log struct {
 
 	// mu guards what readers see. It is held for memory accesses only, never
 	// over a call of the file system, so readers do not slow the appender.
-	mu        sync.Mutex
-	segs      []*segment // ascending, never empty
-	active    *segment   // the last of segs; changes only with w held too
-	last      volume.Position
-	bytes     int64
-	ring      ring
-	wait      chan struct{} // closed when something changes; nil if nobody waits
-	resets    uint64
-	broken    error
-	closed    bool
-	syncing   bool          // the sync slot is taken
-	syncDone  chan struct{} // closed when it is free again
-	dirDirty  bool          // names were changed since the directory was synced
-	clock     uint64
-	openFiles int
+	mu     sync.Mutex
+	segs   []*segment // ascending, never empty
+	active *segment   // the last of segs; changes only with w held too
+	last   volume.Position
+	bytes  int64
+	ring   ring
+	// cachedTail is how much of the end stays in the page cache, bytes.
+	cachedTail int64
+	wait       chan struct{} // closed when something changes; nil if nobody waits
+	resets     uint64
+	broken     error
+	closed     bool
+	syncing    bool          // the sync slot is taken
+	syncDone   chan struct{} // closed when it is free again
+	dirDirty   bool          // names were changed since the directory was synced
+	clock      uint64
+	openFiles  int
 
 	inexact atomic.Bool   // the file system cannot set space aside
 	durable atomic.Uint64 // version; grows, but for Reset

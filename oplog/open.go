@@ -47,7 +47,7 @@ func Open(opts Options) (*Log, *Recovery, error) {
 	}
 	l := &Log{
 		opts: opts, fs: opts.FS, log: opts.Log, comp: comp, enc: volume.NewEncoder(),
-		cache: newPayloadCache(opts.CacheBytes), ring: ring{max: opts.TailBytes},
+		cache: newPayloadCache(opts.CacheBytes), ring: ring{max: opts.TailBytes}, cachedTail: defaultCachedTail,
 	}
 	o := &opener{l: l}
 	if err := o.open(); err != nil {
@@ -241,6 +241,7 @@ func (o *opener) settle() error {
 		l.bytes += s.end
 		if i < len(o.segs)-2 {
 			s.synced = s.end // all but the last two always are
+			s.dropped = s.end
 		} else {
 			s.synced = 0
 		}

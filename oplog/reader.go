@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"wolfdisk/volume"
 )
@@ -20,6 +21,8 @@ type Reader struct {
 
 	s    *segment // of scan; acquired only during a read
 	scan scanner
+	// windows is what frames from disk lie in if the caller recycles them, else nil.
+	windows *windows
 }
 
 // Reader returns a reader of the frames from version from on. If from is inside a
@@ -35,6 +38,29 @@ func (l *Log) Reader(from volume.Version) (*Reader, error) {
 		}
 	}
 	return r, nil
+}
+
+// Recycle makes the memory of frames from disk used again: all that were returned so
+// far are not to be touched any more. Without it they may be kept.
+func (r *Reader) Recycle() {
+	if r.windows == nil {
+		r.windows = &windows{}
+		r.forget()
+		return
+	}
+	if r.scan.off >= r.scan.at+int64(len(r.scan.buf)) {
+		r.scan.buf = nil
+		r.windows.leave()
+	}
+	r.windows.recycle()
+}
+
+// forget drops what was read ahead, and where.
+func (r *Reader) forget() {
+	r.s, r.scan = nil, scanner{leader: r.scan.leader}
+	if r.windows != nil {
+		r.windows.leave()
+	}
 }
 
 // Version is the op that the next frame begins with, or holds.
@@ -65,10 +91,29 @@ func (r *Reader) Next(ctx context.Context) (Frame, error) {
 		}
 		wait := l.wait
 		l.mu.Unlock()
+		if err := r.wait(ctx, wait); err != nil {
+			return Frame{}, err
+		}
+	}
+}
+
+// wait waits for a frame, and gives memory back that is not needed meanwhile.
+func (r *Reader) wait(ctx context.Context, appended <-chan struct{}) error {
+	var idle <-chan time.Time
+	if r.windows != nil && len(r.windows.free) > 0 {
+		t := time.NewTimer(windowsKept)
+		defer t.Stop()
+		idle = t.C
+	}
+	for {
 		select {
-		case <-wait:
+		case <-appended:
+			return nil
 		case <-ctx.Done():
-			return Frame{}, volume.Errorf(volume.Interrupted, "oplog %s: wait for version %d: %w", l.opts.Dir, r.next, context.Cause(ctx))
+			return volume.Errorf(volume.Interrupted, "oplog %s: wait for version %d: %w", r.l.opts.Dir, r.next, context.Cause(ctx))
+		case <-idle:
+			r.forget()
+			r.windows.free = nil
 		}
 	}
 }
@@ -99,7 +144,7 @@ func (r *Reader) TryNext() (f Frame, ok bool, err error) {
 	if found, ok := l.ring.find(r.next); ok {
 		f = *found
 		l.mu.Unlock()
-		r.s, r.scan.buf = nil, nil
+		r.forget()
 		err = r.took(&f)
 		return f, err == nil, err
 	}
@@ -191,7 +236,7 @@ func (r *Reader) seek() error {
 	case same:
 		return nil
 	case begins:
-		r.s, r.scan = s, scanner{segment: s.seg(), off: segmentHeaderLen, end: end, leader: r.scan.leader}
+		r.s, r.scan = s, r.scanner(s, segmentHeaderLen, end)
 		return nil
 	}
 	s, _, off, err := l.locate(r.next)
@@ -202,13 +247,17 @@ func (r *Reader) seek() error {
 	end = s.end
 	l.mu.Unlock()
 	l.release(s)
-	r.s, r.scan = s, scanner{segment: s.seg(), off: off, end: end, leader: r.scan.leader}
+	r.s, r.scan = s, r.scanner(s, off, end)
 	return nil
+}
+
+func (r *Reader) scanner(s *segment, off, end int64) scanner {
+	return scanner{segment: s.seg(), off: off, end: end, leader: r.scan.leader, windows: r.windows}
 }
 
 // Close ends the reader. It does not wake a Next that waits: cancel its context.
 func (r *Reader) Close() error {
 	r.closed = true
-	r.s, r.scan = nil, scanner{}
+	r.forget()
 	return nil
 }

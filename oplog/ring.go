@@ -6,10 +6,18 @@ import (
 	"wolfdisk/volume"
 )
 
+// tailFrame is the largest frame that is kept in memory, bytes. Content that comes in
+// large pieces is read back from the page cache, where it lies in any case: copying and
+// collecting it would cost more, and a few such frames would push all others out.
+const tailFrame = 64 << 10
+
+// maxScratch bounds what is kept for putting together frames that are not kept, bytes.
+const maxScratch = 1 << 20
+
 // frameCost is what a ring entry takes beside its bytes.
 const frameCost = 192
 
-// ring holds the newest frames for readers. Log.mu guards it.
+// ring holds the newest frames for readers, large ones excepted. Log.mu guards it.
 type ring struct {
 	max, bytes int64
 	frames     []Frame
@@ -42,7 +50,7 @@ func (r *ring) find(v volume.Version) (*Frame, bool) {
 		return nil, false
 	}
 	i := sort.Search(len(held), func(i int) bool { return held[i].Last >= v })
-	if i == len(held) {
+	if i == len(held) || held[i].First > v {
 		return nil, false
 	}
 	return &held[i], true
@@ -71,11 +79,8 @@ const slabLen = 256 << 10
 // its last frame. It belongs to the appender.
 type slab struct{ free []byte }
 
-// reserve returns a buffer of n bytes; keep says how many of them are used.
+// reserve returns a buffer of n <= tailFrame bytes; keep says how many of them are used.
 func (s *slab) reserve(n int) []byte {
-	if n > slabLen/4 {
-		return make([]byte, n)
-	}
 	if len(s.free) < n {
 		s.free = make([]byte, slabLen)
 	}
@@ -84,8 +89,6 @@ func (s *slab) reserve(n int) []byte {
 
 // keep takes the first used bytes of what reserve(n) returned for good.
 func (s *slab) keep(b []byte, used int) []byte {
-	if len(b) <= slabLen/4 {
-		s.free = s.free[used:]
-	}
+	s.free = s.free[used:]
 	return b[:used:used]
 }

@@ -42,7 +42,8 @@ type scanner struct {
 	segment  uint64
 	off, end int64 // of the next frame; where the last one ends
 	leader   string
-	reuse    bool // frames are valid until the next call only
+	reuse    bool     // frames are valid until the next call only
+	windows  *windows // frames are valid until these are recycled; nil for ever
 
 	buf []byte // the file's bytes from at on
 	at  int64
@@ -80,8 +81,14 @@ func (s *scanner) next(f vfs.File, h *Header) ([]byte, error) {
 // window is the n bytes of the file from off on, n <= end-off.
 func (s *scanner) window(f vfs.File, n int) ([]byte, error) {
 	if from := s.off - s.at; s.buf == nil || from < 0 || from+int64(n) > int64(len(s.buf)) {
-		want := int(min(max(int64(n), readAhead), s.end-s.off))
-		if s.reuse && cap(s.buf) >= want {
+		ahead := int64(readAhead)
+		if s.windows != nil {
+			ahead = windowLen
+		}
+		want := int(min(max(int64(n), ahead), s.end-s.off))
+		if s.windows != nil {
+			s.buf = s.windows.take(want)
+		} else if s.reuse && cap(s.buf) >= want {
 			s.buf = s.buf[:want]
 		} else {
 			s.buf = make([]byte, want)

@@ -39,6 +39,7 @@ type segment struct {
 	tail    volume.Position // after that frame
 	size    int64           // bytes set aside; frames go in up to here
 	synced  int64           // bytes known to be durable; the header counts
+	dropped int64           // bytes known to be out of the page cache, or not put there by us
 	index   []mark          // ascending; complete if indexed
 	indexed bool
 	asked   bool   // for a spare to follow it

@@ -146,6 +146,7 @@ func (l *Log) syncFiles() error {
 		d.s.synced = max(d.s.synced, d.end)
 	}
 	l.mu.Unlock()
+	l.dropOld()
 	if uint64(target.Version) > l.durable.Load() {
 		l.durable.Store(uint64(target.Version))
 		l.markDurable(target)
