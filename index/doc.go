@@ -36,8 +36,9 @@
 //	l version               reign that began at this version
 //	p id                    member
 //	w ino, h key            what the content backing remembers (node-local), and the way back
+//	s                       how far a copy that is being made has its content (node-local)
 //
-// All but e, q, w and h are the same on every node at the same version.
+// All but e, q, s, w and h are the same on every node at the same version.
 //
 // # Invariants
 //

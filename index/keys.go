@@ -21,6 +21,7 @@ const (
 	kMember  = 'p'
 	kLower   = 'w'
 	kLowerIx = 'h'
+	kCursor  = 's'
 )
 
 var metaKey = []byte{kMeta}

@@ -3,7 +3,6 @@ package index
 import (
 	"encoding/binary"
 	"errors"
-	"math"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -141,20 +140,7 @@ func (e *Engine) ReadDir(dir volume.Ino, afterCookie uint64, fn func(volume.DirE
 	if _, err := e.dir(dir); err != nil {
 		return err
 	}
-	if afterCookie == math.MaxUint64 {
-		return nil
-	}
-	from := keyInoNum(kCookie, dir, max(afterCookie+1, volume.FirstCookie))
-	return scan(e.db, from, keyIno(kCookie, dir), func(key, val []byte) error {
-		d, name, err := decodeDirent(val)
-		if err != nil {
-			return err
-		}
-		if !fn(volume.DirEntry{Name: name, Ino: d.ino, Type: d.typ, Cookie: d.cookie}) {
-			return errStop
-		}
-		return nil
-	})
+	return readEntries(e.db, dir, afterCookie, fn)
 }
 
 // ParentOf is the directory that holds a directory.
@@ -195,12 +181,7 @@ func (e *Engine) Xattrs(ino volume.Ino) ([]volume.Xattr, error) {
 	if err != nil || n.flags&fHasXattrs == 0 {
 		return nil, err
 	}
-	var xs []volume.Xattr
-	err = e.scan(keyIno(kXattr, ino), func(key, val []byte) error {
-		xs = append(xs, volume.Xattr{Name: string(key[9:]), Value: append([]byte{}, val...)})
-		return nil
-	})
-	return xs, err
+	return readXattrs(e.db, ino)
 }
 
 // Inode, Names, Entry, Entries, Target, Lower and LowerIno make the engine a
@@ -214,15 +195,7 @@ func (e *Engine) Inode(ino volume.Ino) (volume.Attr, error) {
 
 // Names are the names of an inode.
 func (e *Engine) Names(ino volume.Ino) ([]volume.NameRef, error) {
-	var refs []volume.NameRef
-	err := e.scan(keyIno(kName, ino), func(key, _ []byte) error {
-		if len(key) < 17 {
-			return volume.Errorf(volume.Corrupt, "index: name record of inode %s cut short", ino)
-		}
-		refs = append(refs, volume.NameRef{Parent: volume.Ino(beUint64(key[9:])), Name: string(key[17:])})
-		return nil
-	})
-	return refs, err
+	return readNames(e.db, ino)
 }
 
 // Entry finds a name in a directory; NotFound.
@@ -244,60 +217,17 @@ func (e *Engine) Target(ino volume.Ino) (string, error) { return e.ReadLink(ino)
 
 // Lower is the record the backing left about an inode; nil if none.
 func (e *Engine) Lower(ino volume.Ino) ([]byte, error) {
-	v, _, err := e.get(keyIno(kLower, ino))
-	if v == nil || err != nil {
-		return nil, err
-	}
-	if len(v) < 2 || len(v) < 2+int(binary.LittleEndian.Uint16(v)) {
-		return nil, volume.Errorf(volume.Corrupt, "index: lower record of inode %s cut short", ino)
-	}
-	return v[2+int(binary.LittleEndian.Uint16(v)):], nil
+	return readLower(e.db, ino)
 }
 
 // LowerIno finds the inode whose record was put with the given key; NotFound.
 func (e *Engine) LowerIno(key []byte) (volume.Ino, error) {
-	v, ok, err := e.get(append([]byte{kLowerIx}, key...))
-	if err != nil {
-		return 0, err
-	}
-	if !ok || len(v) != 8 {
-		return 0, volume.NotFound
-	}
-	return volume.Ino(beUint64(v)), nil
+	return readLowerIno(e.db, key)
 }
 
 // Extents implements volume.ExtentMap.
-func (e *Engine) Extents(ino volume.Ino, off, length int64, fn func(volume.Extent) bool) (err error) {
-	end := off + min(length, math.MaxInt64-off)
-	it, err := e.db.NewIter(&pebble.IterOptions{
-		LowerBound: keyInoNum(kExtent, ino, uint64(max(0, off-maxExtentLen))),
-		UpperBound: keyInoNum(kExtent, ino, uint64(end)),
-	})
-	if err != nil {
-		return volume.Wrap(err, "index: read extents")
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	ok := it.SeekLT(keyInoNum(kExtent, ino, uint64(off)+1))
-	if !ok {
-		ok = it.First()
-	}
-	for ; ok; ok = it.Next() {
-		val, err := it.ValueAndErr()
-		if err != nil {
-			return volume.Wrap(err, "index: read extents")
-		}
-		x, err := decodeExtent(int64(beUint64(it.Key()[9:])), val)
-		if err != nil {
-			return err
-		}
-		if x.Off+x.Len <= off {
-			continue
-		}
-		if !fn(cutExtent(x, off, end)) {
-			return nil
-		}
-	}
-	return nil
+func (e *Engine) Extents(ino volume.Ino, off, length int64, fn func(volume.Extent) bool) error {
+	return readExtents(e.db, ino, off, length, fn)
 }
 
 // Orphans are the inodes that live without a name.

@@ -26,7 +26,7 @@ func (n *node) openFollower(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	opt := slave.Options{Tree: st.tree, Log: st.log, Observer: n.observer, Log0: n.log}
+	opt := slave.Options{Tree: st.tree, Log: st.log, Observer: n.observer, Answer: n.answer, Log0: n.log}
 	if st.chunks != nil {
 		opt.Chunks = st.chunks.Local
 		st.chunks.SetFetcher(n)

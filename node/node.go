@@ -62,6 +62,7 @@ type node struct {
 	cancel context.CancelCauseFunc
 
 	followMu sync.Mutex // adopting a volume
+	holds    holds
 
 	mu       sync.Mutex
 	phase    phase
@@ -69,6 +70,7 @@ type node struct {
 	leader   *master.Leader
 	follower *slave.Follower
 	mount    *fusefs.Server
+	progress *progress       // of a scan or a sync; nil if there is none
 	dialled  map[string]bool // address -> answered or refused since the start
 	warnings map[string]admin.Warning
 	group    sync.WaitGroup // what ends with ctx
@@ -256,7 +258,7 @@ var (
 func (n *node) startAdmin() (*admin.Server, error) {
 	return admin.Start(admin.Options{
 		Program: n.cfg.Program.String(), StateDir: n.cfg.Node.DataDir, Source: n, Log: n.log,
-		Bind: n.cfg.Admin.Bind, BindIsDefault: n.cfg.IsDefault("admin.bind"),
+		Bind: n.cfg.Admin.Bind, BindIsDefault: n.cfg.IsDefault("admin.bind"), Verbs: n.verbs(),
 	})
 }
 

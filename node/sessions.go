@@ -209,7 +209,7 @@ func (n *node) feed(ctx context.Context, l *master.Leader, s *wire.Session) erro
 	defer cancel(nil)
 	remote := s.Remote()
 	served := make(chan error, 1)
-	sink := &leaderSink{log: n.storage().log, chunks: n.answerChunk}
+	sink := &leaderSink{log: n.storage().log, chunks: n.answerChunk, answer: n.answer}
 	feed := l.NewFeed(s, remote.Position.Version)
 	sink.feed = feed
 	go func() { served <- s.Serve(ctx, sink) }()
@@ -285,7 +285,7 @@ func (n *node) remember(l *master.Leader, h *wire.Hello, address string) {
 // idle serves a session on which there is nothing to do until somebody leads; the
 // peer may still ask.
 func (n *node) idle(ctx context.Context, s *wire.Session) error {
-	sink := &leaderSink{chunks: n.answerChunk}
+	sink := &leaderSink{chunks: n.answerChunk, answer: n.answer}
 	if st := n.storage(); st != nil {
 		sink.log = st.log
 	}
@@ -298,6 +298,8 @@ type leaderSink struct {
 	log  *oplog.Log   // nil before there is a volume
 	// chunks answers requests for chunks.
 	chunks func(context.Context, []byte, *wire.AnswerWriter) error
+	// answer answers everything else.
+	answer func(context.Context, uint16, []byte, *wire.AnswerWriter) error
 }
 
 func (k *leaderSink) Frame([]byte) error {
@@ -321,5 +323,5 @@ func (k *leaderSink) Request(ctx context.Context, kind uint16, body []byte, w *w
 	case kind == volume.RequestPosition && k.log != nil:
 		return w.Last(binary.BigEndian.AppendUint64(nil, uint64(k.log.Last().Version)))
 	}
-	return volume.Errorf(volume.Unsupported, "request kind %d is not answered here", kind)
+	return k.answer(ctx, kind, body, w)
 }

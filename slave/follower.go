@@ -10,6 +10,7 @@ import (
 	"wolfdisk/index"
 	"wolfdisk/oplog"
 	"wolfdisk/volume"
+	"wolfdisk/wire"
 )
 
 // Options of a Follower.
@@ -19,6 +20,8 @@ type Options struct {
 	Observer volume.Observer // may be nil
 	// Chunks answers requests for chunks; nil if this node keeps none.
 	Chunks func(ctx context.Context, id volume.ChunkID) ([]byte, error)
+	// Answer answers other requests of the leader; nil refuses them.
+	Answer Answers
 	Log0   zerolog.Logger
 }
 
@@ -45,6 +48,27 @@ func New(opt Options) *Follower {
 	f.received.Store(v)
 	f.applied.Store(v)
 	return f
+}
+
+// Follow serves a session whose frames come already, until it ends.
+func (f *Follower) Follow(ctx context.Context, s *wire.Session) error {
+	return NewSession(s, f, f.Answer).Serve(ctx, func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	})
+}
+
+// Answer answers what a leader asks a follower.
+func (f *Follower) Answer(ctx context.Context, kind uint16, body []byte, w *wire.AnswerWriter) error {
+	switch {
+	case kind == volume.RequestPull:
+		return f.opt.Log.AnswerPull(ctx, body, w)
+	case kind == volume.RequestChunk:
+		return wire.AnswerChunk(ctx, body, w, f.opt.Chunks)
+	case f.opt.Answer != nil:
+		return f.opt.Answer(ctx, kind, body, w)
+	}
+	return volume.Errorf(volume.Unsupported, "request kind %d is not known here", kind)
 }
 
 // Receive records and replays one frame. The frame is not kept. One that is here

@@ -2,6 +2,7 @@ package slave
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"wolfdisk/volume"
@@ -16,38 +17,103 @@ const progressEvery = 5 * time.Millisecond
 // when nothing else happens.
 const durableEvery = 250 * time.Millisecond
 
-// Follow serves a session with the leader until it ends.
-func (f *Follower) Follow(ctx context.Context, s *wire.Session) error {
+// Receiver takes a leader's frames: a Follower, or a Sync that makes a copy.
+type Receiver interface {
+	// Receive takes one frame, which is not kept. It is not called concurrently.
+	Receive(ctx context.Context, frame []byte) error
+	// Progress is how far the receiver has come, for the leader to know.
+	Progress() (received, applied, durable volume.Version)
+}
+
+// Answers answers what the leader asks a follower.
+type Answers func(ctx context.Context, kind uint16, body []byte, w *wire.AnswerWriter) error
+
+// Session is a session with a leader, whose frames go to one receiver at a time.
+type Session struct {
+	*wire.Session
+	answers Answers
+	to      atomic.Pointer[Receiver]
+}
+
+// NewSession prepares to serve a session. Frames go to r.
+func NewSession(s *wire.Session, r Receiver, answers Answers) *Session {
+	f := &Session{Session: s, answers: answers}
+	f.Deliver(r)
+	return f
+}
+
+// Deliver has frames go to another receiver from the next one on.
+func (f *Session) Deliver(r Receiver) { f.to.Store(&r) }
+
+func (f *Session) receiver() Receiver { return *f.to.Load() }
+
+// Serve serves the session until it ends, while body runs beside it: it can call the
+// leader. When body returns, the session ends with its error; a body that has nothing
+// to do any more waits for its context.
+func (f *Session) Serve(ctx context.Context, body func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
+	defer cancel()
+	reported, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(reported)
+		f.report(ctx)
+	}()
+	var failed error
 	go func() {
 		defer close(done)
-		f.report(ctx, s)
+		if failed = body(ctx); ctx.Err() == nil {
+			f.Session.Close(failed)
+		}
 	}()
-	err := s.Serve(ctx, sink{f: f, ctx: ctx})
+	err := f.Session.Serve(ctx, sink{f: f, ctx: ctx})
 	cancel()
+	<-reported
 	<-done
+	if failed != nil {
+		return failed
+	}
 	return err
 }
 
+// Join asks the leader how to follow; see volume.RequestJoin.
+func (f *Session) Join(ctx context.Context, snapshot bool) (byte, error) {
+	body := []byte{volume.JoinStream}
+	if snapshot {
+		body[0] = volume.JoinSnapshot
+	}
+	b, err := f.CallAll(ctx, volume.RequestJoin, body, 1)
+	if err != nil {
+		return 0, err
+	}
+	if len(b) != 1 || b[0] != volume.JoinStream && b[0] != volume.JoinSnapshot {
+		return 0, volume.Errorf(volume.BadFormat, "the leader answers %x when asked how to follow", b)
+	}
+	return b[0], nil
+}
+
 // report sends progress as it is made.
-func (f *Follower) report(ctx context.Context, s *wire.Session) {
+func (f *Session) report(ctx context.Context) {
 	tick := time.NewTicker(durableEvery)
 	defer tick.Stop()
 	var last [3]volume.Version
 	for {
-		r, a, d := f.Progress()
+		to := f.receiver()
+		r, a, d := to.Progress()
 		if now := [3]volume.Version{r, a, d}; now != last {
-			if s.SendProgress(wire.Progress{Received: r, Applied: a, Durable: d}) != nil {
+			if f.SendProgress(wire.Progress{Received: r, Applied: a, Durable: d}) != nil {
 				return // the session's reader reports why it ended
 			}
 			last = now
 			time.Sleep(progressEvery)
 		}
+		var changed <-chan struct{}
+		if c, ok := to.(*Follower); ok {
+			changed = c.changed
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-f.changed:
+		case <-changed:
 		case <-tick.C:
 		}
 	}
@@ -55,11 +121,11 @@ func (f *Follower) report(ctx context.Context, s *wire.Session) {
 
 // sink takes what a session brings a follower.
 type sink struct {
-	f   *Follower
+	f   *Session
 	ctx context.Context
 }
 
-func (k sink) Frame(b []byte) error { return k.f.Receive(k.ctx, b) }
+func (k sink) Frame(b []byte) error { return k.f.receiver().Receive(k.ctx, b) }
 
 func (k sink) Progress(wire.Progress) {}
 
@@ -68,11 +134,5 @@ func (k sink) Progress(wire.Progress) {}
 func (k sink) Durable(volume.Version) {}
 
 func (k sink) Request(ctx context.Context, kind uint16, body []byte, w *wire.AnswerWriter) error {
-	switch kind {
-	case volume.RequestPull:
-		return k.f.opt.Log.AnswerPull(ctx, body, w)
-	case volume.RequestChunk:
-		return wire.AnswerChunk(ctx, body, w, k.f.opt.Chunks)
-	}
-	return volume.Errorf(volume.Unsupported, "request kind %d is not known here", kind)
+	return k.f.answers(ctx, kind, body, w)
 }

@@ -11,4 +11,23 @@ const (
 	// RequestPosition asks for the last version of a node's log: no body, the answer
 	// is the version, 8 bytes big-endian.
 	RequestPosition uint16 = 3
+	// RequestSnapshot asks a leader for its index as it is now: the answer is a stream
+	// of records (package index, Export). What comes after it follows as frames.
+	RequestSnapshot uint16 = 4
+	// RequestContent asks a node for content by inode ID; see package master.
+	RequestContent uint16 = 5
+	// RequestBarrier asks a leader for a version that no handler which runs now comes
+	// behind: the answer is the version, 8 bytes big-endian.
+	RequestBarrier uint16 = 6
+	// RequestDigest asks a node for what it holds, to compare.
+	RequestDigest uint16 = 7
+	// RequestJoin asks a leader how to follow from where the hello said: the answer is
+	// one byte, JoinStream or JoinSnapshot.
+	RequestJoin uint16 = 8
+)
+
+// Answers to RequestJoin.
+const (
+	JoinStream   byte = 0 // frames come
+	JoinSnapshot byte = 1 // the log does not reach back: ask for a snapshot
 )

@@ -57,7 +57,14 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	a.flags = config.AddFlags(flags, config.Ctl)
 	flags.DurationVar(&a.timeout, "timeout", 0, "how long to wait for the daemon (default 10s; 1m for status --wait and stop)")
 	flags.StringVarP(&a.output, "output", "o", "table", "table or json")
-	root.AddCommand(a.statusCommand(), a.listCommand(), a.statsCommand(), a.oplogCommand(), a.stopCommand(), a.versionCommand())
+	root.AddCommand(
+		a.statusCommand(),
+		a.listCommand(),
+		a.statsCommand(),
+		a.oplogCommand(),
+		a.stopCommand(),
+		a.versionCommand(),
+	)
 	return cli.Execute(root, args, stdout, stderr)
 }
 

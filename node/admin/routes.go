@@ -30,6 +30,7 @@ func (s *Server) localRoutes() http.Handler {
 	s.handle(mux, http.MethodGet, "/v1/stats", nil, s.stats)
 	s.handle(mux, http.MethodPost, "/v1/stop", nil, s.stop)
 	mux.HandleFunc("/v1/oplog", s.limit(s.streams, s.check(http.MethodGet, []string{"from", "limit", "follow"}, s.oplog)))
+	s.verbRoutes(mux)
 	return mux
 }
 

@@ -37,7 +37,9 @@ type Options struct {
 	Bind          string
 	BindIsDefault bool
 	Source        Source
-	Log           zerolog.Logger
+	// Verbs are served on the socket under /v1/ and their names.
+	Verbs map[string]Verb
+	Log   zerolog.Logger
 	// Collectors are metrics of the daemon's own, beside those from its status.
 	Collectors []prometheus.Collector
 }

@@ -32,6 +32,23 @@ type Status struct {
 	ConflictsOpen  int       `json:"conflicts_open"`
 	Warnings       []Warning `json:"warnings"`
 	Peers          []Peer    `json:"peers"`
+	// Progress is that of a scan or a sync; null if there is none.
+	Progress *Progress `json:"progress"`
+}
+
+// Progress is how far something long has come. All* are 0 while they are not known.
+type Progress struct {
+	Phase          string  `json:"phase"`
+	Path           string  `json:"path"` // worked at now
+	Files          uint64  `json:"files"`
+	AllFiles       uint64  `json:"all_files"`
+	Bytes          uint64  `json:"bytes"`
+	AllBytes       uint64  `json:"all_bytes"`
+	Percent        float64 `json:"percent"`
+	Seconds        float64 `json:"seconds"`
+	ETASeconds     float64 `json:"eta_seconds"`
+	FilesPerSecond float64 `json:"files_per_second"`
+	BytesPerSecond float64 `json:"bytes_per_second"`
 }
 
 // Position is a volume.Position as JSON.

@@ -1,0 +1,22 @@
+package node
+
+import (
+	"context"
+
+	"wolfdisk/node/admin"
+	"wolfdisk/volume"
+	"wolfdisk/wire"
+)
+
+// answer answers what other nodes ask, whatever role this one has.
+func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.AnswerWriter) error {
+	switch kind {
+	default:
+		return volume.Errorf(volume.Unsupported, "request kind %d is not answered here", kind)
+	}
+}
+
+// verbs are what the tools can ask this node to do.
+func (n *node) verbs() map[string]admin.Verb {
+	return map[string]admin.Verb{}
+}
