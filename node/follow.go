@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"wolfdisk/slave"
 	"wolfdisk/volume"
@@ -22,9 +25,15 @@ func (n *node) startFollowing(ctx context.Context) error {
 }
 
 func (n *node) openFollower(ctx context.Context) error {
-	st, err := openStorage(ctx, n.storageOptions())
+	o := n.storageOptions()
+	_, err := os.Stat(filepath.Join(n.cfg.Node.DataDir, "index"))
+	o.fresh = errors.Is(err, fs.ErrNotExist)
+	st, err := openStorage(ctx, o)
 	if err != nil {
 		return err
+	}
+	if err := n.compareDirectory(ctx, st); err != nil {
+		return errors.Join(err, st.abandon())
 	}
 	opt := slave.Options{Tree: st.tree, Log: st.log, Observer: n.observer, Answer: n.answer, Log0: n.log}
 	if st.chunks != nil {

@@ -209,8 +209,11 @@ const checkpointEvery = time.Minute
 
 func (n *node) checkpointNow() error {
 	st := n.storage()
+	if st == nil || st.dir == nil {
+		return nil
+	}
 	v := st.engine.Position().Version
-	if st.dir == nil || n.state.Get().Checkpoint == v {
+	if n.state.Get().Checkpoint == v {
 		return nil
 	}
 	err := errors.Join(st.dir.Checkpoint(n.ctx), st.engine.Flush())
