@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -20,6 +21,7 @@ import (
 	"wolfdisk/master"
 	"wolfdisk/node/admin"
 	"wolfdisk/node/config"
+	"wolfdisk/node/daemon"
 	"wolfdisk/node/exit"
 	"wolfdisk/node/version"
 	"wolfdisk/slave"
@@ -35,6 +37,7 @@ const (
 	phaseWaiting   phase = "waiting" // for a leader to bring the volume
 	phaseLeading   phase = "leading"
 	phaseFollowing phase = "following"
+	phaseSyncing   phase = "syncing" // a copy of the leader's volume is being made
 	phaseStopping  phase = "stopping"
 )
 
@@ -42,6 +45,7 @@ const (
 type node struct {
 	cfg     *config.Config
 	log     zerolog.Logger
+	manager *daemon.Manager
 	role    volume.Role // what it was started for
 	version string
 	boot    string
@@ -62,13 +66,19 @@ type node struct {
 	cancel context.CancelCauseFunc
 
 	followMu sync.Mutex // adopting a volume
+	// wantSnapshot says that the next session is to bring a snapshot whatever the log
+	// holds, fullSync that all content is to travel.
+	wantSnapshot, fullSync atomic.Bool
 	holds    holds
+	served   chan struct{} // slots for serving content
 
 	mu       sync.Mutex
 	phase    phase
 	store    *storage
 	leader   *master.Leader
 	follower *slave.Follower
+	shown    *slave.Follower // what the front ends see
+	sync     *slave.Sync     // a copy that is being made; nil if there is none
 	mount    *fusefs.Server
 	progress *progress       // of a scan or a sync; nil if there is none
 	dialled  map[string]bool // address -> answered or refused since the start
@@ -78,11 +88,12 @@ type node struct {
 
 // Run runs a daemon until ctx ends, its mount is unmounted, or it cannot go on. Its
 // error has an exit code (package exit).
-func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger) error {
+func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger, manager *daemon.Manager) error {
 	n := &node{
-		cfg: cfg, log: log, version: version.String(), started: time.Now(),
+		cfg: cfg, log: log, manager: manager, version: version.String(), started: time.Now(),
 		role: cfg.Node.Role, peers: newPeers(), observer: &observers{}, phase: phaseStarting,
 		dialled: map[string]bool{}, warnings: map[string]admin.Warning{},
+		served: make(chan struct{}, maxServed),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	defer n.cancel(nil)
@@ -218,6 +229,9 @@ func (n *node) run(ctx context.Context) error {
 		return err
 	}
 	n.admin = adm
+	if n.manager.Listens() {
+		n.background(n.tellManager)
+	}
 	// The port comes first: without it nothing else is begun.
 	listener, err := wire.Listen(n.wire, n.cfg.Node.Bind, n)
 	if err != nil {
@@ -406,6 +420,7 @@ func (n *node) stopWith(err error) { n.cancel(err) }
 // mount, no sessions, and the volume on disk.
 func (n *node) release() error {
 	n.setPhase(phaseStopping)
+	n.manager.Stopping()
 	deadline, cancel := context.WithTimeout(context.Background(), n.cfg.Node.StopTimeout)
 	defer cancel()
 	var errs []error

@@ -19,12 +19,16 @@ import (
 	"wolfdisk/node/version"
 )
 
-// Func is what a daemon does until ctx ends.
-type Func func(ctx context.Context, cfg *config.Config, log zerolog.Logger) error
+// Func is what a daemon does until ctx ends. It tells the manager when it is ready and
+// when it stops.
+type Func func(ctx context.Context, cfg *config.Config, log zerolog.Logger, manager *Manager) error
 
 // Main runs a program and ends the process.
 func Main(program string, run Func) {
 	p := process{program: program, args: os.Args[1:], environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, force: os.Exit}
+	for _, name := range managerVars {
+		os.Unsetenv(name) // what this process starts does not speak for it
+	}
 	os.Exit(int(p.main(run)))
 }
 
@@ -34,6 +38,7 @@ type process struct {
 	args, environ  []string
 	stdout, stderr io.Writer
 	force          func(code int) // ends the process without any ado
+	manager        *Manager       // nil if nobody wants to hear
 }
 
 func (p *process) main(run Func) exit.Code {
@@ -50,11 +55,25 @@ func (p *process) main(run Func) exit.Code {
 		return exit.Of(err)
 	}
 	log := newLogger(cfg, p.stderr)
+	p.meetManager(log)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	signal.Ignore(syscall.SIGPIPE)
 	defer signal.Stop(signals)
 	return p.run(run, cfg, log, signals)
+}
+
+// meetManager finds out who wants to hear how the process is. A daemon that cannot tell
+// still does its work.
+func (p *process) meetManager(log zerolog.Logger) {
+	m, err := newManager(p.environ, os.Getpid())
+	if err != nil {
+		log.Warn().Err(err).Msg("the service manager is told less than it wants to know")
+	}
+	if m != nil {
+		m.log = log
+	}
+	p.manager = m
 }
 
 func (p *process) load() (*config.Config, error) {
@@ -77,7 +96,7 @@ func (p *process) run(run Func, cfg *config.Config, log zerolog.Logger, signals 
 	defer wg.Wait()
 	defer close(done)
 	log.Info().Str("version", version.Get(p.program).String()).Str("node", cfg.Node.ID).Str("state_dir", cfg.Node.DataDir).Msg("starting")
-	err := run(ctx, cfg, log)
+	err := run(ctx, cfg, log, p.manager)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // it says no more than that it was told to stop
 	}
@@ -104,12 +123,13 @@ func (p *process) handle(signals <-chan os.Signal, done <-chan struct{}, cancel 
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP:
-				p.reload(cfg, log)
+				p.manager.reloading(func() { p.reload(cfg, log) })
 			case stopping:
 				log.Error().Str("signal", s.String()).Msg("told to stop a second time: ending at once")
 				p.force(int(exit.Failed))
 			default:
 				stopping = true
+				p.manager.Stopping()
 				log.Info().Str("signal", s.String()).Dur("stop_timeout", cfg.Node.StopTimeout).Msg("told to stop")
 				cancel(fmt.Errorf("stopped by signal %s", s))
 			}

@@ -77,7 +77,7 @@ func TestExitCodes(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p, _, stderr := newProcess(daemonArgs(t, tt.args...)...)
-			code := p.main(func(context.Context, *config.Config, zerolog.Logger) error { return tt.err })
+			code := p.main(func(context.Context, *config.Config, zerolog.Logger, *Manager) error { return tt.err })
 			if code != tt.want || !strings.Contains(stderr.String(), tt.text) {
 				t.Errorf("code %d, want %d; output\n%s", code, tt.want, stderr)
 			}
@@ -88,7 +88,7 @@ func TestExitCodes(t *testing.T) {
 func TestShown(t *testing.T) {
 	for flag, want := range map[string]string{"--help": "Usage:", "--version": "wolfdisk-slave "} {
 		p, stdout, stderr := newProcess(flag)
-		code := p.main(func(context.Context, *config.Config, zerolog.Logger) error { t.Error("it runs"); return nil })
+		code := p.main(func(context.Context, *config.Config, zerolog.Logger, *Manager) error { t.Error("it runs"); return nil })
 		if code != exit.OK || !strings.Contains(stdout.String(), want) || stderr.String() != "" {
 			t.Errorf("%s: code %d\n%s\n%s", flag, code, stdout, stderr)
 		}
@@ -118,7 +118,7 @@ func startDaemon(t *testing.T, args ...string) *running {
 	r.cfg = cfg
 	log := newLogger(cfg, stderr)
 	go func() {
-		r.code <- p.run(func(ctx context.Context, _ *config.Config, log zerolog.Logger) error {
+		r.code <- p.run(func(ctx context.Context, _ *config.Config, log zerolog.Logger, _ *Manager) error {
 			<-ctx.Done()
 			log.Debug().Msg("a debug message")
 			<-r.cancel
