@@ -69,7 +69,8 @@
 //
 // # Locks and goroutines
 //
-// Lock order: admin (Trim, Reset, Close), w (the appender), the sync slot, spareMu
+// Lock order: the repair slot (Repair), admin (Trim, Reset, Close, and Repair while it
+// writes), w (the appender), the sync slot, spareMu
 // and markMu, mu, then leaves (segment.fmu, the cache). Nothing calls the file
 // system while holding mu.
 //

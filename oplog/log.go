@@ -82,7 +82,7 @@ func (o *Options) fill() error {
 
 // Log is an open log. All methods may be called concurrently.
 //
-// Lock order: admin, w, the sync slot, spareMu and markMu, mu, segment.fmu and the
+// Lock order: the repair slot, admin, w, the sync slot, spareMu and markMu, mu, segment.fmu and the
 // cache's.
 type Log struct {
 	opts  Options
@@ -90,6 +90,8 @@ type Log struct {
 	log   zerolog.Logger
 	dir   vfs.File // for syncing names
 	cache *payloadCache
+
+	mending mending // see repair.go
 
 	// admin serialises Trim, Reset and Close.
 	admin sync.Mutex

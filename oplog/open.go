@@ -47,7 +47,8 @@ func Open(opts Options) (*Log, *Recovery, error) {
 	}
 	l := &Log{
 		opts: opts, fs: opts.FS, log: opts.Log, comp: comp, enc: volume.NewEncoder(),
-		cache: newPayloadCache(opts.CacheBytes), ring: ring{max: opts.TailBytes}, cachedTail: defaultCachedTail,
+		mending: mending{slot: make(chan struct{}, 1)},
+		cache:   newPayloadCache(opts.CacheBytes), ring: ring{max: opts.TailBytes}, cachedTail: defaultCachedTail,
 	}
 	o := &opener{l: l}
 	if err := o.open(); err != nil {

@@ -16,12 +16,16 @@ const readFirst = 4<<10 + 512
 
 // ReadLog fills p from a place in a frame's payload. The whole frame is verified
 // before any of it is used. Missing if the segment is not there any more, Corrupt
-// if it is damaged or ref names no frame.
+// if it is damaged or ref names no frame. A damaged frame is mended first, if another
+// node has it (repair.go).
 func (l *Log) ReadLog(ctx context.Context, ref volume.LogRef, p []byte) error {
 	if err := ctx.Err(); err != nil {
 		return volume.Errorf(volume.Interrupted, "oplog %s: read: %w", l.opts.Dir, context.Cause(ctx))
 	}
 	raw, err := l.payload(ref)
+	if err != nil && mendable(err) {
+		raw, err = l.mendedPayload(ctx, ref, err)
+	}
 	if err != nil {
 		return err
 	}

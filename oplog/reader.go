@@ -70,8 +70,12 @@ func (r *Reader) Version() volume.Version { return r.next }
 // was trimmed, Closed once the log or the reader is closed, Corrupt,
 // WrongHistory if the log was reset.
 func (r *Reader) Next(ctx context.Context) (Frame, error) {
+	var tried DamageError // where mending was tried: once is enough
 	for {
 		f, ok, err := r.TryNext()
+		if err != nil && r.mended(ctx, err, &tried) {
+			continue
+		}
 		if ok || err != nil {
 			return f, err
 		}
@@ -95,6 +99,19 @@ func (r *Reader) Next(ctx context.Context) (Frame, error) {
 			return Frame{}, err
 		}
 	}
+}
+
+// mended mends the damage that err is about, if it is the first time. Whether that
+// helped is for the next try to say: it has the better error.
+func (r *Reader) mended(ctx context.Context, err error, tried *DamageError) bool {
+	var d *DamageError
+	if !errors.As(err, &d) || d.Segment == tried.Segment && d.Offset == tried.Offset {
+		return false
+	}
+	*tried = *d
+	_, err = r.l.Repair(ctx, volume.LogRef{Segment: d.Segment, Frame: d.Offset})
+	r.forget()
+	return err == nil
 }
 
 // wait waits for a frame, and gives memory back that is not needed meanwhile.

@@ -21,8 +21,9 @@ type Checked struct {
 
 // Verify reads everything that the log holds at the time of the call from disk, and
 // checks every frame, every op and every link. fn is told each step, damage
-// included, and ends the walk with an error. Segments trimmed meanwhile are passed
-// over. The result is fn's error, or a failure to read that proves no damage.
+// included, and ends the walk with an error. It may Repair what it is told of: the walk
+// goes on with what is there then. Segments trimmed meanwhile are passed over. What
+// the disk does not give is damage like any other. The result is fn's error.
 func (l *Log) Verify(ctx context.Context, fn func(Checked) error) error {
 	l.mu.Lock()
 	if l.closed {
@@ -37,11 +38,17 @@ func (l *Log) Verify(ctx context.Context, fn func(Checked) error) error {
 	for i := range todo {
 		v := &todo[i]
 		f, err := l.acquire(v.s)
-		if volume.KindOf(err) == volume.Missing {
+		if volume.KindOf(err) == volume.Missing && l.isGone(v.s) {
 			continue
 		}
-		if err != nil {
+		if volume.KindOf(err) == volume.Closed {
 			return err
+		}
+		if err != nil {
+			if err = v.report(0, v.scan.end, nil, err); err != nil {
+				return err
+			}
+			continue
 		}
 		err = v.run(ctx, f)
 		l.release(v.s)
@@ -50,6 +57,13 @@ func (l *Log) Verify(ctx context.Context, fn func(Checked) error) error {
 		}
 	}
 	return nil
+}
+
+// isGone tells a segment that was trimmed from one whose file somebody removed.
+func (l *Log) isGone(s *segment) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return s.gone
 }
 
 // verifier checks one segment.
@@ -80,14 +94,18 @@ func (v *verifier) run(ctx context.Context, f vfs.File) error {
 	return nil
 }
 
-// report tells fn one step, with err as damage if it is not nil.
+// report tells fn one step, with err as damage if it is not nil. An error of the disk
+// keeps its kind.
 func (v *verifier) report(off, n int64, h *Header, err error) error {
 	c := Checked{Segment: v.s.seg(), Offset: off, Bytes: n}
 	if h != nil {
 		c.First, c.Last = h.First, h.Last
 	}
 	if err != nil {
-		c.Err = damaged(c.Segment, off, err)
+		c.Err = &volume.Error{Kind: volume.Corrupt, Err: &DamageError{Segment: c.Segment, Offset: off, Err: err}}
+		if volume.KindOf(err) == volume.IO {
+			c.Err = &volume.Error{Kind: volume.IO, Err: &DamageError{Segment: c.Segment, Offset: off, Err: err}}
+		}
 	}
 	return v.fn(c)
 }
@@ -100,8 +118,6 @@ func (v *verifier) checkHead(f vfs.File) error {
 		if head, err = parseSegmentHeader(b[:]); err == nil && head != v.s.head {
 			err = volume.Errorf(volume.Corrupt, "segment header: not the one that was written")
 		}
-	} else if volume.KindOf(err) != volume.Corrupt {
-		return volume.Wrap(err, "verify segment "+v.s.path)
 	}
 	return v.report(0, segmentHeaderLen, nil, err)
 }
@@ -111,29 +127,80 @@ func (v *verifier) checkHead(f vfs.File) error {
 func (v *verifier) step(f vfs.File) error {
 	off := v.scan.off
 	var h Header
-	b, err := v.scan.next(f, &h)
+	n, err := v.next(f, &h)
 	if err == nil {
-		err = v.checkFrame(&h, b)
-		v.prev = volume.Position{Epoch: h.Epoch, Version: h.Last, Digest: h.Digest}
-		return v.report(off, int64(len(b)), &h, err)
-	}
-	var d *DamageError
-	if !errors.As(err, &d) {
-		return volume.Wrap(err, "verify segment "+v.s.path)
+		v.prev = positionOf(&h)
+		return v.report(off, n, &h, nil)
 	}
 	left := v.scan.end - off
+	if known := v.headerAt(f, off, &h); known {
+		if err := v.report(off, int64(h.Len()), &h, err); err != nil {
+			return err
+		}
+		left = int64(h.Len())
+	} else if err := v.report(off, left, nil, err); err != nil {
+		return err
+	}
+	// fn may have mended it.
+	var again Header
+	v.scan.off, v.scan.buf = off, nil
+	if _, err := v.next(f, &again); err == nil {
+		v.prev = positionOf(&again)
+		return nil
+	}
+	v.scan.off, v.scan.buf = off+left, nil
+	if v.prev = positionOf(&h); v.scan.off == v.scan.end {
+		v.prev = v.tail // reported here already
+	}
+	return nil
+}
+
+// next reads and checks the frame at scan.off, of n bytes, and steps behind it.
+func (v *verifier) next(f vfs.File, h *Header) (n int64, err error) {
+	off := v.scan.off
+	b, err := v.scan.next(f, h)
+	if err != nil && !isDamage(err) {
+		// The disk did not give all that was to be read ahead: the frame alone, then.
+		v.scan.off, v.scan.buf = off, nil
+		b, err = v.alone(f, off, h)
+	}
+	if err == nil {
+		err = v.checkFrame(h, b)
+	}
+	var d *DamageError
+	if errors.As(err, &d) {
+		err = d.Err
+	}
+	return int64(len(b)), err
+}
+
+func (v *verifier) alone(f vfs.File, off int64, h *Header) ([]byte, error) {
+	head := make([]byte, min(v.scan.end-off, maxFrameHeader))
+	if err := readFull(f, head, off); err != nil {
+		return nil, err
+	}
+	if err := parseHeader(head, h, ""); err != nil {
+		return nil, err
+	}
+	if off+int64(h.Len()) > v.scan.end {
+		return nil, volume.Errorf(volume.Corrupt, "frame %d..%d is cut off", h.First, h.Last)
+	}
+	b := make([]byte, h.Len())
+	if err := readFull(f, b, off); err != nil {
+		return nil, err
+	}
+	v.scan.off += int64(len(b))
+	return b, checkPayload(h, b)
+}
+
+// headerAt reports whether the header at off is one whose length can be believed.
+func (v *verifier) headerAt(f vfs.File, off int64, h *Header) bool {
+	left := v.scan.end - off
 	head := make([]byte, min(left, maxFrameHeader))
-	if readErr := readFull(f, head, off); readErr != nil && volume.KindOf(readErr) != volume.Corrupt {
-		return volume.Wrap(readErr, "verify segment "+v.s.path)
+	if readFull(f, head, off) != nil {
+		return false
 	}
-	if parseHeader(head, &h, "") == nil && int64(h.Len()) <= left {
-		v.scan.off += int64(h.Len())
-		v.prev = volume.Position{Epoch: h.Epoch, Version: h.Last, Digest: h.Digest}
-		return v.report(off, int64(h.Len()), &h, d.Err)
-	}
-	v.scan.off = v.scan.end
-	v.prev = v.tail // reported here already
-	return v.report(off, left, nil, d.Err)
+	return parseHeader(head, h, "") == nil && int64(h.Len()) <= left
 }
 
 func (v *verifier) checkFrame(h *Header, b []byte) error {
