@@ -183,12 +183,14 @@ func TestRepairOnRead(t *testing.T) {
 func TestRepairByScrub(t *testing.T) {
 	w := newTwins(t, 22)
 	harm := map[string]func(){
-		"nothing":  func() {},
-		"payload":  func() { w.flip(t, w.frames[2].Ref.Segment, w.frames[2].Ref.Frame+int64(len(w.frames[2].Bytes))-1) },
-		"header":   func() { w.flip(t, w.frames[2].Ref.Segment, w.frames[2].Ref.Frame+30) },
-		"segment":  func() { w.flip(t, w.frames[len(w.frames)-1].Ref.Segment, 40) },
-		"last":     func() { f := w.frames[len(w.frames)-1]; w.flip(t, f.Ref.Segment, f.Ref.Frame) },
-		"in a row": func() { w.zero(t, w.frames[1].Ref, int64(len(w.frames[1].Bytes)+len(w.frames[2].Bytes)+len(w.frames[3].Bytes))) },
+		"nothing": func() {},
+		"payload": func() { w.flip(t, w.frames[2].Ref.Segment, w.frames[2].Ref.Frame+int64(len(w.frames[2].Bytes))-1) },
+		"header":  func() { w.flip(t, w.frames[2].Ref.Segment, w.frames[2].Ref.Frame+30) },
+		"segment": func() { w.flip(t, w.frames[len(w.frames)-1].Ref.Segment, 40) },
+		"last":    func() { f := w.frames[len(w.frames)-1]; w.flip(t, f.Ref.Segment, f.Ref.Frame) },
+		"in a row": func() {
+			w.zero(t, w.frames[1].Ref, int64(len(w.frames[1].Bytes)+len(w.frames[2].Bytes)+len(w.frames[3].Bytes)))
+		},
 		"the rest": func() { w.zero(t, w.frames[1].Ref, w.a.segs[0].end-w.frames[1].Ref.Frame) },
 		"many": func() {
 			for i := range w.frames {
