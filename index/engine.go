@@ -224,6 +224,9 @@ func (e *Engine) Abandon() error {
 	return e.db.Close()
 }
 
+// Dir is where the index lies.
+func (e *Engine) Dir() string { return e.opt.Dir }
+
 // Position is the position of the last op entered.
 func (e *Engine) Position() volume.Position { return e.meta.Load().pos }
 

@@ -1,11 +1,11 @@
 package index
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/pierrec/lz4/v4"
 	"github.com/zeebo/xxh3"
 
@@ -14,7 +14,8 @@ import (
 
 // An export is what a snapshot sync carries of the index: every record that is the same
 // on every node at the same version, in the order of keys, and the meta record last.
-// It is a magic and then blocks:
+// It is a magic, the length of the meta record (2 bytes) and that record, so that the
+// reader knows at once where the copy begins, and then blocks:
 //
 //	 0  4  stored length, bytes; 0 ends the export
 //	 4  4  raw length
@@ -37,15 +38,17 @@ const (
 // exported are the kinds of keys that an export carries, in their order.
 var exported = []byte{kCookie, kDirent, kInode, kReign, kName, kOrphan, kMember, kTarget, kXattr}
 
-// Export writes what Import reads. The snapshot stays the caller's. fn, which may be
-// nil, is told of every inode that was written.
+// Export writes what Import reads. The snapshot stays the caller's. fn is told of every
+// inode that was written.
 func (s *Snapshot) Export(w io.Writer, fn func()) error {
 	ended, err := s.ended()
 	if err != nil {
 		return err
 	}
 	x := &exporter{w: w}
-	if _, err := io.WriteString(w, exportMagic); err != nil {
+	meta := s.meta.encode()
+	head := binary.LittleEndian.AppendUint16([]byte(exportMagic), uint16(len(meta)))
+	if _, err := w.Write(append(head, meta...)); err != nil {
 		return err
 	}
 	for _, kind := range exported {
@@ -56,7 +59,7 @@ func (s *Snapshot) Export(w io.Writer, fn func()) error {
 					return nil
 				}
 			}
-			if kind == kInode && fn != nil {
+			if kind == kInode {
 				fn()
 			}
 			return x.record(key, val)
@@ -65,7 +68,7 @@ func (s *Snapshot) Export(w io.Writer, fn func()) error {
 			return err
 		}
 	}
-	if err := x.record(metaKey, s.meta.encode()); err != nil {
+	if err := x.record(metaKey, meta); err != nil {
 		return err
 	}
 	return x.end()
@@ -131,9 +134,9 @@ func (x *exporter) end() error {
 
 // Import makes a new index in opt.Dir, which must hold none, of an export. Every record
 // is checked by itself before it is stored; nothing is opened if the stream is cut off,
-// and the caller removes what there is then. fn, which may be nil, is told of every
-// inode. On success the index is on disk.
-func Import(opt Options, r io.Reader, fn func()) (_ *Engine, err error) {
+// and the caller removes what there is then. begin is told where the copy begins before
+// anything else is read, fn of every inode. On success the index is on disk.
+func Import(opt Options, r io.Reader, begin func(Head) error, fn func()) (_ *Engine, err error) {
 	e, err := Open(opt)
 	if err != nil {
 		return nil, err
@@ -146,7 +149,7 @@ func Import(opt Options, r io.Reader, fn func()) (_ *Engine, err error) {
 	if e.Position().Version != 0 {
 		return nil, volume.Errorf(volume.NotEmpty, "import: the index in %s holds a volume", opt.Dir)
 	}
-	m := &importer{e: e, fn: fn}
+	m := &importer{e: e, begin: begin, fn: fn}
 	if err := m.read(r); err != nil {
 		return nil, volume.Wrap(err, "import the index")
 	}
@@ -156,21 +159,49 @@ func Import(opt Options, r io.Reader, fn func()) (_ *Engine, err error) {
 	return e, nil
 }
 
-type importer struct {
-	e    *Engine
-	fn   func()
-	last []byte // key
-	meta *meta
-	root bool
+// Head is what an export says of itself first.
+type Head struct {
+	Position volume.Position
+	Files    uint64 // inodes with a name
+	Bytes    uint64 // sum of the sizes of regular files
 }
 
-func (m *importer) read(r io.Reader) error {
-	magic := make([]byte, len(exportMagic))
+type importer struct {
+	e     *Engine
+	begin func(Head) error
+	fn    func()
+	head  []byte // the meta record, as it was said first
+	last  []byte // key
+	meta  *meta
+	root  bool
+}
+
+// start reads what comes before the blocks.
+func (m *importer) start(r io.Reader) error {
+	magic := make([]byte, len(exportMagic)+2)
 	if _, err := io.ReadFull(r, magic); err != nil {
 		return cutOff(err)
 	}
-	if string(magic) != exportMagic {
+	if string(magic[:len(exportMagic)]) != exportMagic {
 		return volume.Errorf(volume.WrongVersion, "the other node sends an export in another format (%q)", magic)
+	}
+	m.head = make([]byte, binary.LittleEndian.Uint16(magic[len(exportMagic):]))
+	if _, err := io.ReadFull(r, m.head); err != nil {
+		return cutOff(err)
+	}
+	meta, err := decodeMeta(m.head)
+	if err != nil {
+		return volume.Errorf(volume.BadFormat, "head of the export: %w", err)
+	}
+	if meta.pos.Version == 0 {
+		return volume.Errorf(volume.BadFormat, "the export holds no volume")
+	}
+	return m.begin(Head{Position: meta.pos, Files: meta.files, Bytes: meta.bytes})
+}
+
+func (m *importer) read(r io.Reader) error {
+	if err := m.start(r); err != nil {
+		return err
 	}
 	var head [exportHeadLen]byte
 	var stored, raw []byte
@@ -179,8 +210,11 @@ func (m *importer) read(r io.Reader) error {
 			return cutOff(err)
 		}
 		n, rawLen := int(binary.LittleEndian.Uint32(head[:])), int(binary.LittleEndian.Uint32(head[4:]))
-		if n == 0 {
+		if head == [exportHeadLen]byte{} {
 			return m.finish()
+		}
+		if n == 0 {
+			return volume.Errorf(volume.BadFormat, "an empty block")
 		}
 		if rawLen > maxExportBlock || n > rawLen {
 			return volume.Errorf(volume.BadFormat, "a block of %d bytes for %d", n, rawLen)
@@ -263,8 +297,8 @@ func (m *importer) record(key, val []byte) error {
 	}
 	if len(key) == 1 && key[0] == kMeta {
 		meta, err := decodeMeta(val)
-		if err != nil {
-			return bad(err)
+		if err != nil || !bytes.Equal(val, m.head) {
+			return bad(errors.Join(err, errors.New("not what the export began with")))
 		}
 		m.meta = &meta
 		return nil
@@ -278,9 +312,7 @@ func (m *importer) record(key, val []byte) error {
 	}
 	if key[0] == kInode {
 		m.root = m.root || volume.Ino(beUint64(key[1:])) == volume.RootIno
-		if m.fn != nil {
-			m.fn()
-		}
+		m.fn()
 	}
 	return nil
 }
@@ -290,8 +322,8 @@ func (m *importer) finish() error {
 	switch {
 	case m.meta == nil:
 		return volume.Errorf(volume.BadFormat, "the export ends without its last record")
-	case !m.root || m.meta.pos.Version == 0:
-		return volume.Errorf(volume.BadFormat, "the export holds no volume")
+	case !m.root:
+		return volume.Errorf(volume.BadFormat, "the export holds no root")
 	}
 	e := m.e
 	e.enterMu.Lock()
@@ -428,5 +460,3 @@ func (e *Engine) Cursor() ([]byte, error) {
 }
 
 var cursorKey = []byte{kCursor}
-
-var _ pebble.Reader = (*pebble.Snapshot)(nil)

@@ -183,6 +183,14 @@ func (l *Leader) fail(err error) error {
 	return *l.failed.Load()
 }
 
+// Barrier returns a version that every handler which runs now comes at or before: what
+// it has done to content, and what was read of that, is in the ops through it.
+func (l *Leader) Barrier() (volume.Version, error) {
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	return l.Position().Version, l.Failed()
+}
+
 // Wrote reports whether the epoch has an op in the log.
 func (l *Leader) Wrote() bool {
 	l.commitMu.Lock()

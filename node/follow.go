@@ -25,6 +25,9 @@ func (n *node) startFollowing(ctx context.Context) error {
 }
 
 func (n *node) openFollower(ctx context.Context) error {
+	if err := n.finishTakeOver(); err != nil {
+		return err
+	}
 	o := n.storageOptions()
 	_, err := os.Stat(filepath.Join(n.cfg.Node.DataDir, "index"))
 	o.fresh = errors.Is(err, fs.ErrNotExist)
@@ -35,20 +38,30 @@ func (n *node) openFollower(ctx context.Context) error {
 	if err := n.compareDirectory(ctx, st); err != nil {
 		return errors.Join(err, st.abandon())
 	}
+	f := n.newFollower(st)
+	n.mu.Lock()
+	n.store, n.follower, n.phase = st, f, phaseWaiting
+	n.mu.Unlock()
+	if err := n.recovered(); err != nil {
+		return err
+	}
+	if err := n.takeUpSync(st); err != nil {
+		return err
+	}
+	if st.log.Last().Version == 0 {
+		return nil // shown once a leader has said how to follow
+	}
+	return n.serveFollower(ctx, f)
+}
+
+// newFollower makes a follower over a volume on this node's disk.
+func (n *node) newFollower(st *storage) *slave.Follower {
 	opt := slave.Options{Tree: st.tree, Log: st.log, Observer: n.observer, Answer: n.answer, Log0: n.log}
 	if st.chunks != nil {
 		opt.Chunks = st.chunks.Local
 		st.chunks.SetFetcher(n)
 	}
-	f := slave.New(opt)
-	n.mu.Lock()
-	n.store, n.follower, n.phase = st, f, phaseFollowing
-	n.mu.Unlock()
-	if err := n.recovered(); err != nil {
-		return err
-	}
-	n.attach(f)
-	return n.mountNow(ctx)
+	return slave.New(opt)
 }
 
 // followLeader prepares to follow on a session with a leader: a node without a volume
@@ -105,6 +118,9 @@ func (n *node) sessionEnded(remote *wire.Hello, err error) {
 func (n *node) refused(id, addr string, err error) {
 	var r *wire.Refusal
 	if !errors.As(err, &r) {
+		return
+	}
+	if r.Kind == volume.WrongHistory && n.abandonSync(err) {
 		return
 	}
 	if n.role != volume.RoleLeader && (r.Kind == volume.WrongHistory || r.Kind == volume.TooOld) {

@@ -16,6 +16,26 @@ type holds struct {
 	next     int
 	versions map[int]volume.Version
 	snaps    map[int]*index.Snapshot
+	syncs    int
+}
+
+// sync says that a copy is being made, whose chunks nothing points to yet.
+func (h *holds) sync() (release func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.syncs++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.syncs--
+	}
+}
+
+// syncing reports whether a copy is being made, so that no chunk may be collected.
+func (h *holds) syncing() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.syncs > 0
 }
 
 // log keeps the ops behind version v in the log until release is called.

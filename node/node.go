@@ -69,8 +69,8 @@ type node struct {
 	// wantSnapshot says that the next session is to bring a snapshot whatever the log
 	// holds, fullSync that all content is to travel.
 	wantSnapshot, fullSync atomic.Bool
-	holds    holds
-	served   chan struct{} // slots for serving content
+	holds                  holds
+	served                 chan struct{} // slots for serving content
 
 	mu       sync.Mutex
 	phase    phase
@@ -79,6 +79,7 @@ type node struct {
 	follower *slave.Follower
 	shown    *slave.Follower // what the front ends see
 	sync     *slave.Sync     // a copy that is being made; nil if there is none
+	syncOpt  slave.SyncOptions
 	mount    *fusefs.Server
 	progress *progress       // of a scan or a sync; nil if there is none
 	dialled  map[string]bool // address -> answered or refused since the start

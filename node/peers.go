@@ -29,6 +29,7 @@ type peer struct {
 	session  *wire.Session // nil while not connected
 	dialled  bool          // by us
 	feed     *master.Feed  // while this node leads and feeds it
+	sync     *progress     // of the snapshot it takes from us
 	lost     time.Time     // when the last session ended
 	attached time.Time
 }
@@ -56,7 +57,7 @@ func (p *peers) attach(self string, s *wire.Session, dialled bool) (ok bool) {
 		}
 		loser = old
 	}
-	e.session, e.dialled, e.feed, e.hello, e.address, e.attached = s, dialled, nil, h, addressOf(s), time.Now()
+	e.session, e.dialled, e.feed, e.sync, e.hello, e.address, e.attached = s, dialled, nil, nil, h, addressOf(s), time.Now()
 	p.mu.Unlock()
 	if loser != nil {
 		loser.Close(volume.Errorf(volume.Busy, "replaced by another session between the same two nodes"))
@@ -131,6 +132,15 @@ func (p *peers) setFeed(s *wire.Session, f *master.Feed) {
 	defer p.mu.Unlock()
 	if e := p.byID[s.Remote().NodeID]; e != nil && e.session == s {
 		e.feed = f
+	}
+}
+
+// setSync notes that a peer takes a snapshot.
+func (p *peers) setSync(s *wire.Session, sent *progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.byID[s.Remote().NodeID]; e != nil && e.session == s {
+		e.sync = sent
 	}
 }
 

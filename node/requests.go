@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"net/http"
 
 	"wolfdisk/node/admin"
 	"wolfdisk/volume"
@@ -11,6 +12,8 @@ import (
 // answer answers what other nodes ask, whatever role this one has.
 func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.AnswerWriter) error {
 	switch kind {
+	case volume.RequestContent:
+		return n.answerContent(ctx, body, w, nil)
 	default:
 		return volume.Errorf(volume.Unsupported, "request kind %d is not answered here", kind)
 	}
@@ -18,5 +21,7 @@ func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 
 // verbs are what the tools can ask this node to do.
 func (n *node) verbs() map[string]admin.Verb {
-	return map[string]admin.Verb{}
+	return map[string]admin.Verb{
+		"resync": {Method: http.MethodPost, Params: []string{"full", "dry_run"}, Run: n.resyncVerb},
+	}
 }

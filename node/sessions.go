@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"sync/atomic"
 
 	"wolfdisk/master"
 	"wolfdisk/oplog"
@@ -40,11 +41,16 @@ func (n *node) hello() wire.Hello {
 		}
 	}
 	n.mu.Lock()
-	s, l := n.store, n.leader
+	s, l, c := n.store, n.leader, n.sync
 	n.mu.Unlock()
 	if s != nil {
 		h.Position, h.Lineage, h.Durable = s.log.Last(), s.engine.Lineage(), s.log.Durable()
 		h.Consistent = true
+	}
+	if c != nil && c.Begun() { // what joins is the copy that is being made
+		h.Position, h.Lineage = c.Position()
+		_, _, h.Durable = c.Progress()
+		h.Consistent = false
 	}
 	if l != nil {
 		h.Leading = l.Epoch()
@@ -126,9 +132,6 @@ func (n *node) acceptFollower(l *master.Leader, s *storage, h *wire.Hello) error
 			return wrong("WD-1310", "node %s holds ops up to version %d that this leader has not, and this leader has written since: the copies went apart behind version %d; nothing is changed on either",
 				h.NodeID, h.Position.Version, j.common)
 		}
-	case joinTooOld:
-		return &wire.Refusal{Kind: volume.TooOld, Code: "WD-1312", Text: fmt.Sprintf(
-			"node %s is at version %d, the leader's log begins at %d: move its state directory away to let it sync anew", h.NodeID, h.Position.Version, s.log.First())}
 	}
 	return nil
 }
@@ -194,11 +197,7 @@ func (n *node) runSession(ctx context.Context, s *wire.Session) error {
 		return n.feed(ctx, l, s)
 	}
 	if !remote.Leading.IsZero() && n.leading() == nil {
-		f, err := n.followLeader(ctx, s)
-		if err != nil {
-			return err
-		}
-		return f.Follow(ctx, s)
+		return n.follow(ctx, s)
 	}
 	return n.idle(ctx, s)
 }
@@ -208,13 +207,17 @@ func (n *node) feed(ctx context.Context, l *master.Leader, s *wire.Session) erro
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	remote := s.Remote()
+	j, err := n.storage().compare(&remote)
+	if err != nil {
+		return err
+	}
+	host := &host{n: n, l: l, s: s, join: j.kind, start: make(chan volume.Version, 1)}
+	defer host.end()
+	sink := &leaderSink{log: n.storage().log, chunks: n.answerChunk, answer: host.answer}
 	served := make(chan error, 1)
-	sink := &leaderSink{log: n.storage().log, chunks: n.answerChunk, answer: n.answer}
-	feed := l.NewFeed(s, remote.Position.Version)
-	sink.feed = feed
 	go func() { served <- s.Serve(ctx, sink) }()
-	if j, err := n.storage().compare(&remote); err != nil || j.kind != joinStream {
-		if err == nil && j.kind == joinAhead {
+	if j.kind != joinStream && j.kind != joinTooOld {
+		if j.kind == joinAhead {
 			err = n.pullBehind(ctx, l, s)
 		}
 		if err == nil {
@@ -224,19 +227,26 @@ func (n *node) feed(ctx context.Context, l *master.Leader, s *wire.Session) erro
 		<-served
 		return err
 	}
-	n.peers.setFeed(s, feed)
 	go n.remember(l, &remote, addressOf(s))
 	fed := make(chan error, 1)
-	go func() { fed <- feed.Run(ctx) }()
-	select {
-	case err := <-served:
-		cancel(err)
-		<-fed
-		return err
-	case err := <-fed:
-		s.Close(err)
-		<-served
-		return err
+	for {
+		select {
+		case v := <-host.start:
+			feed := l.NewFeed(s, v)
+			sink.feed.Store(feed)
+			n.peers.setFeed(s, feed)
+			go func() { fed <- feed.Run(ctx) }()
+		case err := <-served:
+			cancel(err)
+			if sink.feed.Load() != nil {
+				<-fed
+			}
+			return err
+		case err := <-fed:
+			s.Close(err)
+			<-served
+			return err
+		}
 	}
 }
 
@@ -294,8 +304,8 @@ func (n *node) idle(ctx context.Context, s *wire.Session) error {
 
 // leaderSink takes what a session brings to a node that does not follow on it.
 type leaderSink struct {
-	feed *master.Feed // nil on an idle session
-	log  *oplog.Log   // nil before there is a volume
+	feed atomic.Pointer[master.Feed] // nil while none runs
+	log  *oplog.Log                  // nil before there is a volume
 	// chunks answers requests for chunks.
 	chunks func(context.Context, []byte, *wire.AnswerWriter) error
 	// answer answers everything else.
@@ -307,8 +317,8 @@ func (k *leaderSink) Frame([]byte) error {
 }
 
 func (k *leaderSink) Progress(p wire.Progress) {
-	if k.feed != nil {
-		k.feed.Progress(p)
+	if f := k.feed.Load(); f != nil {
+		f.Progress(p)
 	}
 }
 

@@ -80,6 +80,9 @@ func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 				a.State = "catching up"
 			}
 		}
+		if a.Progress = p.sync.show(); a.Progress != nil {
+			a.State, a.SyncPercent = "syncing", a.Progress.Percent
+		}
 		out = append(out, a)
 	}
 	return out
@@ -97,7 +100,7 @@ func (n *node) Ready(ctx context.Context, maxLag uint64) (bool, string) {
 	ph, mount := n.phase, n.mount
 	n.mu.Unlock()
 	switch {
-	case ph == phaseStarting || ph == phaseStopping || ph == phaseWaiting:
+	case ph == phaseStarting || ph == phaseStopping || ph == phaseWaiting || ph == phaseSyncing:
 		return false, "the node is " + string(ph)
 	case n.cfg.Mount.Dir != "" && mount == nil:
 		return false, "the mount is not there yet"

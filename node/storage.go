@@ -17,6 +17,7 @@ import (
 	"wolfdisk/node/config"
 	"wolfdisk/node/exit"
 	"wolfdisk/oplog"
+	"wolfdisk/slave"
 	"wolfdisk/volume"
 )
 
@@ -29,6 +30,7 @@ type storage struct {
 	dir    *hostdir.Dir      // nil with chunks
 	chunks *chunkstore.Store // nil with a directory
 	zlog   zerolog.Logger
+	home   string // holds the folders of log and index
 }
 
 // storageOptions say what is opened, and what is known of the last run.
@@ -52,7 +54,7 @@ type storageOptions struct {
 // took from the index is entered again, what a power loss took from the directory is
 // redone, unless that is postponed.
 func openStorage(ctx context.Context, o storageOptions) (_ *storage, err error) {
-	s := &storage{zlog: o.zlog}
+	s := &storage{zlog: o.zlog, home: o.cfg.Node.DataDir}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.abandon())
@@ -105,11 +107,7 @@ func dirCode(err error) exit.Code {
 }
 
 func (s *storage) openLog(o storageOptions) error {
-	opt := oplog.DefaultOptions(filepath.Join(o.cfg.Node.DataDir, "oplog"), o.state.Volume)
-	opt.Compress = o.cfg.Volume.Compress
-	opt.SegmentSize = int64(o.cfg.Oplog.SegmentSize)
-	opt.SyncEvery = syncEvery
-	opt.Log = o.zlog
+	opt := logOptions(o.cfg, o.state.Volume, o.zlog)
 	log, rec, err := oplog.Open(opt)
 	if err != nil {
 		return err
@@ -119,6 +117,16 @@ func (s *storage) openLog(o storageOptions) error {
 		o.zlog.Warn().Str("code", "WD-1151").Err(rec.Cut.Err).Strs("kept", rec.Cut.Paths).Msg("the log ended in an unfinished frame, which was cut; nothing acknowledged as durable is lost")
 	}
 	return nil
+}
+
+// logOptions are those of a node's log, in its usual place.
+func logOptions(cfg *config.Config, id volume.ID, zlog zerolog.Logger) oplog.Options {
+	opt := oplog.DefaultOptions(filepath.Join(cfg.Node.DataDir, "oplog"), id)
+	opt.Compress = cfg.Volume.Compress
+	opt.SegmentSize = int64(cfg.Oplog.SegmentSize)
+	opt.SyncEvery = syncEvery
+	opt.Log = zlog
+	return opt
 }
 
 func (s *storage) openIndex(o storageOptions) (err error) {
@@ -163,37 +171,9 @@ func replay(ctx context.Context, log *oplog.Log, engine *index.Engine) error {
 			return volume.Errorf(volume.Corrupt, "index and log do not belong together: they differ at version %d", at.Version)
 		}
 	}
-	return eachFrame(ctx, log, at.Version+1, func(f oplog.Frame, ops []*volume.Op) error {
+	return slave.EachFrame(ctx, log, at.Version+1, func(f oplog.Frame, ops []*volume.Op) error {
 		return engine.Enter(index.Batch{Ops: ops, Frame: f.Ref, After: f.Position()})
 	})
-}
-
-// eachFrame calls fn with the frames from version on, cut to the ops from there.
-func eachFrame(ctx context.Context, log *oplog.Log, from volume.Version, fn func(oplog.Frame, []*volume.Op) error) error {
-	last := log.Last().Version
-	if from > last {
-		return nil
-	}
-	r, err := log.Reader(from)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for from <= last {
-		f, err := r.Next(ctx)
-		if err != nil {
-			return err
-		}
-		_, ops, err := oplog.DecodeFrame(f.Bytes)
-		if err != nil {
-			return err
-		}
-		if err := fn(f, ops[from-f.First:]); err != nil {
-			return err
-		}
-		from = f.Last + 1
-	}
-	return nil
 }
 
 // settle writes down what is put off while running, so that the directory holds
@@ -364,7 +344,7 @@ func (s *storage) reapply(ctx context.Context, o storageOptions) error {
 // at from or later.
 func (s *storage) lastFrame(ctx context.Context, from volume.Version) (volume.Version, error) {
 	first := s.log.Last().Version + 1
-	err := eachFrame(ctx, s.log, from, func(f oplog.Frame, _ []*volume.Op) error {
+	err := slave.EachFrame(ctx, s.log, from, func(f oplog.Frame, _ []*volume.Op) error {
 		first = f.First
 		return nil
 	})
@@ -374,7 +354,7 @@ func (s *storage) lastFrame(ctx context.Context, from volume.Version) (volume.Ve
 // ops are the ops of the log from a version on, each valid until the next.
 func (s *storage) ops(ctx context.Context, from volume.Version) iter.Seq2[*volume.Op, error] {
 	return func(yield func(*volume.Op, error) bool) {
-		err := eachFrame(ctx, s.log, from, func(_ oplog.Frame, ops []*volume.Op) error {
+		err := slave.EachFrame(ctx, s.log, from, func(_ oplog.Frame, ops []*volume.Op) error {
 			for _, op := range ops {
 				if !yield(op, nil) {
 					return errStopped

@@ -32,6 +32,7 @@ type Follower struct {
 
 	recvMu  sync.Mutex
 	stopped error // guarded by recvMu
+	held    frameHolds
 	failed  atomic.Pointer[error]
 
 	received atomic.Uint64 // last version in the log
@@ -76,12 +77,11 @@ func (f *Follower) Answer(ctx context.Context, kind uint16, body []byte, w *wire
 // was when it said hello. A frame that does not fit ends the session, and joining again
 // tells what is the matter; an error of our own disk or tree is final (Failed).
 func (f *Follower) Receive(ctx context.Context, frame []byte) error {
-	f.recvMu.Lock()
-	defer f.recvMu.Unlock()
-	if f.stopped != nil {
-		return f.stopped
+	if err := f.lockFor(ctx, frame); err != nil {
+		return err
 	}
-	if here, err := f.have(frame); err != nil || here {
+	defer f.recvMu.Unlock()
+	if here, err := have(f.opt.Log, frame); err != nil || here {
 		return err
 	}
 	rec, ops, err := f.opt.Log.AppendFrame(frame)
@@ -108,13 +108,13 @@ func (f *Follower) Receive(ctx context.Context, frame []byte) error {
 	return nil
 }
 
-// have reports whether a frame is in the log already, as the same ops.
-func (f *Follower) have(frame []byte) (bool, error) {
+// have reports whether a frame is in a log already, as the same ops.
+func have(log *oplog.Log, frame []byte) (bool, error) {
 	h, err := oplog.ParseHeader(frame)
-	if err != nil || h.Last > f.opt.Log.Last().Version {
+	if err != nil || h.Last > log.Last().Version {
 		return false, err
 	}
-	at, err := f.opt.Log.PositionAt(h.Last)
+	at, err := log.PositionAt(h.Last)
 	if err == nil && at.Digest != h.Digest {
 		err = volume.Errorf(volume.WrongHistory, "frame %d to %d holds other ops than this node's log", h.First, h.Last)
 	}
@@ -122,6 +122,7 @@ func (f *Follower) have(frame []byte) (bool, error) {
 }
 
 func (f *Follower) wake() {
+	f.held.wake()
 	select {
 	case f.changed <- struct{}{}:
 	default:
@@ -132,6 +133,7 @@ func (f *Follower) wake() {
 func (f *Follower) fail(err error) error {
 	f.stopped = err
 	f.failed.CompareAndSwap(nil, &err)
+	f.held.wake()
 	return err
 }
 
@@ -150,6 +152,7 @@ func (f *Follower) Stop(err error) {
 	if f.stopped == nil {
 		f.stopped = err
 	}
+	f.held.wake()
 }
 
 // Progress is how far this follower is.

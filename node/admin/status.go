@@ -109,6 +109,9 @@ type Peer struct {
 	LagBytes    uint64  `json:"lag_bytes"`
 	LagSeconds  float64 `json:"lag_seconds"`
 	SyncPercent float64 `json:"sync_percent"`
+	// Progress is that of a snapshot which the peer takes from this node; absent
+	// otherwise.
+	Progress *Progress `json:"progress,omitempty"`
 }
 
 // complete makes the status one that can be encoded and that scripts can index.

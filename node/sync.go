@@ -1,0 +1,370 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"wolfdisk/chunkstore"
+	"wolfdisk/index"
+	"wolfdisk/node/admin"
+	"wolfdisk/node/config"
+	"wolfdisk/node/exit"
+	"wolfdisk/oplog"
+	"wolfdisk/slave"
+	"wolfdisk/volume"
+	"wolfdisk/wire"
+)
+
+// syncDirPrefix begins the names of folders in the state directory in which copies are
+// made, with growing numbers: a finished one is used where it lies until the next start.
+const syncDirPrefix = "sync-"
+
+// syncDirs are the folders of copies, oldest first.
+func (n *node) syncDirs() ([]string, error) {
+	dirs, err := filepath.Glob(filepath.Join(n.cfg.Node.DataDir, syncDirPrefix+"????????"))
+	slices.Sort(dirs)
+	return dirs, err
+}
+
+// nextSyncDir is a folder for another copy.
+func (n *node) nextSyncDir() (string, error) {
+	dirs, err := n.syncDirs()
+	last := 0
+	if err == nil && len(dirs) > 0 {
+		if last, err = strconv.Atoi(strings.TrimPrefix(filepath.Base(dirs[len(dirs)-1]), syncDirPrefix)); err != nil {
+			err = volume.Errorf(volume.Invalid, "%s is not a folder of ours: move it away", dirs[len(dirs)-1])
+		}
+	}
+	return filepath.Join(n.cfg.Node.DataDir, fmt.Sprintf("%s%08d", syncDirPrefix, last+1)), err
+}
+
+// follow follows a leader on a session: by its log from where this node is, or by a
+// snapshot if the log does not reach back that far.
+func (n *node) follow(ctx context.Context, s *wire.Session) error {
+	f, err := n.followLeader(ctx, s)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	sync := n.sync
+	n.mu.Unlock()
+	to := slave.Receiver(f)
+	if sync != nil {
+		to = sync
+	}
+	session := slave.NewSession(s, to, f.Answer)
+	return session.Serve(ctx, func(ctx context.Context) error {
+		return n.join(ctx, session, f, sync)
+	})
+}
+
+// join agrees with the leader on how to follow. It returns when the session ends, or to
+// end it.
+func (n *node) join(ctx context.Context, s *slave.Session, f *slave.Follower, sync *slave.Sync) error {
+	asked := n.wantSnapshot.Load()
+	how, err := s.Join(ctx, asked)
+	if err != nil {
+		return err
+	}
+	if how == volume.JoinSnapshot {
+		if n.cfg.Volume.Storage == config.StorageDir {
+			err := exit.Errorf(exit.Unsafe, "WD-1312: this node is at version %d, which the log of leader %s does not reach back to, and a node with storage = \"dir\" cannot take a snapshot: "+
+				"start it once with storage = \"chunks\" and an empty state directory, or copy the data with wolfdiskctl export", f.Position().Version, s.Remote().NodeID)
+			n.stopWith(err)
+			return err
+		}
+		if sync, err = n.beginSync(); err != nil {
+			n.stopWith(err)
+			return err
+		}
+		n.wantSnapshot.Store(false)
+		s.Deliver(sync)
+	}
+	if sync != nil {
+		if err := n.makeCopy(ctx, s, sync); err != nil {
+			return err
+		}
+	} else if err := n.serveFollower(ctx, f); err != nil {
+		n.stopWith(err)
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// serveFollower shows a follower's tree. One that holds nothing yet is not shown before a
+// leader has said that the log will bring it from there: an empty tree would look as if
+// all were gone.
+func (n *node) serveFollower(ctx context.Context, f *slave.Follower) error {
+	n.mu.Lock()
+	done := n.shown == f
+	n.shown = f
+	n.mu.Unlock()
+	if done {
+		return nil
+	}
+	n.mu.Lock()
+	if n.sync == nil {
+		n.phase = phaseFollowing
+	}
+	n.mu.Unlock()
+	n.attach(f)
+	return n.mountNow(ctx)
+}
+
+// syncOptions are those of the copy that is being made, beside the volume in st.
+func (n *node) syncOptions(st *storage, dir string) slave.SyncOptions {
+	log := logOptions(n.cfg, n.state.Get().Volume, n.log)
+	return slave.SyncOptions{
+		FS: vfs.Default, Dir: dir, Log: log, Index: index.Options{Log: n.log},
+		Chunks: st.chunks, ChunkSize: n.state.Get().ChunkSize, Phase: n.syncPhase, Full: n.fullSync.Load(), Log0: n.log,
+	}
+}
+
+// syncPhase shows a phase of a sync in status.
+func (n *node) syncPhase(name string, files, bytes uint64) func(files, bytes uint64, path string) {
+	n.log.Info().Str("phase", name).Uint64("files", files).Uint64("bytes", bytes).Msg("sync")
+	p := n.beginProgress(name, files, bytes)
+	return p.add
+}
+
+// takeUpSync finds a copy that an earlier run has begun.
+func (n *node) takeUpSync(st *storage) error {
+	dirs, err := n.syncDirs()
+	if err != nil || st.chunks == nil {
+		return err
+	}
+	for _, dir := range dirs { // one, unless a crash left others
+		opt := n.syncOptions(st, dir)
+		s, err := slave.OpenSync(opt)
+		if err == nil && s != nil {
+			n.setSync(s, opt)
+			return nil
+		}
+		if err == nil {
+			err = slave.RemoveSync(opt)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *node) setSync(s *slave.Sync, opt slave.SyncOptions) {
+	n.mu.Lock()
+	n.sync, n.syncOpt = s, opt
+	n.phase = phaseSyncing
+	n.mu.Unlock()
+}
+
+// beginSync begins a copy, in the place of another that was under way.
+func (n *node) beginSync() (*slave.Sync, error) {
+	if err := n.dropSync(); err != nil {
+		return nil, err
+	}
+	dir, err := n.nextSyncDir()
+	if err != nil {
+		return nil, err
+	}
+	opt := n.syncOptions(n.storage(), dir)
+	s := slave.NewSync(opt)
+	n.setSync(s, opt)
+	return s, nil
+}
+
+// dropSync gives up the copy that is being made, if there is one.
+func (n *node) dropSync() error {
+	n.mu.Lock()
+	s, opt := n.sync, n.syncOpt
+	n.sync = nil
+	n.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	if err := s.Close(); err != nil {
+		n.log.Warn().Err(err).Msg("closing a copy that is given up")
+	}
+	return slave.RemoveSync(opt)
+}
+
+// makeCopy makes the copy, or as much as the session lasts for, and puts it in charge.
+func (n *node) makeCopy(ctx context.Context, s *slave.Session, sync *slave.Sync) error {
+	if !sync.Begun() {
+		n.log.Info().Str("leader", s.Remote().NodeID).Msg("the leader's log does not reach back to what this node holds: taking a snapshot")
+	} else {
+		n.log.Info().Str("leader", s.Remote().NodeID).Msg("going on with the copy that was begun")
+	}
+	defer n.holds.sync()()
+	began := time.Now()
+	err := sync.Run(ctx, s.Session, func() []slave.Caller { return n.otherSources(s.Session) })
+	defer n.endProgress(n.progressNow())
+	if err != nil {
+		if !sync.Begun() {
+			// Names come whole or not at all.
+			return errors.Join(err, n.dropSync())
+		}
+		return err
+	}
+	f, err := n.takeOver(ctx, s, sync)
+	if err != nil {
+		n.stopWith(err)
+		return err
+	}
+	pos := f.Position()
+	n.log.Info().Stringer("position", pos).Dur("took", time.Since(began)).Msg("the copy is consistent and serves")
+	return nil
+}
+
+func (n *node) progressNow() *progress {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.progress
+}
+
+// otherSources are the nodes beside the leader that may have content.
+func (n *node) otherSources(leader *wire.Session) []slave.Caller {
+	var list []slave.Caller
+	for _, p := range n.peers.list() {
+		if p.session != nil && p.session != leader && p.hello.Consistent && p.hello.Role != volume.RoleClient && p.hello.Role != volume.RoleWitness {
+			list = append(list, p.session)
+		}
+	}
+	return list
+}
+
+// takeOver puts a finished copy in charge. The old one stays open, since somebody may
+// still read it, until the process ends; its files are removed, and the next start gives
+// the new one their place.
+func (n *node) takeOver(ctx context.Context, s *slave.Session, sync *slave.Sync) (*slave.Follower, error) {
+	old := n.storage()
+	var st *storage
+	f, err := sync.Finish(ctx, func(log *oplog.Log, engine *index.Engine) *slave.Follower {
+		st = &storage{log: log, engine: engine, chunks: old.chunks, zlog: old.zlog, home: n.syncOpt.Dir}
+		st.tree = index.NewTree(engine, chunkstore.NewContent(engine, log, old.chunks))
+		return n.newFollower(st)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.Deliver(f)
+	n.mu.Lock()
+	was := n.follower
+	n.store, n.follower, n.sync = st, f, nil
+	n.mu.Unlock()
+	was.Stop(volume.Errorf(volume.Closed, "another copy has taken this one's place"))
+	if err := n.serveFollower(ctx, f); err != nil {
+		return nil, err
+	}
+	if err := old.log.Close(); err != nil {
+		n.log.Warn().Err(err).Msg("closing the log of the old copy")
+	}
+	if err := old.remove(n.cfg.Node.DataDir); err != nil {
+		n.log.Warn().Err(err).Msg("removing the old copy")
+	}
+	return f, nil
+}
+
+// remove removes the files of a copy that another has taken the place of.
+func (s *storage) remove(stateDir string) error {
+	if s.home != stateDir {
+		return os.RemoveAll(s.home)
+	}
+	return errors.Join(os.RemoveAll(filepath.Join(s.home, "oplog")), os.RemoveAll(filepath.Join(s.home, "index")))
+}
+
+// finishTakeOver gives a copy that was finished before this start its place. Of several
+// the newest counts.
+func (n *node) finishTakeOver() error {
+	dirs, err := n.syncDirs()
+	if err != nil {
+		return err
+	}
+	slices.Reverse(dirs)
+	for i, dir := range dirs {
+		done, err := slave.TakePlace(vfs.Default, dir, n.cfg.Node.DataDir)
+		if err != nil {
+			return err
+		}
+		if !done {
+			continue
+		}
+		n.log.Debug().Msg("the copy that was made has taken its place")
+		for _, older := range dirs[i+1:] {
+			if err := os.RemoveAll(older); err != nil {
+				return volume.Wrap(err, "remove an older copy")
+			}
+		}
+		return nil
+	}
+	return nil
+}
+
+// abandonSync drops a copy whose history the leader does not share, so that the old one
+// can join; false if there is none.
+func (n *node) abandonSync(why error) bool {
+	n.mu.Lock()
+	s := n.sync
+	n.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	n.log.Warn().Err(why).Msg("the copy that was being made does not fit the leader any more: beginning anew")
+	if err := n.dropSync(); err != nil {
+		n.stopWith(err)
+	}
+	return true
+}
+
+// Resync is the answer to the verb resync.
+type Resync struct {
+	Leader  string `json:"leader"`
+	Version uint64 `json:"version"` // of the copy that is replaced
+	Files   uint64 `json:"files"`
+	Bytes   uint64 `json:"bytes"`
+	Full    bool   `json:"full"`
+	DryRun  bool   `json:"dry_run"`
+}
+
+// resyncVerb has a follower take a snapshot, whatever its leader's log holds.
+func (n *node) resyncVerb(_ context.Context, query url.Values, emit func(any) error) error {
+	var out Resync
+	for name, dst := range map[string]*bool{"full": &out.Full, "dry_run": &out.DryRun} {
+		if text := query.Get(name); text != "" {
+			v, err := strconv.ParseBool(text)
+			if err != nil {
+				return admin.BadParam(name, text, "1 or 0")
+			}
+			*dst = v
+		}
+	}
+	st := n.storage()
+	if n.following() == nil || st == nil {
+		return admin.Refused("WD-1330", "this node does not follow anybody", "ask a follower")
+	}
+	if st.chunks == nil {
+		return admin.Refused("WD-1330", "a node with storage = \"dir\" cannot take a snapshot", "ask a follower with storage = \"chunks\"")
+	}
+	leader := n.peers.leader()
+	if leader == nil {
+		return volume.Errorf(volume.Unavailable, "no leader is connected: wolfdiskctl status shows the peers")
+	}
+	out.Leader, out.Version = leader.Remote().NodeID, uint64(st.engine.Position().Version)
+	out.Files, out.Bytes = st.engine.Counts()
+	if !out.DryRun {
+		n.fullSync.Store(out.Full)
+		n.wantSnapshot.Store(true)
+		leader.Close(volume.Errorf(volume.Busy, "this node is to take a snapshot"))
+	}
+	return emit(out)
+}

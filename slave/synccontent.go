@@ -1,0 +1,393 @@
+package slave
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"wolfdisk/index"
+	"wolfdisk/volume"
+)
+
+const (
+	// batchBytes and batchItems are what is asked for at once: enough to hide the way
+	// there and back, little enough to hold several in memory.
+	batchBytes = 1 << 20
+	batchItems = 512
+	// inFlight is how many requests are under way.
+	inFlight = 4
+	// ownChunk is from where on a run gets a chunk of its own, so that equal content is
+	// stored, and sent, once; bytes. It is what sealing has.
+	ownChunk = 64 << 10
+	// sharedChunk is the size of chunks that smaller runs are packed into, bytes.
+	sharedChunk = 512 << 10
+	// syncBytes and syncParts bound what is put before it is made durable and entered.
+	syncBytes = 64 << 20
+	syncParts = 8192
+	// flushEvery is how often what was entered is put on disk: what a crash costs.
+	flushEvery = 20 * time.Second
+)
+
+// batch is one request, and what came of it.
+type batch struct {
+	items []volume.ContentItem
+	end   cursor // behind the last item
+	bytes uint64
+	files uint64 // that end in it
+
+	got  []gotItem
+	err  error
+	done chan struct{}
+}
+
+// gotItem is the content of one item: runs whose Data is nil are here already.
+type gotItem struct {
+	runs []gotRun
+}
+
+type gotRun struct {
+	off  int // from the item's
+	len  int
+	hash volume.ChunkID
+	data []byte
+}
+
+// content brings the content of all files of the snapshot.
+func (s *Sync) content(ctx context.Context, leader Caller, sources func() []Caller) error {
+	raw, err := s.engine.Cursor()
+	if err != nil {
+		return err
+	}
+	at, err := decodeCursor(raw)
+	if err != nil || at == maxCursor {
+		return err
+	}
+	snap, err := s.engine.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer snap.Close()
+	files, bytes := snap.Counts()
+	ctx, cancel := context.WithCancel(ctx)
+	c := &collector{s: s, ctx: ctx, leader: leader, sources: sources,
+		count: s.opt.Phase("copying content", files, bytes), known: s.opt.Chunks.Stats().Chunks > 0 && !s.opt.Full}
+	todo, ordered := make(chan *batch), make(chan *batch, inFlight)
+	produced := make(chan error, 1)
+	var fetchers sync.WaitGroup
+	for range inFlight {
+		fetchers.Go(func() { c.fetch(todo) })
+	}
+	go func() {
+		defer close(ordered)
+		defer close(todo)
+		produced <- c.produce(snap, at, func(b *batch) bool {
+			for _, to := range []chan *batch{ordered, todo} {
+				select {
+				case to <- b:
+				case <-ctx.Done():
+					return false
+				}
+			}
+			return true
+		})
+	}()
+	err = c.collect(ordered)
+	cancel()
+	if perr := <-produced; err == nil {
+		err = perr
+	}
+	fetchers.Wait()
+	if err != nil {
+		return err
+	}
+	if err := s.engine.SetContent(nil, maxCursor.encode()); err != nil {
+		return err
+	}
+	return s.engine.Flush()
+}
+
+type collector struct {
+	s       *Sync
+	ctx     context.Context
+	leader  Caller
+	sources func() []Caller
+	count   func(files, bytes uint64, path string)
+	known   bool // this store holds chunks, so hashes are worth asking for
+	turn    atomic.Uint32
+	alone   atomic.Int64 // until when only the leader is asked, since another failed; Unix ns
+
+	shared   []byte
+	inShared []sharedRun
+	parts    []index.Content
+	unsynced int
+	end      cursor // of the parts
+	flushed  time.Time
+}
+
+// sharedRun is an extent whose chunk is still being filled.
+type sharedRun struct {
+	part, extent int
+	off          int64 // in the chunk
+}
+
+// produce makes batches of all content from a cursor on, in order.
+func (c *collector) produce(snap *index.Snapshot, at cursor, emit func(*batch) bool) error {
+	b := &batch{done: make(chan struct{})}
+	send := func() bool {
+		if len(b.items) == 0 {
+			return true
+		}
+		ok := emit(b)
+		b = &batch{done: make(chan struct{})}
+		return ok
+	}
+	stopped := false
+	err := snap.Inodes(at.ino, func(a volume.Attr) bool {
+		if !a.IsFile() {
+			return true
+		}
+		off := int64(0)
+		if a.Ino == at.ino {
+			off = at.off
+		}
+		for off < a.Size {
+			n := min(volume.MaxContentItem-off%volume.MaxContentItem, a.Size-off)
+			if len(b.items) > 0 && (int64(b.bytes)+n > batchBytes || len(b.items) == batchItems) && !send() {
+				stopped = true
+				return false
+			}
+			b.items = append(b.items, volume.ContentItem{Ino: a.Ino, Off: off, Len: int(n)})
+			b.bytes += uint64(n)
+			off += n
+			b.end = cursor{a.Ino, off}
+		}
+		b.files++
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if stopped || !send() {
+		return volume.Errorf(volume.Interrupted, "copy content: %w", context.Cause(c.ctx))
+	}
+	return nil
+}
+
+// fetch asks for batches until there are no more.
+func (c *collector) fetch(todo <-chan *batch) {
+	for b := range todo {
+		b.err = c.fetchOne(b)
+		close(b.done)
+	}
+}
+
+// fetchOne asks one of the sources, and the leader if that one cannot serve.
+func (c *collector) fetchOne(b *batch) error {
+	var others []Caller
+	if time.Now().UnixNano() > c.alone.Load() {
+		others = c.sources()
+	}
+	n := int(c.turn.Add(1)) % (len(others) + 1)
+	if n > 0 {
+		if err := c.ask(others[n-1], b); err == nil {
+			return nil
+		} else if c.ctx.Err() != nil {
+			return err
+		}
+		c.alone.Store(time.Now().Add(waitSource).UnixNano())
+	}
+	return c.ask(c.leader, b)
+}
+
+// ask brings a batch from one node: hashes first where chunks may be here already.
+func (c *collector) ask(from Caller, b *batch) error {
+	b.got = make([]gotItem, len(b.items))
+	want := make([]int, 0, len(b.items)) // indexes of items to be asked for whole
+	var hashes []int
+	for i, it := range b.items {
+		if c.known && it.Len >= ownChunk {
+			hashes = append(hashes, i)
+		} else {
+			want = append(want, i)
+		}
+	}
+	if len(hashes) > 0 {
+		missing, err := c.askHashes(from, b, hashes)
+		if err != nil {
+			return err
+		}
+		want = append(want, missing...)
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	return c.request(from, b, want, false, func(i int, r *volume.ContentReader, runs []volume.ContentRun) error {
+		for _, run := range runs {
+			data := make([]byte, run.Len)
+			if err := r.Content(run, data); err != nil {
+				return err
+			}
+			b.got[i].runs = append(b.got[i].runs, gotRun{run.Off, run.Len, run.Hash, data})
+		}
+		return nil
+	})
+}
+
+// askHashes says which items have content that is not here; the others are done.
+func (c *collector) askHashes(from Caller, b *batch, items []int) (missing []int, err error) {
+	err = c.request(from, b, items, true, func(i int, _ *volume.ContentReader, runs []volume.ContentRun) error {
+		var got []gotRun
+		for _, run := range runs {
+			if n, ok := c.s.opt.Chunks.Len(run.Hash); !ok || n != int64(run.Len) {
+				missing = append(missing, i)
+				return nil
+			}
+			got = append(got, gotRun{run.Off, run.Len, run.Hash, nil})
+		}
+		b.got[i].runs = got
+		return nil
+	})
+	return missing, err
+}
+
+// request asks for some items of a batch and calls fn with what comes.
+func (c *collector) request(from Caller, b *batch, items []int, hashes bool, fn func(i int, r *volume.ContentReader, runs []volume.ContentRun) error) error {
+	q := &volume.ContentRequest{Hashes: hashes, From: c.s.from.Version}
+	for _, i := range items {
+		q.Items = append(q.Items, b.items[i])
+		b.got[i] = gotItem{}
+	}
+	a, err := from.Call(c.ctx, volume.RequestContent, q.Encode())
+	if err != nil {
+		return volume.Wrap(err, "ask for content")
+	}
+	defer a.Close()
+	r := volume.NewContentReader(a, q)
+	for _, i := range items {
+		_, runs, _, err := r.Next() // what is gone is gone in the ops that follow, too
+		if err == nil {
+			err = fn(i, r, runs)
+		}
+		if err != nil {
+			return volume.Wrap(err, "receive content")
+		}
+	}
+	return nil
+}
+
+// collect stores batches in their order and enters them.
+func (c *collector) collect(ordered <-chan *batch) error {
+	c.flushed = time.Now()
+	for b := range ordered {
+		select {
+		case <-b.done:
+		case <-c.ctx.Done():
+			return volume.Errorf(volume.Interrupted, "copy content: %w", context.Cause(c.ctx))
+		}
+		if b.err != nil {
+			return b.err
+		}
+		for i := range b.items {
+			if err := c.store(b.items[i], &b.got[i]); err != nil {
+				return err
+			}
+		}
+		c.end = b.end
+		path := "inode " + b.end.ino.String()
+		c.count(b.files, b.bytes, path)
+		if c.unsynced >= syncBytes || len(c.parts) >= syncParts {
+			if err := c.enter(); err != nil {
+				return err
+			}
+		}
+	}
+	if c.ctx.Err() != nil {
+		return volume.Errorf(volume.Interrupted, "copy content: %w", context.Cause(c.ctx))
+	}
+	return c.enter()
+}
+
+// store puts an item's content into chunks.
+func (c *collector) store(it volume.ContentItem, got *gotItem) error {
+	c.parts = append(c.parts, index.Content{Ino: it.Ino, Off: it.Off, Len: int64(it.Len)})
+	part := len(c.parts) - 1
+	for i := range got.runs {
+		run := &got.runs[i]
+		if err := c.storeRun(part, it.Off+int64(run.off), run); err != nil {
+			return err
+		}
+	}
+	got.runs = nil
+	return nil
+}
+
+func (c *collector) storeRun(part int, off int64, run *gotRun) error {
+	p := &c.parts[part]
+	add := func(x volume.Extent) { p.Extents = append(p.Extents, x) }
+	size := int(c.s.opt.ChunkSize)
+	if run.data == nil {
+		add(volume.Extent{Off: off, Len: int64(run.len), Chunk: volume.ChunkRef{ID: run.hash, Length: int64(run.len)}})
+		return nil
+	}
+	if run.len < min(ownChunk, size) {
+		if len(c.shared)+run.len > min(sharedChunk, size) {
+			if err := c.flushShared(); err != nil {
+				return err
+			}
+		}
+		c.inShared = append(c.inShared, sharedRun{part, len(p.Extents), int64(len(c.shared))})
+		add(volume.Extent{Off: off, Len: int64(run.len)})
+		c.shared = append(c.shared, run.data...)
+		return nil
+	}
+	for data := run.data; len(data) > 0; {
+		n := min(len(data), size)
+		id, _, err := c.s.opt.Chunks.Put(c.ctx, data[:n])
+		if err != nil {
+			return volume.Wrap(err, "store content")
+		}
+		add(volume.Extent{Off: off, Len: int64(n), Chunk: volume.ChunkRef{ID: id, Length: int64(n)}})
+		data, off = data[n:], off+int64(n)
+		c.unsynced += n
+	}
+	return nil
+}
+
+// flushShared stores the chunk of small runs, and tells their extents.
+func (c *collector) flushShared() error {
+	if len(c.shared) == 0 {
+		return nil
+	}
+	id, _, err := c.s.opt.Chunks.Put(c.ctx, c.shared)
+	if err != nil {
+		return volume.Wrap(err, "store content")
+	}
+	for _, r := range c.inShared {
+		x := &c.parts[r.part].Extents[r.extent]
+		x.Chunk = volume.ChunkRef{ID: id, Offset: r.off, Length: x.Len}
+	}
+	c.unsynced += len(c.shared)
+	c.shared, c.inShared = c.shared[:0], c.inShared[:0]
+	return nil
+}
+
+// enter makes durable what was put, and enters it.
+func (c *collector) enter() error {
+	if len(c.parts) == 0 {
+		return nil
+	}
+	if err := errors.Join(c.flushShared(), c.s.opt.Chunks.Sync(c.ctx)); err != nil {
+		return err
+	}
+	if err := c.s.engine.SetContent(c.parts, c.end.encode()); err != nil {
+		return err
+	}
+	c.parts, c.unsynced = nil, 0
+	if time.Since(c.flushed) < flushEvery {
+		return nil
+	}
+	c.flushed = time.Now()
+	return c.s.engine.Flush()
+}

@@ -1,0 +1,146 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"wolfdisk/tests/cluster"
+)
+
+// some is a tree with one of everything that a copy has to carry.
+const some = `set -e
+mkdir -p d/e; echo content >d/f; ln d/f d/e/link; ln -s ../f d/e/sym; mkfifo d/fifo; mknod d/null c 1 3
+setfattr -n user.k -v v d/f; chmod 4711 d/f; chown 12:34 d/e; touch -d '1969-12-31 23:59:58.123456789' d/f
+truncate -s 10M d/sparse; printf x | dd of=d/sparse bs=1 seek=5000000 conv=notrunc status=none
+head -c 9000000 /dev/urandom >d/large; : >d/empty
+for i in $(seq 200); do echo $i >d/e/small$i; done
+`
+
+// resync asks a follower for a new copy and waits until it is there.
+func (b *bed) resync(f *cluster.Node, args ...string) {
+	b.t.Helper()
+	before := strings.Count(f.Log(), "the copy is consistent")
+	b.ok(f.Ctl(10*time.Second, append([]string{"resync"}, args...)...))
+	deadline := time.Now().Add(2 * time.Minute)
+	for strings.Count(f.Log(), "the copy is consistent") == before {
+		if time.Now().After(deadline) || !f.Running() {
+			b.t.Fatalf("no copy was made:\n%s", f.LogTail())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	b.must(f.WaitReady(readyTimeout))
+}
+
+// TestResync: a follower copies the volume anew while the leader is written, a file on
+// the mount stays open over it, and the copy survives restarts of all kinds.
+func TestResync(t *testing.T) {
+	b := startBed(t)
+	f := b.follower()
+	b.shell(some)
+	b.equal()
+	dry := b.ok(f.Ctl(10*time.Second, "resync", "--dry-run"))
+	if !strings.Contains(dry.Stdout, "would copy") {
+		t.Fatalf("--dry-run says %q", dry.Stdout)
+	}
+	load := make(chan cluster.Result, 1)
+	go func() {
+		load <- cluster.RunHelper(time.Minute, "appender", filepath.Join(b.Leader.Mount, "d", "log"), "3s")
+	}()
+	for i, args := range [][]string{nil, {"--full"}, nil} {
+		b.resync(f, args...)
+		b.shell(fmt.Sprintf("echo %d >d/after%d; rm -f d/e/small%d; mv d/e/small%d d/moved%d", i, i, i+1, i+10, i))
+	}
+	b.ok(<-load)
+	b.equal()
+	b.must(f.Stop())
+	b.must(f.StartReady(readyTimeout))
+	b.shell("echo more >d/more")
+	b.equal()
+	b.resync(f)
+	b.must(f.Kill9())
+	b.shell("echo still more >d/more")
+	b.must(f.StartReady(readyTimeout))
+	b.equal()
+	if left, err := filepath.Glob(filepath.Join(f.State, "sync-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind after a restart: %v, %v", left, err)
+	}
+}
+
+// TestResyncKilled: kill -9 of either side at any moment of a copy; what was copied is
+// taken up again, and the end is equal.
+func TestResyncKilled(t *testing.T) {
+	b := startBed(t)
+	f := b.follower()
+	b.shell(some)
+	size := "200"
+	rounds := 4
+	if !testing.Short() {
+		size, rounds = "1000", 40
+	}
+	b.ok(cluster.Shell(b.Leader.Mount, "head -c "+size+"000000 /dev/urandom >big; for i in $(seq "+size+"0); do echo $i >n$i; done", 5*time.Minute))
+	b.equal()
+	for i := range rounds {
+		for deadline := time.Now().Add(readyTimeout); ; time.Sleep(20 * time.Millisecond) {
+			r := f.Ctl(10*time.Second, "resync", "--full")
+			if r.Code == 0 {
+				break
+			}
+			if time.Now().After(deadline) { // it may still start, or look for its leader
+				b.ok(r)
+			}
+		}
+		time.Sleep(time.Duration(i*i*37%900) * time.Millisecond)
+		b.shell(fmt.Sprintf("echo %d >d/round; dd if=/dev/urandom of=big bs=4k count=20 seek=%d conv=notrunc status=none; rm -f n%d", i, i*100, i))
+		if i%2 == 0 {
+			b.must(f.Kill9())
+			b.must(f.Start())
+		} else {
+			b.must(b.Leader.Kill9())
+			b.must(b.Leader.StartReady(readyTimeout))
+		}
+	}
+	b.must(f.WaitReady(time.Minute))
+	b.equal()
+}
+
+// TestSyncShowsProgress: status says what is going on, on both sides.
+func TestSyncShowsProgress(t *testing.T) {
+	b := startBed(t)
+	f := b.follower()
+	b.ok(cluster.Shell(b.Leader.Mount, "head -c 300000000 /dev/urandom >big", time.Minute))
+	b.equal()
+	b.ok(f.Ctl(10*time.Second, "resync", "--full"))
+	here, there := false, false
+	for deadline := time.Now().Add(time.Minute); !(here && there) && time.Now().Before(deadline) && !strings.Contains(f.Log(), "the copy is consistent"); {
+		var s struct {
+			State    string
+			Progress *struct {
+				Phase   string
+				Percent float64
+			}
+			Peers []struct {
+				State    string
+				Progress *struct{ Percent float64 }
+			}
+		}
+		raw, err := f.Get("/v1/status")
+		b.must(err)
+		b.must(json.Unmarshal(raw, &s))
+		here = here || s.State == "syncing" && s.Progress != nil && s.Progress.Phase != ""
+		raw, err = b.Leader.Get("/v1/status")
+		b.must(err)
+		b.must(json.Unmarshal(raw, &s))
+		there = there || len(s.Peers) == 1 && s.Peers[0].State == "syncing" && s.Peers[0].Progress != nil
+	}
+	if !here || !there {
+		t.Errorf("progress was shown by the follower: %v, by the leader: %v", here, there)
+	}
+	b.must(f.WaitReady(time.Minute))
+	b.equal()
+}
