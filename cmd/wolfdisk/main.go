@@ -25,7 +25,7 @@ func run(args, environ []string, stdout, stderr io.Writer) exit.Code {
 			"  wolfdisk config validate --for slave --config ./config.toml",
 	}
 	cli.Root(root)
-	root.AddCommand(initCommand(environ, stdout), configCommand(environ, stdout), &cobra.Command{
+	root.AddCommand(initCommand(environ, stdout), configCommand(environ, stdout), mountCommand(environ, stdout), &cobra.Command{
 		Use: "version", Short: "show which build this is", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := io.WriteString(stdout, version.Get("wolfdisk").String()+"\n")
