@@ -62,6 +62,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		a.listCommand(),
 		a.statsCommand(),
 		a.oplogCommand(),
+		a.exportCommand(),
 		a.resyncCommand(),
 		a.stopCommand(),
 		a.versionCommand(),
