@@ -109,6 +109,11 @@ func sampleStatus() Status {
 				LagOps: 134, LagBytes: 70000, LagSeconds: 1.25, SyncPercent: 89.1},
 			{ID: "node-9", Address: "[2001:db8::9]:9500", Role: "follower", State: "live", Software: "1.2.3", Received: 1234, Applied: 1234, Durable: 1233, SyncPercent: 100},
 		},
+		Verify: &VerifyResult{
+			Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Seconds: 1.5, Version: 1200, Names: 99, Files: 80, Bytes: 123456000, Differences: 1, NotCompared: 1,
+			Nodes: []VerifyNode{{ID: "node-2", Compared: true}, {ID: "node-9", Compared: true}, {ID: "node-10", Reason: "not connected"}},
+			Shown: []VerifyDifference{{Path: `"a\xffb"`, RawPath: []byte("a\xffb"), Kind: "mtime", Node: "node-9", Detail: "1.000000001 on node-2, 1.000000002 here"}},
+		},
 	}
 }
 

@@ -85,7 +85,8 @@ func TestStatusGolden(t *testing.T) {
 	f.set(func() { f.status = Status{} })
 	_, _, text = request(t, s, "GET", "/v1/status", nil)
 	golden(t, "status-empty.golden", pretty(text))
-	if strings.Contains(text, "null") {
+	// What is not under way and has not been is no list.
+	if lists := strings.NewReplacer(`"progress":null`, "", `"verify":null`, "").Replace(text); strings.Contains(lists, "null") {
 		t.Error("a list is null")
 	}
 	f.set(func() { f.status.Peers = []Peer{{LagSeconds: math.NaN(), SyncPercent: math.Inf(1)}} })

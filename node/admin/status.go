@@ -34,6 +34,9 @@ type Status struct {
 	Peers          []Peer    `json:"peers"`
 	// Progress is that of a scan or a sync; null if there is none.
 	Progress *Progress `json:"progress"`
+	// Verify is the result of the last comparison since the daemon's start; null if
+	// there was none.
+	Verify *VerifyResult `json:"verify"`
 }
 
 // Progress is how far something long has come. All* are 0 while they are not known.
