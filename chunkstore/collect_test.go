@@ -18,7 +18,7 @@ func none(volume.ChunkID) bool { return false }
 
 func mustSweep(t *testing.T, s *Store, live func(volume.ChunkID) bool, grace time.Duration) SweepStats {
 	t.Helper()
-	st, err := s.Sweep(ctx, live, grace, false)
+	st, err := s.Sweep(ctx, live, SweepOptions{Grace: grace})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestSweepGrace(t *testing.T) {
 		t.Fatalf("just put: %+v", st)
 	}
 	clk.add(grace + 2*time.Second)
-	if dry, err := s.Sweep(ctx, none, grace, true); err != nil || dry.Marked != 1 || !s.Has(id) {
+	if dry, err := s.Sweep(ctx, none, SweepOptions{Grace: grace, DryRun: true}); err != nil || dry.Marked != 1 || !s.Has(id) {
 		t.Fatalf("dry run: %+v %v", dry, err)
 	}
 	if st := mustSweep(t, s, none, grace); st.Marked != 1 || st.Removed != 0 {
@@ -54,7 +54,7 @@ func TestSweepGrace(t *testing.T) {
 		t.Fatalf("too early: %+v", st)
 	}
 	clk.add(grace)
-	if dry, err := s.Sweep(ctx, none, grace, true); err != nil || dry.Removed != 1 || s.Stats().Chunks != 1 {
+	if dry, err := s.Sweep(ctx, none, SweepOptions{Grace: grace, DryRun: true}); err != nil || dry.Removed != 1 || s.Stats().Chunks != 1 {
 		t.Fatalf("dry run: %+v %v", dry, err)
 	}
 	if st := mustSweep(t, s, none, grace); st.Removed != 1 || st.RemovedBytes != recordLen+1000 {
@@ -314,12 +314,12 @@ func TestEverythingAtOnce(t *testing.T) {
 	}
 	loop(func() {
 		clk.add(2 * time.Second)
-		if _, err := s.Sweep(ctx, isLive, 0, false); err != nil {
+		if _, err := s.Sweep(ctx, isLive, SweepOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
 	loop(func() {
-		if _, err := s.Compact(ctx, CompactOptions{MinDead: 0.2}); err != nil {
+		if _, err := s.Compact(ctx, CompactOptions{MinDead: 0.2, Active: true}); err != nil {
 			t.Error(err)
 		}
 		s.Stats()

@@ -18,6 +18,8 @@ type CompactOptions struct {
 	MinDead float64 // dead part of the file, 0 to 1; 0 is DefaultMinDead
 	// MaxBytes ends after this many bytes were copied; 0 is no bound.
 	MaxBytes int64
+	// Active makes the newest pack one of those to choose from: it is ended first.
+	Active bool
 }
 
 // CompactStats says what a compaction did.
@@ -40,6 +42,11 @@ func (s *Store) Compact(ctx context.Context, o CompactOptions) (CompactStats, er
 		o.MinDead = DefaultMinDead
 	}
 	var st CompactStats
+	if o.Active {
+		if err := s.retire(o.MinDead); err != nil {
+			return st, volume.Wrap(err, "end the newest pack")
+		}
+	}
 	var first error
 	for _, num := range s.candidates(o.MinDead) {
 		if o.MaxBytes > 0 && st.CopiedBytes >= o.MaxBytes {
@@ -59,6 +66,31 @@ func (s *Store) Compact(ctx context.Context, o CompactOptions) (CompactStats, er
 		}
 	}
 	return st, first
+}
+
+// retire seals the newest pack if rewriting it pays.
+func (s *Store) retire(minDead float64) error {
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
+	if s.closed.Load() {
+		return errClosed()
+	}
+	a := s.active
+	if a == nil || s.failed != nil {
+		return s.failed
+	}
+	s.mu.RLock()
+	p := s.packs[a.num]
+	dead := p.dead()
+	pays := dead > 0 && float64(dead) >= minDead*float64(p.size)
+	s.mu.RUnlock()
+	if !pays {
+		return nil
+	}
+	if err := s.prepareLocked(a); err != nil {
+		return err
+	}
+	return s.sealLocked(a)
 }
 
 // candidates are the packs worth rewriting, most dead first.

@@ -3,6 +3,7 @@ package chunkstore
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -38,7 +39,18 @@ func (c *Content) Apply(ctx context.Context, op *volume.Op, _ volume.View) (volu
 	return volume.Applied{}, nil
 }
 
+// entering is how long an op's chunks are kept for until the index is sure to point to
+// them: far longer than an op may take.
+const entering = 10 * time.Minute
+
 func (c *Content) ensure(ctx context.Context, refs []volume.ChunkRef) error {
+	ids := make([]volume.ChunkID, 0, len(refs))
+	for _, ref := range refs {
+		if !ref.IsHole() {
+			ids = append(ids, ref.ID)
+		}
+	}
+	c.store.PinFor(entering, ids...)
 	var last volume.ChunkID
 	var length int64
 	for _, ref := range refs {
@@ -137,3 +149,5 @@ func (c *Content) Seek(_ context.Context, attr *volume.Attr, off int64, hole boo
 
 // isData reports whether an extent has content, other than allocated zeros.
 func isData(e *volume.Extent) bool { return e.InLog || !e.Chunk.IsHole() }
+
+func isChunk(e *volume.Extent) bool { return !e.InLog && !e.Chunk.IsHole() }

@@ -147,10 +147,10 @@ func (b *bench) sweep() {
 	b.t.Helper()
 	b.clk.add(5 * time.Second)
 	live := b.index.live()
-	if _, err := b.store.Sweep(ctx, func(id volume.ChunkID) bool { return live[id] }, 0, false); err != nil {
+	if _, err := b.store.Sweep(ctx, func(id volume.ChunkID) bool { return live[id] }, SweepOptions{}); err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := b.store.Compact(ctx, CompactOptions{MinDead: 0.3}); err != nil {
+	if _, err := b.store.Compact(ctx, CompactOptions{MinDead: 0.3, Active: true}); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -581,7 +581,7 @@ func TestReadWhileSealing(t *testing.T) {
 		b.clk.add(5 * time.Second)
 		live := b.index.live()
 		// Readers hold no pins here: only what is long unused may go.
-		if _, err := b.store.Sweep(ctx, func(id volume.ChunkID) bool { return live[id] }, 20*time.Second, false); err != nil {
+		if _, err := b.store.Sweep(ctx, func(id volume.ChunkID) bool { return live[id] }, SweepOptions{Grace: 20 * time.Second}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := b.store.Compact(ctx, CompactOptions{MinDead: 0.2}); err != nil {

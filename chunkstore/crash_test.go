@@ -105,11 +105,11 @@ func workload(t *testing.T, s *Store, c *crasher, clk *clock, seed uint64, steps
 				}
 			}
 			clk.add(5 * time.Second)
-			if _, err := s.Sweep(ctx, func(id volume.ChunkID) bool { return !gone[id] }, 0, false); err != nil {
+			if _, err := s.Sweep(ctx, func(id volume.ChunkID) bool { return !gone[id] }, SweepOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		default:
-			if _, err := s.Compact(ctx, CompactOptions{MinDead: 0.2}); err != nil {
+			if _, err := s.Compact(ctx, CompactOptions{MinDead: 0.2, Active: rng.IntN(2) == 0}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -308,7 +308,7 @@ func errorWork(s *Store, promised map[volume.ChunkID][]byte, round int) error {
 		}
 	}
 	s.start = s.start.Add(-time.Hour) // everything is old
-	if _, err := s.Sweep(ctx, func(id volume.ChunkID) bool { return !drop[id] }, 0, false); err != nil {
+	if _, err := s.Sweep(ctx, func(id volume.ChunkID) bool { return !drop[id] }, SweepOptions{}); err != nil {
 		return err
 	}
 	_, err := s.Compact(ctx, CompactOptions{MinDead: 0.1})

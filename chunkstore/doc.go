@@ -59,8 +59,12 @@
 // under somebody who has just been told that it is there; Has says no for marked
 // chunks for the same reason. A chunk put or hit less than the grace time ago is not
 // marked, and a pinned one never. Marks live in memory: a restart only delays
-// collection. The space of forgotten chunks is won back by Compact, which copies the
-// live records of a mostly dead pack, syncs, and then removes the pack.
+// collection. Somebody in a hurry sweeps without a grace time and says since when it is
+// known what is in use (SweepOptions.Since): what was put or hit later stays. An op that
+// names chunks pins them for some minutes, until the index is sure to point to them.
+// The space of forgotten chunks is won back by Compact, which copies the
+// live records of a mostly dead pack, syncs, and then removes the pack; Repack before
+// that moves what is still in use out of chunks that are mostly not.
 //
 // # Content
 //

@@ -51,12 +51,12 @@ type SealStats struct {
 
 // sealer moves content into chunks and hands over replacements when they are durable.
 type sealer struct {
-	c       *Content
-	ctx     context.Context
-	emit    func([]Replacement) error
-	through uint64
-	stats   SealStats
-	lost    error // the first content that could not be read
+	c     *Content
+	ctx   context.Context
+	emit  func([]Replacement) error
+	old   func(*volume.Extent) bool // what is to be put elsewhere
+	stats SealStats
+	lost  error // the first content that could not be read
 
 	ino  volume.Ino // pieces of this file were done,
 	done int64      // up to here
@@ -80,7 +80,7 @@ type sealer struct {
 func (c *Content) Seal(ctx context.Context, src SealSource, throughSegment uint64, emit func([]Replacement) error) (SealStats, error) {
 	s := newSealer(ctx, c, emit)
 	defer s.release()
-	s.through = throughSegment
+	s.old = func(e *volume.Extent) bool { return e.InLog && e.Log.Segment <= throughSegment }
 	var failed error
 	err := src.LogExtents(ctx, throughSegment, func(ino volume.Ino, e volume.Extent) bool {
 		failed = s.extent(ino, &e)
@@ -90,6 +90,29 @@ func (c *Content) Seal(ctx context.Context, src SealSource, throughSegment uint6
 		failed = err
 	}
 	return s.finish(failed, "seal")
+}
+
+// Repack puts the extents that lie in certain chunks, of which little is in use, elsewhere,
+// as Seal does with what lies in the log. each calls its argument for all extents, by inode
+// and then by offset, until it returns false. It ends after about maxBytes were moved; 0 is no bound.
+func (c *Content) Repack(ctx context.Context, each func(fn func(volume.Ino, volume.Extent) bool) error, from func(volume.ChunkID) bool, maxBytes int64, emit func([]Replacement) error) (SealStats, error) {
+	s := newSealer(ctx, c, emit)
+	defer s.release()
+	s.old = func(e *volume.Extent) bool { return isChunk(e) && from(e.Chunk.ID) }
+	var failed error
+	err := each(func(ino volume.Ino, e volume.Extent) bool {
+		if maxBytes > 0 && s.stats.Bytes >= maxBytes {
+			return false
+		}
+		if failed = ctx.Err(); failed == nil && s.old(&e) {
+			failed = s.extent(ino, &e)
+		}
+		return failed == nil
+	})
+	if failed == nil {
+		failed = err
+	}
+	return s.finish(failed, "repack")
 }
 
 // CompactFile puts the pieces of a file that is cold, but scattered over many chunks or
@@ -199,8 +222,6 @@ func runLen(run []volume.Extent) int64 {
 	last := &run[len(run)-1]
 	return last.Off + last.Len - run[0].Off
 }
-
-func (s *sealer) old(e *volume.Extent) bool { return e.InLog && e.Log.Segment <= s.through }
 
 func (s *sealer) sealRun(ino volume.Ino, aligned bool, run []volume.Extent) error {
 	var old int64

@@ -106,6 +106,7 @@ type Store struct {
 	table     *table
 	packs     map[uint32]*pack
 	pins      map[volume.ChunkID]int
+	timed     []timedPin
 	raw       int64 // content in chunks, bytes
 	dedupHits uint64
 
@@ -115,8 +116,10 @@ type Store struct {
 
 // stampNow is the store's clock in seconds. Stamps are rounded up and ages down, so
 // that nothing is older than it was said to be.
-func (s *Store) stampNow() uint32 {
-	return uint32((s.opts.Now().Sub(s.start) + time.Second - 1) / time.Second)
+func (s *Store) stampNow() uint32 { return s.stampOf(s.opts.Now()) }
+
+func (s *Store) stampOf(t time.Time) uint32 {
+	return uint32((max(t.Sub(s.start), 0) + time.Second - 1) / time.Second)
 }
 
 func (s *Store) age(stamp uint32) time.Duration {

@@ -164,7 +164,7 @@ func TestClosed(t *testing.T) {
 	wantKind(t, err, volume.Closed)
 	wantKind(t, s.Sync(ctx), volume.Closed)
 	wantKind(t, s.Verify(ctx, func(volume.ChunkID, uint32, int64, error) {}), volume.Closed)
-	_, err = s.Sweep(ctx, func(volume.ChunkID) bool { return true }, 0, false)
+	_, err = s.Sweep(ctx, func(volume.ChunkID) bool { return true }, SweepOptions{})
 	wantKind(t, err, volume.Closed)
 }
 

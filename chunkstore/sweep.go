@@ -2,6 +2,8 @@ package chunkstore
 
 import (
 	"context"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +33,48 @@ func (s *Store) unpin(ids []volume.ChunkID) {
 	}
 }
 
+// PinFor is a Pin that ends by itself: for what is going to be in use very soon, by
+// somebody who is not told when.
+func (s *Store) PinFor(d time.Duration, ids ...volume.ChunkID) {
+	release, now := s.Pin(ids...), s.opts.Now()
+	s.mu.Lock()
+	s.timed = append(s.timed, timedPin{now.Add(d), release})
+	s.mu.Unlock()
+	s.expirePins(now)
+}
+
+type timedPin struct {
+	until   time.Time
+	release func()
+}
+
+// expirePins ends the pins whose time is over.
+func (s *Store) expirePins(now time.Time) {
+	s.mu.Lock()
+	var over []timedPin
+	s.timed = slices.DeleteFunc(s.timed, func(p timedPin) bool {
+		if now.Before(p.until) {
+			return false
+		}
+		over = append(over, p)
+		return true
+	})
+	s.mu.Unlock()
+	for _, p := range over {
+		p.release()
+	}
+}
+
+// SweepOptions say what a sweep spares.
+type SweepOptions struct {
+	// Grace is how long a chunk must have been unused, see Sweep.
+	Grace time.Duration
+	// Since, unless it is zero, is when it was begun to find out what is live: what was
+	// put or hit later stays, since that may not be known. It makes a Grace of 0 safe.
+	Since  time.Time
+	DryRun bool // change nothing; the statistics say what would be
+}
+
 // SweepStats says what a sweep found and did.
 type SweepStats struct {
 	Checked      int
@@ -45,10 +89,14 @@ type SweepStats struct {
 // Sweep forgets chunks that nobody uses. live is asked without locks; it must
 // say true for everything that was in use when Sweep was called and still is. A chunk
 // goes when it was not live, not pinned and not put again in two sweeps at
-// least grace apart, the first at least grace after its last Put; with grace 0 at
-// once, which is safe only for callers that pin what they put. With dryRun nothing
-// changes, and the statistics say what would.
-func (s *Store) Sweep(ctx context.Context, live func(volume.ChunkID) bool, grace time.Duration, dryRun bool) (SweepStats, error) {
+// least Grace apart, the first at least Grace after its last Put. With a Grace of 0 it goes
+// at once, which is safe only for callers that pin what they put, or that say Since.
+func (s *Store) Sweep(ctx context.Context, live func(volume.ChunkID) bool, o SweepOptions) (SweepStats, error) {
+	s.expirePins(s.opts.Now())
+	spare := uint32(math.MaxUint32)
+	if !o.Since.IsZero() {
+		spare = s.stampOf(o.Since)
+	}
 	var st SweepStats
 	var batch []entry
 	for page := 0; ; page++ {
@@ -66,13 +114,14 @@ func (s *Store) Sweep(ctx context.Context, live func(volume.ChunkID) bool, grace
 			return st, nil
 		}
 		for i := range batch {
-			s.sweepOne(&batch[i], live(batch[i].id), grace, dryRun, &st)
+			s.sweepOne(&batch[i], live(batch[i].id), spare, &o, &st)
 		}
 	}
 }
 
-// sweepOne decides about one chunk, given as it was before live was asked.
-func (s *Store) sweepOne(seen *entry, live bool, grace time.Duration, dryRun bool, st *SweepStats) {
+// sweepOne decides about one chunk, given as it was before live was asked. What has a
+// stamp of spare or later, and no mark, stays.
+func (s *Store) sweepOne(seen *entry, live bool, spare uint32, o *SweepOptions, st *SweepStats) {
 	st.Checked++
 	now := s.stampNow()
 	s.mu.Lock()
@@ -83,7 +132,7 @@ func (s *Store) sweepOne(seen *entry, live bool, grace time.Duration, dryRun boo
 		return
 	case live:
 		st.Live++
-		if !dryRun && e.stored&flagMarked != 0 {
+		if !o.DryRun && e.stored&flagMarked != 0 {
 			e.stored &^= flagMarked
 			e.stamp = now
 		}
@@ -91,23 +140,24 @@ func (s *Store) sweepOne(seen *entry, live bool, grace time.Duration, dryRun boo
 	case s.pins[e.id] > 0:
 		st.Pinned++
 		return
-	case !e.samePlace(seen) || e.stamp != seen.stamp || s.age(e.stamp) < grace:
+	case !e.samePlace(seen) || e.stamp != seen.stamp || s.age(e.stamp) < o.Grace,
+		e.stored&flagMarked == 0 && e.stamp >= spare:
 		st.Young++
 		return
 	}
 	if e.stored&flagMarked == 0 {
 		st.Marked++
-		if !dryRun {
+		if !o.DryRun {
 			e.stored |= flagMarked
 			e.stamp = now
 		}
-		if grace > 0 {
+		if o.Grace > 0 {
 			return
 		}
 	}
 	st.Removed++
 	st.RemovedBytes += e.size()
-	if !dryRun {
+	if !o.DryRun {
 		gone := *e
 		s.table.remove(&gone.id)
 		s.dropLocked(&gone)

@@ -196,11 +196,15 @@ func replaceSome(t *testing.T, e *Engine, r *rand.Rand, models map[volume.Ino]*b
 					old.Log.Offset = 0
 				}
 			}
-			list = append(list, Replacement{ino, old, volume.Extent{Off: old.Off, Len: old.Len, Chunk: volume.ChunkRef{ID: volume.ChunkID{id}, Offset: 5, Length: old.Len}}})
+			at := int64(5)
+			if r.IntN(2) == 0 { // what lies side by side becomes one extent
+				id, at = 9, old.Off
+			}
+			list = append(list, Replacement{ino, old, volume.Extent{Off: old.Off, Len: old.Len, Chunk: volume.ChunkRef{ID: volume.ChunkID{id}, Offset: at, Length: old.Len}}})
 			covered = old.Off + old.Len
 			if !stale {
 				want++
-				m.set(old.Off, old.Len, func(i int64) source { return source{chunk: id, at: 5 + i} })
+				m.set(old.Off, old.Len, func(i int64) source { return source{chunk: id, at: at + i} })
 			}
 			return true
 		})
@@ -295,6 +299,14 @@ func TestReplace(t *testing.T) {
 		if got := all(); err != nil || n != c.taken || fmt.Sprint(got) != fmt.Sprint(c.want) {
 			t.Errorf("%s: %d taken, %v\n got %v\nwant %v", c.name, n, err, got, c.want)
 		}
+	}
+	// What follows in the file and in the chunk joins what is before it.
+	next := chunk(3, 130, 10)
+	next.Chunk.Offset = 10
+	joined := chunk(3, 120, 20)
+	if n, err := e.Replace([]Replacement{{2, logged(130, 10), next}}); err != nil || n != 1 ||
+		fmt.Sprint(all()) != fmt.Sprint([]volume.Extent{chunk(5, 100, 10), chunk(1, 110, 10), joined, chunk(4, 140, 10)}) {
+		t.Errorf("joined: %d taken, %v: %v", n, err, all())
 	}
 	// Two parts of one extent in one call: the second must see what the first left.
 	f.enter(write(3, 0, make([]byte, 30)))

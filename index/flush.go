@@ -314,7 +314,28 @@ func replaceExtent(b *pebble.Batch, r *Replacement) (bool, error) {
 	if right := now.Off + now.Len; right > end {
 		err = errors.Join(err, put(cutExtent(now, end, right)))
 	}
-	return true, volume.Wrap(errors.Join(err, put(r.New)), "index: replace extent")
+	return true, volume.Wrap(errors.Join(err, joinExtent(b, r.Ino, r.New)), "index: replace extent")
+}
+
+// joinExtent puts an extent, as one with the extent before it if that ends where it begins, in
+// the file and in the chunk: else a file that was written in small pieces would have
+// a record for each of them for ever.
+func joinExtent(b *pebble.Batch, ino volume.Ino, x volume.Extent) error {
+	if x.Off > 0 && !x.InLog && !x.Chunk.IsHole() {
+		l, ok, err := extentAt(b, ino, x.Off-1)
+		if err != nil {
+			return err
+		}
+		if ok && !l.InLog && l.Chunk.ID == x.Chunk.ID && l.Off+l.Len == x.Off && l.Chunk.Offset+l.Len == x.Chunk.Offset && l.Len+x.Len <= maxExtentLen {
+			if err := b.Delete(keyInoNum(kExtent, ino, uint64(x.Off)), nil); err != nil {
+				return err
+			}
+			l.Len += x.Len
+			l.Chunk.Length = l.Len
+			x = l
+		}
+	}
+	return b.Set(keyInoNum(kExtent, ino, uint64(x.Off)), encodeExtent(x), nil)
 }
 
 // extentAt finds the extent that covers an offset.

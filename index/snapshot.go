@@ -157,16 +157,7 @@ func (s *Snapshot) OldestSegment() (uint64, error) {
 }
 
 func (s *Snapshot) eachExtent(fn func(volume.Extent) bool) error {
-	return scan(s.r, []byte{kExtent}, []byte{kExtent}, func(key, val []byte) error {
-		if len(key) != 17 {
-			return volume.Errorf(volume.Corrupt, "index: extent key of %d bytes", len(key))
-		}
-		x, err := decodeExtent(int64(beUint64(key[9:])), val)
-		if err == nil && !fn(x) {
-			err = errStop
-		}
-		return err
-	})
+	return s.EachExtent(func(_ volume.Ino, x volume.Extent) bool { return fn(x) })
 }
 
 // The readers below serve the engine and its snapshots.
