@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 		"many":     runMany,
 		"appender": runAppender,
 		"synced":   checkSynced,
+		"chain":    runChain,
 	}))
 	os.Exit(run(m))
 }
