@@ -96,3 +96,15 @@ func (s *Store) readFrame(num uint32, sealed bool) error {
 	}
 	return sc.index(func(int64, *record) {})
 }
+
+// Held is the length of a chunk's content in bytes, if there is a record of it that was
+// not found damaged; whether it may be swept does not matter.
+func (s *Store) Held(id volume.ChunkID) (int64, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.table.get(&id)
+	if e == nil || e.stored&flagDamaged != 0 {
+		return 0, false
+	}
+	return int64(e.raw), true
+}

@@ -59,8 +59,8 @@ func (n *node) newFollower(st *storage) *slave.Follower {
 	opt := slave.Options{Tree: st.tree, Log: st.log, Observer: n.observer, Answer: n.answer, Log0: n.log}
 	if st.chunks != nil {
 		opt.Chunks = st.chunks.Local
-		st.chunks.SetFetcher(n)
 	}
+	n.healFromPeers(st)
 	return slave.New(opt)
 }
 

@@ -65,6 +65,8 @@ type node struct {
 	ctx    context.Context // of everything that runs; ends when the node stops
 	cancel context.CancelCauseFunc
 
+	scrubbing atomic.Bool // one scrub at a time
+
 	followMu sync.Mutex // adopting a volume
 	// wantSnapshot says that the next session is to bring a snapshot whatever the log
 	// holds, fullSync that all content is to travel.
@@ -298,6 +300,7 @@ func (n *node) openRole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.healFromPeers(store)
 	n.mu.Lock()
 	n.store = store
 	n.mu.Unlock()

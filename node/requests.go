@@ -14,6 +14,8 @@ func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 	switch kind {
 	case volume.RequestContent:
 		return n.answerContent(ctx, body, w, nil)
+	case volume.RequestFrame:
+		return n.answerFrame(body, w)
 	default:
 		return volume.Errorf(volume.Unsupported, "request kind %d is not answered here", kind)
 	}
@@ -22,6 +24,7 @@ func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 // verbs are what the tools can ask this node to do.
 func (n *node) verbs() map[string]admin.Verb {
 	return map[string]admin.Verb{
+		"scrub":  {Method: http.MethodPost, Params: []string{"repair", "read_files", "rate"}, Run: n.scrubVerb},
 		"resync": {Method: http.MethodPost, Params: []string{"full", "dry_run"}, Run: n.resyncVerb},
 	}
 }

@@ -24,6 +24,9 @@ const (
 	// RequestJoin asks a leader how to follow from where the hello said: the answer is
 	// one byte, JoinStream or JoinSnapshot.
 	RequestJoin uint16 = 8
+	// RequestFrame asks a node for the frame of its log that holds a version: the body is
+	// the version, 8 bytes big-endian, the answer is the frame.
+	RequestFrame uint16 = 9
 )
 
 // Answers to RequestJoin.

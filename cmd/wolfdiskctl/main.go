@@ -59,6 +59,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	flags.StringVarP(&a.output, "output", "o", "table", "table or json")
 	root.AddCommand(
 		a.statusCommand(),
+		a.scrubCommand(),
 		a.listCommand(),
 		a.statsCommand(),
 		a.oplogCommand(),
