@@ -99,8 +99,14 @@ func (l *Log) encode(epoch volume.Epoch, prev volume.Position, ops []*volume.Op)
 		}
 		l.ends = append(l.ends, l.enc.Len())
 	}
+	l.encoded.Add(uint64(len(ops)))
 	return nil
 }
+
+// Encoded counts the ops that this log has encoded since it was opened: on a leader one for
+// each op, however many followers there are, for they are sent the frames as they lie in the
+// log; on a follower none.
+func (l *Log) Encoded() uint64 { return l.encoded.Load() }
 
 // opStart is where op i of the encoded batch begins.
 func (l *Log) opStart(i int) int {

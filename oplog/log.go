@@ -93,6 +93,8 @@ type Log struct {
 
 	mending mending // see repair.go
 
+	encoded atomic.Uint64 // see Encoded
+
 	// admin serialises Trim, Reset and Close.
 	admin sync.Mutex
 
