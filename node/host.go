@@ -138,23 +138,37 @@ var contentBuffers = sync.Pool{New: func() any {
 // buffer.
 const maxServed = 8
 
+// reader is the volume in charge, to read from.
+func (n *node) reader() (volume.Reader, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.leader != nil:
+		return n.leader, nil
+	case n.follower != nil:
+		return n.follower, nil
+	}
+	return nil, volume.Errorf(volume.Unavailable, "node %s holds no volume", n.cfg.Node.ID)
+}
+
+// answerRanges says where a file has data.
+func (n *node) answerRanges(ctx context.Context, body []byte, w *wire.AnswerWriter) error {
+	r, err := n.reader()
+	if err != nil {
+		return err
+	}
+	return volume.ServeRanges(ctx, body, r, w)
+}
+
 // answerContent serves content by inode ID from whatever volume is in charge.
 func (n *node) answerContent(ctx context.Context, body []byte, w *wire.AnswerWriter, count func(files, bytes uint64)) error {
 	q, err := volume.DecodeContentRequest(body)
 	if err != nil {
 		return err
 	}
-	n.mu.Lock()
-	var r volume.Reader
-	switch {
-	case n.leader != nil:
-		r = n.leader
-	case n.follower != nil:
-		r = n.follower
-	}
-	n.mu.Unlock()
-	if r == nil {
-		return volume.Errorf(volume.Unavailable, "node %s holds no volume", n.cfg.Node.ID)
+	r, err := n.reader()
+	if err != nil {
+		return err
 	}
 	select {
 	case n.served <- struct{}{}:

@@ -16,6 +16,10 @@ func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 		return n.answerContent(ctx, body, w, nil)
 	case volume.RequestFrame:
 		return n.answerFrame(body, w)
+	case volume.RequestRanges:
+		return n.answerRanges(ctx, body, w)
+	case volume.RequestDigest:
+		return n.answerDigest(ctx, body, w)
 	default:
 		return volume.Errorf(volume.Unsupported, "request kind %d is not answered here", kind)
 	}
@@ -24,7 +28,9 @@ func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 // verbs are what the tools can ask this node to do.
 func (n *node) verbs() map[string]admin.Verb {
 	return map[string]admin.Verb{
+		"export": {Method: http.MethodPost, Params: []string{"dir", "jobs", "incremental"}, Run: n.exportVerb},
 		"scrub":  {Method: http.MethodPost, Params: []string{"repair", "read_files", "rate"}, Run: n.scrubVerb},
+		"verify": {Method: http.MethodGet, Params: []string{"path", "names_only", "connected"}, Run: n.verifyVerb},
 		"resync": {Method: http.MethodPost, Params: []string{"full", "dry_run"}, Run: n.resyncVerb},
 	}
 }

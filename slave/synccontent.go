@@ -144,6 +144,7 @@ func (c *collector) produce(snap *index.Snapshot, at cursor, emit func(*batch) b
 		return ok
 	}
 	stopped := false
+	var failed error
 	err := snap.Inodes(at.ino, func(a volume.Attr) bool {
 		if !a.IsFile() {
 			return true
@@ -152,25 +153,60 @@ func (c *collector) produce(snap *index.Snapshot, at cursor, emit func(*batch) b
 		if a.Ino == at.ino {
 			off = at.off
 		}
-		for off < a.Size {
-			n := min(volume.MaxContentItem-off%volume.MaxContentItem, a.Size-off)
-			if len(b.items) > 0 && (int64(b.bytes)+n > batchBytes || len(b.items) == batchItems) && !send() {
-				stopped = true
-				return false
+		add := func(off, end int64) bool {
+			for off < end {
+				n := min(volume.MaxContentItem-off%volume.MaxContentItem, end-off)
+				if len(b.items) > 0 && (int64(b.bytes)+n > batchBytes || len(b.items) == batchItems) && !send() {
+					stopped = true
+					return false
+				}
+				b.items = append(b.items, volume.ContentItem{Ino: a.Ino, Off: off, Len: int(n)})
+				b.bytes += uint64(n)
+				off += n
+				b.end = cursor{a.Ino, off}
 			}
-			b.items = append(b.items, volume.ContentItem{Ino: a.Ino, Off: off, Len: int(n)})
-			b.bytes += uint64(n)
-			off += n
-			b.end = cursor{a.Ino, off}
+			return true
 		}
 		b.files++
-		return true
+		if a.Size <= volume.MaxContentItem {
+			return add(off, a.Size)
+		}
+		failed = c.ranges(&a, off, add)
+		return failed == nil && !stopped
 	})
+	if failed != nil {
+		err = failed
+	}
 	if err != nil {
 		return err
 	}
 	if stopped || !send() {
 		return volume.Errorf(volume.Interrupted, "copy content: %w", context.Cause(c.ctx))
+	}
+	return nil
+}
+
+// ranges calls fn for the parts of a large file that have data, at the leader as it is
+// now. What has come there since is in the ops that follow.
+func (c *collector) ranges(a *volume.Attr, off int64, fn func(off, end int64) bool) error {
+	for off < a.Size {
+		b, err := c.leader.CallAll(c.ctx, volume.RequestRanges, volume.RangesRequest(c.s.from.Version, a.Ino, off), volume.MaxRangesAnswer)
+		if err != nil {
+			return volume.Wrap(err, "ask where a file has data")
+		}
+		list, more, err := volume.DecodeRanges(b, off)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			off = r.Off + r.Len
+			if r.Off < a.Size && !fn(r.Off, min(off, a.Size)) {
+				return nil
+			}
+		}
+		if !more {
+			return nil
+		}
 	}
 	return nil
 }

@@ -21,6 +21,8 @@ const (
 	RequestBarrier uint16 = 6
 	// RequestDigest asks a node for what it holds, to compare.
 	RequestDigest uint16 = 7
+	// RequestRanges asks a node where a file has data; see ServeRanges.
+	RequestRanges uint16 = 10
 	// RequestJoin asks a leader how to follow from where the hello said: the answer is
 	// one byte, JoinStream or JoinSnapshot.
 	RequestJoin uint16 = 8
