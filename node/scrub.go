@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"sort"
 	"strconv"
 	"time"
 
@@ -121,6 +122,7 @@ type scrubber struct {
 	snap   *index.Snapshot
 	// lost are chunks that are damaged or absent: told once it is known whose they are.
 	lost map[volume.ChunkID]*lostChunk
+	gaps []*gap // of the log
 }
 
 func (s *scrubber) run() error {
@@ -130,7 +132,7 @@ func (s *scrubber) run() error {
 	}
 	s.snap = snap
 	free := s.n.holds.snapshot(snap) // what it names must stay while it is looked for
-	steps := []func() error{s.log, s.chunks, s.index, s.extents, s.tellLost, s.files}
+	steps := []func() error{s.log, s.chunks, s.index, s.extents, s.tellGaps, s.tellLost, s.files}
 	for _, step := range steps {
 		if err == nil {
 			err = step()
@@ -222,7 +224,45 @@ func (s *scrubber) logDamage(c oplog.Checked) error {
 		_, failed = s.st.log.Repair(s.ctx, volume.LogRef{Segment: c.Segment, Frame: c.Offset})
 		d.Repaired = failed == nil
 	}
-	return s.damage(d, c.Err, failed)
+	if d.Repaired || len(s.gaps) >= maxLost {
+		return s.damage(d, c.Err, failed)
+	}
+	s.gaps = append(s.gaps, &gap{at: c, damage: d, failed: failed})
+	return nil
+}
+
+// gap is a damaged place of the log: told once it is known which files lie there.
+type gap struct {
+	at     oplog.Checked
+	damage admin.ScrubDamage
+	failed error
+}
+
+// gapAt is the damaged place that a frame lies in; nil if there is none. Gaps are in
+// order, since the log was checked in its order.
+func (s *scrubber) gapAt(ref volume.LogRef) *gap {
+	i := sort.Search(len(s.gaps), func(i int) bool {
+		at := &s.gaps[i].at
+		return at.Segment > ref.Segment || at.Segment == ref.Segment && at.Offset > ref.Frame
+	})
+	if i == 0 {
+		return nil
+	}
+	g := s.gaps[i-1]
+	if g.at.Segment != ref.Segment || g.at.Offset+g.at.Bytes <= ref.Frame {
+		return nil
+	}
+	return g
+}
+
+// tellGaps tells of the damage of the log that is left.
+func (s *scrubber) tellGaps() error {
+	for _, g := range s.gaps {
+		if err := s.damage(g.damage, g.at.Err, g.failed); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // index checks the records against each other.

@@ -123,9 +123,14 @@ func (e *extentCheck) extent(ino volume.Ino, x *volume.Extent) error {
 	case !x.InLog:
 		return e.chunkExtent(ino, x)
 	}
+	if g := e.gapAt(x.Log); g != nil {
+		e.told = true
+		e.addPaths(&g.damage.Paths, ino)
+		return e.read(0, "")
+	}
 	err := e.logExtent(e.log, e.buf, x)
 	if err == nil {
-		return e.read(0, "")
+		return e.read(x.Len, "")
 	}
 	e.told = true
 	return e.contentDamage(ino, x, err)
@@ -139,8 +144,8 @@ func (s *scrubber) logExtent(log *oplog.DiskReader, buf []byte, x *volume.Extent
 	return log.ReadLog(s.ctx, x.Log, buf[:x.Len])
 }
 
-// contentDamage tells of an extent into the log that cannot be read: its frame is damaged,
-// and told already, or the extent leads nowhere.
+// contentDamage tells of an extent into the log that cannot be read although the log is
+// not damaged there: it leads nowhere, or the damage is newer than the look at the log.
 func (s *scrubber) contentDamage(ino volume.Ino, x *volume.Extent, what error) error {
 	if s.ctx.Err() != nil {
 		return s.ctx.Err()
@@ -177,14 +182,20 @@ func (s *scrubber) chunkExtent(ino volume.Ino, x *volume.Extent) error {
 		}
 	}
 	l.used = true
-	if len(l.paths) < maxPaths {
-		for _, p := range s.paths(ino) {
-			if len(l.paths) < maxPaths && !slices.Contains(l.paths, p) {
-				l.paths = append(l.paths, p)
-			}
+	s.addPaths(&l.paths, ino)
+	return nil
+}
+
+// addPaths adds the names of an inode to those that are told with a damage.
+func (s *scrubber) addPaths(list *[]string, ino volume.Ino) {
+	if len(*list) >= maxPaths {
+		return
+	}
+	for _, p := range s.paths(ino) {
+		if len(*list) < maxPaths && !slices.Contains(*list, p) {
+			*list = append(*list, p)
 		}
 	}
-	return nil
 }
 
 // tellLost repairs and tells of the chunks that are damaged or absent.
