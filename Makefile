@@ -39,6 +39,7 @@ test: need-test
 	$(STEP) "gofmt, go vet" tests/lint.sh
 	$(STEP) "FUSE" go run ./tests/fuseprobe
 	$(STEP) "end to end, real mounts" go test -short -count=1 -timeout 10m ./tests/e2e
+	$(STEP) "services, mount helper, installation" go test -v -short -count=1 -timeout 5m ./tests/contrib
 	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 5m $(UNIT)
 	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
 
@@ -47,6 +48,7 @@ check: need-test
 	$(STEP) "build" $(MAKE) --no-print-directory build
 	$(STEP) "gofmt, go vet" tests/lint.sh
 	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
+	$(STEP) "services, mount helper, installation" go test -v -count=1 -timeout 10m ./tests/contrib
 	$(STEP) "unit tests, race detector" $(RACE) go test -race -count=1 -timeout 60m $(UNIT)
 	$(STEP) "end to end, real mounts" go test -count=1 -timeout 60m ./tests/e2e
 	$(STEP) "build with race detector" $(RACE) go build -race -o bin/race/ $(PROGRAMS:%=./cmd/%)
@@ -54,7 +56,7 @@ check: need-test
 	$(STEP) "fuzz" tests/fuzz.sh $(FUZZTIME)
 
 RACE = env CGO_ENABLED=1
-UNIT = $$(go list ./... | grep -v /tests/e2e)
+UNIT = $$(go list ./... | grep -v -e /tests/e2e -e /tests/contrib)
 
 bench: need-bench build
 	go build -o bin/test/ ./tests/bench/...
@@ -79,10 +81,20 @@ PACKAGE = wolfdisk-$(VERSION)-$$(go env GOOS)-$$(go env GOARCH)
 package: build
 	rm -rf dist/stage
 	mkdir -p dist/stage/$(PACKAGE)
-	cp -R README.md docs $(PROGRAMS:%=bin/%) dist/stage/$(PACKAGE)/
+	cp -R README.md docs contrib $(PROGRAMS:%=bin/%) dist/stage/$(PACKAGE)/
 	tar -C dist/stage --owner=0 --group=0 --sort=name -czf dist/$(PACKAGE).tar.gz $(PACKAGE)
 	rm -rf dist/stage
 	@echo dist/$(PACKAGE).tar.gz
+
+# Programs, documents, and what the system's service manager and mount(8) need, below
+# $(DESTDIR). BINDIR is where the programs lie now.
+PREFIX = /usr/local
+DESTDIR =
+SBINDIR = /sbin
+BINDIR = bin
+SYSTEM = $(shell uname -s)
+install: build
+	contrib/install.sh --system '$(SYSTEM)' --bin '$(BINDIR)' --destdir '$(DESTDIR)' --prefix '$(PREFIX)' --sbindir '$(SBINDIR)'
 
 clean:
 	rm -rf bin dist
@@ -90,8 +102,8 @@ clean:
 need-demo:
 	@tests/need.sh fuse3 tar
 need-test:
-	@tests/need.sh fuse3 gcc libc6-dev git rsync attr acl sqlite3 tar util-linux mount e2fsprogs iproute2 strace
+	@tests/need.sh fuse3 gcc libc6-dev git rsync attr acl sqlite3 tar util-linux mount e2fsprogs iproute2 strace shellcheck procps
 need-bench:
 	@tests/need.sh fuse3 fio bindfs tar
 
-.PHONY: all build demo test check bench fuzz crash soak lint package clean need-demo need-test need-bench
+.PHONY: all build demo test check bench fuzz crash soak lint package install clean need-demo need-test need-bench

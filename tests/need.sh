@@ -15,6 +15,7 @@ probe() {
 	e2fsprogs) command -v mkfs.ext4 ;;
 	iproute2) command -v ip ;;
 	util-linux) command -v unshare && command -v nsenter && command -v setpriv ;;
+	procps) command -v ps && command -v pgrep ;;
 	ca-certificates) test -e /etc/ssl/certs/ca-certificates.crt ;;
 	*) command -v "$1" ;;
 	esac >/dev/null 2>&1
