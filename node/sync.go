@@ -77,9 +77,9 @@ func (n *node) join(ctx context.Context, s *slave.Session, f *slave.Follower, sy
 		return err
 	}
 	if how == volume.JoinSnapshot {
-		if n.cfg.Volume.Storage == config.StorageDir {
-			err := exit.Errorf(exit.Unsafe, "WD-1312: this node is at version %d, which the log of leader %s does not reach back to, and a node with storage = \"dir\" cannot take a snapshot: "+
-				"start it once with storage = \"chunks\" and an empty state directory, or copy the data with wolfdiskctl export", f.Position().Version, s.Remote().NodeID)
+		if v := f.Position().Version; v > 0 && n.cfg.Volume.Storage == config.StorageDir {
+			err := exit.Errorf(exit.Unsafe, "WD-1312: this node is at version %d, which the log of leader %s does not reach back to, and a directory that holds a copy cannot take another: "+
+				"move the state directory and what is in %s away and start again", v, s.Remote().NodeID, n.cfg.Volume.Dir)
 			n.stopWith(err)
 			return err
 		}
@@ -127,7 +127,7 @@ func (n *node) syncOptions(st *storage, dir string) slave.SyncOptions {
 	log := logOptions(n.cfg, n.state.Get().Volume, n.log)
 	return slave.SyncOptions{
 		FS: vfs.Default, Dir: dir, Log: log, Index: index.Options{Log: n.log},
-		Chunks: st.chunks, ChunkSize: n.state.Get().ChunkSize, Phase: n.syncPhase, Full: n.fullSync.Load(), Log0: n.log,
+		Chunks: st.chunks, Into: st.dir, ChunkSize: n.state.Get().ChunkSize, Phase: n.syncPhase, Full: n.fullSync.Load(), Log0: n.log,
 	}
 }
 
@@ -141,12 +141,15 @@ func (n *node) syncPhase(name string, files, bytes uint64) func(files, bytes uin
 // takeUpSync finds a copy that an earlier run has begun.
 func (n *node) takeUpSync(st *storage) error {
 	dirs, err := n.syncDirs()
-	if err != nil || st.chunks == nil {
+	if err != nil {
 		return err
 	}
 	for _, dir := range dirs { // one, unless a crash left others
 		opt := n.syncOptions(st, dir)
-		s, err := slave.OpenSync(opt)
+		var s *slave.Sync
+		if st.dir == nil || n.sameBoot(dir) {
+			s, err = slave.OpenSync(opt)
+		}
 		if err == nil && s != nil {
 			n.setSync(s, opt)
 			return nil
@@ -159,6 +162,16 @@ func (n *node) takeUpSync(st *storage) error {
 		}
 	}
 	return nil
+}
+
+// bootName is a file in the folder of a copy that is made in a real directory: the boot
+// it was begun in. After a power loss the directory may lack what the copy's index has,
+// so it is begun anew.
+const bootName = "boot"
+
+func (n *node) sameBoot(dir string) bool {
+	b, err := os.ReadFile(filepath.Join(dir, bootName))
+	return err == nil && string(b) == n.boot
 }
 
 func (n *node) setSync(s *slave.Sync, opt slave.SyncOptions) {
@@ -178,6 +191,12 @@ func (n *node) beginSync() (*slave.Sync, error) {
 		return nil, err
 	}
 	opt := n.syncOptions(n.storage(), dir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, volume.Wrap(err, "make a folder for the copy")
+	}
+	if err := os.WriteFile(filepath.Join(dir, bootName), []byte(n.boot), 0o600); err != nil {
+		return nil, volume.Wrap(err, "make a folder for the copy")
+	}
 	s := slave.NewSync(opt)
 	n.setSync(s, opt)
 	return s, nil
@@ -250,14 +269,24 @@ func (n *node) takeOver(ctx context.Context, s *slave.Session, sync *slave.Sync)
 	old := n.storage()
 	var st *storage
 	f, err := sync.Finish(ctx, func(log *oplog.Log, engine *index.Engine) *slave.Follower {
-		st = &storage{log: log, engine: engine, chunks: old.chunks, zlog: old.zlog, home: n.syncOpt.Dir}
-		st.tree = index.NewTree(engine, chunkstore.NewContent(engine, log, old.chunks))
+		st = &storage{log: log, engine: engine, chunks: old.chunks, dir: old.dir, zlog: old.zlog, home: n.syncOpt.Dir}
+		if st.dir != nil {
+			st.tree = index.NewTree(engine, st.dir)
+		} else {
+			st.tree = index.NewTree(engine, chunkstore.NewContent(engine, log, old.chunks))
+		}
 		return n.newFollower(st)
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.Deliver(f)
+	if st.dir != nil { // what came before is in the directory, and durable
+		v := f.Position().Version
+		if err := n.state.Update(func(s *State) { s.Checkpoint = v }); err != nil {
+			return nil, err
+		}
+	}
 	n.mu.Lock()
 	was := n.follower
 	n.store, n.follower, n.sync = st, f, nil

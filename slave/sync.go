@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"wolfdisk/chunkstore"
+	"wolfdisk/hostdir"
 	"wolfdisk/index"
 	"wolfdisk/oplog"
 	"wolfdisk/volume"
@@ -33,8 +34,10 @@ type SyncOptions struct {
 	Dir   string // of the copy being made
 	Log   oplog.Options
 	Index index.Options
-	// Chunks is the store that the old copy has, too.
-	Chunks    *chunkstore.Store
+	// Chunks is the store that the old copy has, too; nil if content goes to Into.
+	Chunks *chunkstore.Store
+	// Into is the real directory that the copy is made in; it was empty when that began.
+	Into      *hostdir.Dir
 	ChunkSize int64
 	// Full takes all content from the others, also what this store holds.
 	Full bool
@@ -94,7 +97,7 @@ func RemoveSync(opt SyncOptions) error {
 func NewSync(opt SyncOptions) *Sync {
 	opt.Log.Dir, opt.Log.FS = opt.FS.PathJoin(opt.Dir, syncLogName), opt.FS
 	opt.Index.Dir, opt.Index.FS = opt.FS.PathJoin(opt.Dir, syncIndexName), opt.FS
-	opt.Index.Extents = true
+	opt.Index.Extents = opt.Into == nil
 	s := &Sync{opt: opt, began: make(chan struct{}), arrived: make(chan struct{}, 1)}
 	s.opt.Index.SyncLog = func(v volume.Version) error {
 		if v == 0 {
@@ -293,13 +296,20 @@ func (s *Sync) await(ctx context.Context, w volume.Version) error {
 func (s *Sync) apply(ctx context.Context) error {
 	at := s.engine.Position().Version
 	count := s.opt.Phase("entering what came meanwhile", uint64(s.log.Last().Version-at), 0)
-	tree := index.NewTree(s.engine, chunkstore.NewContent(s.engine, s.log, s.opt.Chunks))
+	tree := index.NewTree(s.engine, s.backing())
 	return EachFrame(ctx, s.log, at+1, func(f oplog.Frame, ops []*volume.Op) error {
 		err := tree.ApplyBatch(ctx, index.Batch{Ops: ops, Frame: f.Ref, After: f.Position()})
 		s.applied.Store(uint64(f.Last))
 		count(uint64(len(ops)), 0, "")
 		return err
 	})
+}
+
+func (s *Sync) backing() volume.Backing {
+	if s.opt.Into != nil {
+		return s.opt.Into
+	}
+	return chunkstore.NewContent(s.engine, s.log, s.opt.Chunks)
 }
 
 // Finish ends a copy that is consistent: the last frames are entered, it is put on disk
@@ -315,6 +325,9 @@ func (s *Sync) Finish(ctx context.Context, take func(*oplog.Log, *index.Engine) 
 	}
 	if err == nil {
 		err = s.log.Sync(ctx, s.log.Last().Version)
+	}
+	if err == nil && s.opt.Into != nil {
+		err = s.opt.Into.Checkpoint(ctx)
 	}
 	if err == nil {
 		err = s.engine.Flush()

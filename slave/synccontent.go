@@ -64,6 +64,11 @@ func (s *Sync) content(ctx context.Context, leader Caller, sources func() []Call
 	if err != nil || at == maxCursor {
 		return err
 	}
+	if s.opt.Into != nil {
+		if err := s.shape(ctx); err != nil {
+			return err
+		}
+	}
 	snap, err := s.engine.Snapshot()
 	if err != nil {
 		return err
@@ -72,7 +77,7 @@ func (s *Sync) content(ctx context.Context, leader Caller, sources func() []Call
 	files, bytes := snap.Counts()
 	ctx, cancel := context.WithCancel(ctx)
 	c := &collector{s: s, ctx: ctx, leader: leader, sources: sources,
-		count: s.opt.Phase("copying content", files, bytes), known: s.opt.Chunks.Stats().Chunks > 0 && !s.opt.Full}
+		count: s.opt.Phase("copying content", files, bytes), known: s.opt.Into == nil && s.opt.Chunks.Stats().Chunks > 0 && !s.opt.Full}
 	todo, ordered := make(chan *batch), make(chan *batch, inFlight)
 	produced := make(chan error, 1)
 	var fetchers sync.WaitGroup
@@ -360,6 +365,10 @@ func (c *collector) store(it volume.ContentItem, got *gotItem) error {
 }
 
 func (c *collector) storeRun(part int, off int64, run *gotRun) error {
+	if c.s.opt.Into != nil {
+		c.unsynced += run.len
+		return c.s.write(c.ctx, c.parts[part].Ino, off, run.data)
+	}
 	p := &c.parts[part]
 	add := func(x volume.Extent) { p.Extents = append(p.Extents, x) }
 	size := int(c.s.opt.ChunkSize)
@@ -414,7 +423,13 @@ func (c *collector) enter() error {
 	if len(c.parts) == 0 {
 		return nil
 	}
-	if err := errors.Join(c.flushShared(), c.s.opt.Chunks.Sync(c.ctx)); err != nil {
+	if c.s.opt.Into != nil {
+		// The directory has it; only how far it has come is entered.
+		c.parts = c.parts[:0]
+		if err := c.s.opt.Into.Checkpoint(c.ctx); err != nil {
+			return err
+		}
+	} else if err := errors.Join(c.flushShared(), c.s.opt.Chunks.Sync(c.ctx)); err != nil {
 		return err
 	}
 	if err := c.s.engine.SetContent(c.parts, c.end.encode()); err != nil {

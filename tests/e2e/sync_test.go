@@ -144,3 +144,41 @@ func TestSyncShowsProgress(t *testing.T) {
 	b.must(f.WaitReady(time.Minute))
 	b.equal()
 }
+
+// TestFollowAdopted: followers of a directory that was full before there was a daemon
+// get it by a snapshot: one that keeps chunks and one that keeps a plain directory, which
+// both go on by the log, and survive restarts and kill -9 in the middle of it.
+func TestFollowAdopted(t *testing.T) {
+	b := newBed(t, "beta", "gamma")
+	chunks, plain := b.Followers[0], b.Followers[1]
+	dir := b.keepsDir(plain, "elsewhere")
+	b.ok(cluster.Shell(b.Leader.Mount, some, time.Minute))
+	many := "2000"
+	if testing.Short() {
+		many = "300"
+	}
+	b.ok(cluster.RunHelper(5*time.Minute, "many", b.in("many"), many))
+	b.must(b.Leader.StartReady(readyTimeout))
+	for _, f := range b.Followers {
+		b.must(f.Start())
+	}
+	for i := range 4 {
+		f := b.Followers[i%2]
+		time.Sleep(time.Duration(i*60) * time.Millisecond)
+		b.must(f.Kill9())
+		b.must(f.Start())
+	}
+	b.shell("echo while >d/while; mv d/large d/moved; echo more >>d/f; rm -rf d/e")
+	for _, f := range b.Followers {
+		b.must(f.WaitReady(time.Minute))
+	}
+	b.equal()
+	b.plainEqual(plain, dir)
+	for _, f := range []*cluster.Node{chunks, plain} {
+		b.must(f.Stop())
+		b.must(f.StartReady(readyTimeout))
+	}
+	b.shell("echo later >d/later; truncate -s 100 d/moved")
+	b.equal()
+	b.plainEqual(plain, dir)
+}
