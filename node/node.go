@@ -72,6 +72,7 @@ type node struct {
 	// holds, fullSync that all content is to travel.
 	wantSnapshot, fullSync atomic.Bool
 	holds                  holds
+	verify                 verifying
 	served                 chan struct{} // slots for serving content
 
 	mu       sync.Mutex
@@ -446,6 +447,7 @@ func (n *node) release() error {
 	if f := n.following(); f != nil {
 		f.Stop(volume.Errorf(volume.Closed, "the daemon is stopping"))
 	}
+	n.verify.copies.dropAll(true)
 	clean := n.agrees(st)
 	if st != nil {
 		v := st.engine.Position().Version

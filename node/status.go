@@ -21,7 +21,7 @@ func (n *node) Status(context.Context) admin.Status {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
-	s := admin.Status{State: string(ph), Progress: n.progress.show()}
+	s := admin.Status{State: string(ph), Progress: n.progress.show(), Verify: n.verify.last.Load()}
 	for _, k := range keys {
 		s.Warnings = append(s.Warnings, n.warnings[k])
 	}

@@ -62,6 +62,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		a.scrubCommand(),
 		a.listCommand(),
 		a.statsCommand(),
+		a.verifyCommand(),
 		a.oplogCommand(),
 		a.exportCommand(),
 		a.resyncCommand(),

@@ -143,6 +143,9 @@ func showStatus(w io.Writer, s admin.Status) error {
 		row("mount", "%s (%s)", s.Mount.Path, s.Mount.Driver)
 	}
 	row("conflicts", "%d open", s.ConflictsOpen)
+	if s.Verify != nil {
+		row("verified", "%s", verifyRow(s.Verify))
+	}
 	row("software", "%s", s.Software)
 	if err := t.Flush(); err != nil {
 		return err
