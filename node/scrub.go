@@ -50,7 +50,12 @@ func (n *node) scrubVerb(ctx context.Context, query url.Values, emit func(any) e
 		}
 		o.rate = int64(v)
 	}
-	_, err := n.scrub(ctx, o, func(l admin.ScrubLine) error { return emit(l) })
+	ctx, release, err := n.longVerb(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	_, err = n.scrub(ctx, o, func(l admin.ScrubLine) error { return emit(l) })
 	return err
 }
 
@@ -126,12 +131,17 @@ type scrubber struct {
 }
 
 func (s *scrubber) run() error {
+	// What it names must stay while it is looked for: the log first, so that nothing goes
+	// between the snapshot and its hold.
+	unlog := s.n.holds.log(0)
 	snap, err := s.st.engine.Snapshot()
 	if err != nil {
+		unlog()
 		return err
 	}
 	s.snap = snap
-	free := s.n.holds.snapshot(snap) // what it names must stay while it is looked for
+	free := s.n.holds.snapshot(snap)
+	unlog()
 	steps := []func() error{s.log, s.chunks, s.index, s.extents, s.tellGaps, s.tellLost, s.files}
 	for _, step := range steps {
 		if err == nil {

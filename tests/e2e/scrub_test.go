@@ -131,6 +131,27 @@ func TestScrubFollower(t *testing.T) {
 	b.equal()
 }
 
+// TestScrubStopped: a daemon that is told to stop does not wait for a slow scrub, nor close
+// anything under it.
+func TestScrubStopped(t *testing.T) {
+	b, _ := scrubBed(t)
+	f := b.follower()
+	done := make(chan cluster.Result)
+	go func() { done <- f.Ctl(scrubTimeout, "scrub", "--rate", "64KiB") }()
+	for range 100 {
+		if s, err := f.Get("/v1/status"); err == nil && strings.Contains(string(s), "scrubbing") {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	b.must(f.Stop())
+	if r := <-done; r.Code == 0 || r.Code == exitDamaged || r.Took > 20*time.Second {
+		t.Errorf("the scrub ended with code %d after %v: %s%s", r.Code, r.Took, r.Stdout, r.Stderr)
+	}
+	b.must(f.StartReady(readyTimeout))
+	b.scrub(f, 0, "clean")
+}
+
 // TestScrubRepair: scrub --repair mends the log of either side from the other.
 func TestScrubRepair(t *testing.T) {
 	b, files := scrubBed(t)
