@@ -96,24 +96,77 @@ func (st *lowerStat) attr() volume.Attr {
 		Atime: st.Atime, Mtime: st.Mtime, Ctime: st.Ctime}
 }
 
+// CheckOptions say how Check works.
+type CheckOptions struct {
+	// Live says that ops go on meanwhile: what is gone while it is looked at is passed
+	// over. What they touch may be reported, see CheckName.
+	Live bool
+	// Seen, if not nil, is told of each directory that was compared, by its path, and
+	// of the number of names in it.
+	Seen func(path string, names int)
+}
+
 // Check compares the whole directory with the index and calls fn with each difference,
 // parents before children, until it fails. It changes nothing below. Memory is
-// bounded by the subdirectories of the directories it is in. Ops may go on, but
-// what they touch meanwhile may be reported.
+// bounded by the subdirectories of the directories it is in.
 func (d *Dir) Check(ctx context.Context, view volume.View, fn func(Difference) error) error {
-	c := &checker{d: d, ctx: ctx, view: view, fn: fn}
-	st, err := fstat(d.root)
-	if err != nil {
-		return volume.Wrap(err, "check the root directory")
-	}
-	attr, err := view.Inode(volume.RootIno)
-	if err != nil {
-		return volume.Wrap(err, "check the root directory")
-	}
-	if err := c.inode(Difference{Ino: volume.RootIno}, place{d.root, "."}, &attr, &st); err != nil {
+	return d.CheckAll(ctx, view, CheckOptions{}, fn)
+}
+
+// CheckAll is Check with options.
+func (d *Dir) CheckAll(ctx context.Context, view volume.View, o CheckOptions, fn func(Difference) error) error {
+	if err := d.CheckName(ctx, view, 0, "", "", o, fn); err != nil {
 		return err
 	}
-	return c.dir(d.root, volume.RootIno, "")
+	return d.CheckBelow(ctx, view, volume.RootIno, "", o, fn)
+}
+
+// CheckBelow is Check for what is in one directory of the index, whose path ends in a
+// slash.
+func (d *Dir) CheckBelow(ctx context.Context, view volume.View, ino volume.Ino, path string, o CheckOptions, fn func(Difference) error) error {
+	c := &checker{d: d, ctx: ctx, view: view, fn: fn, opt: o}
+	fd, release, err := d.dirFD(ino, view)
+	if err != nil {
+		return c.passOver(ignoreMissing(err))
+	}
+	defer release()
+	return c.dir(fd, ino, path)
+}
+
+// CheckName compares one name of a directory of the index, without what is below; that
+// of the root's own attributes if parent is 0.
+func (d *Dir) CheckName(ctx context.Context, view volume.View, parent volume.Ino, name, path string, o CheckOptions, fn func(Difference) error) error {
+	c := &checker{d: d, ctx: ctx, view: view, fn: fn, opt: o}
+	if parent == 0 {
+		st, err := fstat(d.root)
+		if err != nil {
+			return volume.Wrap(err, "check the root directory")
+		}
+		attr, err := view.Inode(volume.RootIno)
+		if err != nil {
+			return volume.Wrap(err, "check the root directory")
+		}
+		return c.inode(Difference{Ino: volume.RootIno}, place{d.root, "."}, &attr, &st)
+	}
+	fd, release, err := d.dirFD(parent, view)
+	if err != nil {
+		return c.passOver(ignoreMissing(err))
+	}
+	defer release()
+	if _, err := statAt(fd, name); err != unix.ENOENT {
+		if err == nil {
+			_, _, err = c.name(fd, parent, path, name)
+		}
+		return volume.Wrap(err, fmt.Sprintf("check %q", path+name))
+	}
+	e, err := view.Entry(parent, name)
+	if err != nil {
+		if volume.KindOf(err) == volume.NotFound {
+			err = nil
+		}
+		return err
+	}
+	return fn(Difference{Kind: DiffMissing, Path: path + name, Parent: parent, Name: name, Ino: e.Ino})
 }
 
 type checker struct {
@@ -121,11 +174,24 @@ type checker struct {
 	ctx  context.Context
 	view volume.View
 	fn   func(Difference) error
+	opt  CheckOptions
+}
+
+// passOver drops the error of something that ops took away while it was looked at.
+func (c *checker) passOver(err error) error {
+	if err == nil || !c.opt.Live {
+		return err
+	}
+	switch volume.KindOf(err) {
+	case volume.NotFound, volume.Stale, volume.Missing, volume.NotDir:
+		return nil
+	}
+	return err
 }
 
 // dir compares one directory, then those in it.
 func (c *checker) dir(fd int, ino volume.Ino, path string) error {
-	matched := 0
+	matched, seen := 0, 0
 	var subdirs []volume.DirEntry
 	release, err := c.d.lease(fd, 0o700)
 	if err != nil {
@@ -139,6 +205,7 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 		if IsReserved(ino, name) {
 			return nil
 		}
+		seen++
 		e, known, err := c.name(fd, ino, path, name)
 		if known {
 			matched++
@@ -151,8 +218,11 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 	if err != nil {
 		return volume.Wrap(err, fmt.Sprintf("check directory %q", path))
 	}
-	if err := c.missing(fd, ino, path, matched); err != nil {
+	if err := c.passOver(c.missing(fd, ino, path, matched)); err != nil {
 		return err
+	}
+	if c.opt.Seen != nil {
+		c.opt.Seen(path, seen)
 	}
 	for _, e := range subdirs {
 		sub, err := c.d.openAt(fd, e.Name, oPath|unix.O_DIRECTORY)
@@ -194,11 +264,11 @@ func (c *checker) name(fd int, dir volume.Ino, path, name string) (e volume.DirE
 		return e, false, err
 	}
 	attr, err := c.view.Inode(e.Ino)
-	if err != nil {
-		return e, true, err
+	if err == nil {
+		diff.Ino = e.Ino
+		err = c.inode(diff, p, &attr, &st)
 	}
-	diff.Ino = e.Ino
-	return e, true, c.inode(diff, p, &attr, &st)
+	return e, true, c.passOver(err)
 }
 
 // inode compares a lower file with its inode.
@@ -222,14 +292,22 @@ func (c *checker) inode(diff Difference, p place, attr *volume.Attr, st *lowerSt
 	}
 	_, dirty := c.d.dirty.get(attr.Ino)
 	clean := rec != nil && flags&flagClean != 0 && rec.version == attr.Version && !dirty
-	if clean && rec.ctime == st.Ctime && rec.size == st.Size {
+	suspect := flags&flagSuspect != 0
+	if clean && !suspect && rec.ctime == st.Ctime && rec.size == st.Size && (!attr.IsFile() || st.Size == attr.Size) {
 		return nil
 	}
-	if diff.Fields, err = c.fields(p, attr, st, flags, clean); err != nil {
+	// Without a record the file came here by other hands, as with a copied disk.
+	if diff.Fields, err = c.fields(p, attr, st, flags, clean || rec == nil && !dirty); err != nil {
 		return err
 	}
-	if diff.Fields == 0 && (!clean || attr.IsDir()) {
+	switch {
+	case suspect:
+		diff.Why = "it was changed behind the running daemon"
+	case diff.Fields != 0:
+	case !clean || attr.IsDir():
 		return nil
+	case st.Nlink != uint64(attr.Nlink):
+		return nil // what it got or lost is a name, which is reported for itself
 	}
 	diff.Kind = DiffChanged
 	return c.fn(diff)

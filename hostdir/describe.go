@@ -27,7 +27,9 @@ func (d *Dir) Describe(ctx context.Context, diff Difference, view volume.View, n
 		err = w.extra(diff)
 	case DiffChanged:
 		err = w.changed(diff)
-	case DiffMissing, DiffType, DiffReplaced:
+	case DiffReplaced:
+		err = w.replaced(diff)
+	case DiffMissing, DiffType:
 		err = w.removed(diff)
 	default:
 		err = volume.Errorf(volume.Invalid, "unknown kind")
@@ -92,12 +94,38 @@ func (w *description) extra(diff Difference) error {
 		return err
 	}
 	switch {
-	case known.Ino != 0 && known.IsDir():
-		return w.movedDir(diff, known.Ino)
 	case known.Ino != 0:
-		return w.emit(&volume.Op{Kind: volume.OpLink, Ino: known.Ino, Parent: diff.Parent, Name: diff.Name})
+		return w.moved(diff, p, &known, &st)
 	}
 	return w.create(diff, object{fd, true}, &st, key)
+}
+
+// moved emits a name that a known inode has got. Its ctime below tells of that name or
+// of a change: what else differs is found here, for it counts as seen from now on.
+func (w *description) moved(diff Difference, p place, known *volume.Attr, st *lowerStat) error {
+	c := &checker{d: w.d, ctx: w.ctx, view: w.view}
+	var also *Difference
+	c.fn = func(d Difference) error {
+		if d.Kind == DiffChanged && (d.Fields != 0 || d.Why != "") {
+			also = &d
+		}
+		return nil
+	}
+	if err := c.inode(Difference{Ino: known.Ino, Path: diff.Path}, p, known, st); err != nil {
+		return err
+	}
+	if known.IsDir() {
+		done, err := w.movedDir(diff, known.Ino)
+		if err != nil || !done {
+			return err
+		}
+	} else if err := w.emit(&volume.Op{Kind: volume.OpLink, Ino: known.Ino, Parent: diff.Parent, Name: diff.Name}); err != nil {
+		return err
+	}
+	if also == nil {
+		return nil
+	}
+	return w.changed(*also)
 }
 
 // knownAs is the inode with a name that a lower file is already; its Ino is 0 if there
@@ -119,22 +147,22 @@ func (w *description) knownAs(key string, st *lowerStat) (volume.Attr, error) {
 
 // movedDir emits the rename of a directory that is found at a new name. If it lies, by
 // the index, above its new place, something else has to move first.
-func (w *description) movedDir(diff Difference, ino volume.Ino) error {
+func (w *description) movedDir(diff Difference, ino volume.Ino) (done bool, err error) {
 	for up, depth := diff.Parent, 0; up != volume.RootIno; depth++ {
 		names, err := w.view.Names(up)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if up == ino || len(names) == 0 || depth > maxDepth {
-			return nil
+			return false, nil
 		}
 		up = names[0].Parent
 	}
 	names, err := w.view.Names(ino)
 	if err != nil || len(names) == 0 {
-		return err
+		return false, err
 	}
-	return w.emit(&volume.Op{Kind: volume.OpRename, Ino: ino, Parent: names[0].Parent, Name: names[0].Name, NewParent: diff.Parent, NewName: diff.Name})
+	return true, w.emit(&volume.Op{Kind: volume.OpRename, Ino: ino, Parent: names[0].Parent, Name: names[0].Name, NewParent: diff.Parent, NewName: diff.Name})
 }
 
 // create emits a new inode, and its content and times.
@@ -154,7 +182,7 @@ func (w *description) create(diff Difference, o object, st *lowerStat, key strin
 	case volume.ModeBlock, volume.ModeChar:
 		op.Rdev = st.Rdev
 	}
-	xattrs, err := w.lowerXattrs(o)
+	xattrs, err := w.d.lowerXattrs(o)
 	if err != nil {
 		return err
 	}
@@ -182,8 +210,8 @@ func (w *description) create(diff Difference, o object, st *lowerStat, key strin
 }
 
 // lowerXattrs are the attributes of a lower file, sorted.
-func (w *description) lowerXattrs(o object) (out []volume.Xattr, err error) {
-	names, err := w.d.sys.listXattr(o)
+func (d *Dir) lowerXattrs(o object) (out []volume.Xattr, err error) {
+	names, err := d.sys.listXattr(o)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +219,7 @@ func (w *description) lowerXattrs(o object) (out []volume.Xattr, err error) {
 		if ignoredXattr(name) {
 			continue
 		}
-		v, err := w.d.sys.getXattr(o, name)
+		v, err := d.sys.getXattr(o, name)
 		if err == errNoXattr {
 			continue
 		}
@@ -267,6 +295,56 @@ func (w *description) changed(diff Difference) error {
 		if err := w.content(diff.Ino); err != nil {
 			return err
 		}
+		if err := w.d.absolve(diff.Ino, w.view); err != nil {
+			return err
+		}
+	}
+	return w.times(diff.Ino, &st)
+}
+
+// replaced takes the name from the old file, and the new one is described as such. A
+// directory that was made anew stays the same inode, and only what is in it counts.
+func (w *description) replaced(diff Difference) error {
+	attr, ok, err := w.inode(diff.Ino)
+	if err != nil || !ok {
+		return err
+	}
+	if !attr.IsDir() {
+		return w.removed(diff)
+	}
+	p, release, err := w.d.parentOf(diff.Parent, diff.Name, 0, w.view)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer release()
+	fd, err := w.d.openAt(p.dir, p.name, oPath|unix.O_DIRECTORY)
+	if err != nil {
+		return notThere(err)
+	}
+	defer unix.Close(fd)
+	st, err := fstat(fd)
+	if err != nil {
+		return err
+	}
+	key, err := w.d.keyOf(fd, &st)
+	if err != nil {
+		return err
+	}
+	if known, err := w.knownAs(key, &st); err != nil || known.Ino != 0 && known.Ino != diff.Ino {
+		if err != nil {
+			return err
+		}
+		return w.removed(diff)
+	}
+	w.d.dirs.drop(diff.Ino)
+	w.d.pending.put(diff.Ino, &record{ino: st.Ino, ctime: st.Ctime, size: st.Size, key: key})
+	c := &checker{d: w.d, ctx: w.ctx, view: w.view}
+	diff.Kind = DiffChanged
+	if diff.Fields, err = c.fields(p, &attr, &st, 0, true); err != nil {
+		return err
+	}
+	if err := w.attributes(diff, object{fd, true}, &attr, &st); err != nil {
+		return err
 	}
 	return w.times(diff.Ino, &st)
 }
@@ -291,7 +369,7 @@ func (w *description) attributes(diff Difference, o object, attr *volume.Attr, s
 	if diff.Fields&FieldXattrs == 0 {
 		return nil
 	}
-	have, err := w.lowerXattrs(o)
+	have, err := w.d.lowerXattrs(o)
 	if err != nil {
 		return err
 	}

@@ -23,9 +23,17 @@ type Options struct {
 	// marker may be taken for it. Otherwise an unmarked directory is refused: it
 	// may be the empty mount point of a disk that is not mounted.
 	New bool
+	// TakeFull lets a new volume take a directory that holds files already, which the
+	// caller then makes the volume's by Scan.
+	TakeFull bool
+	// AcceptForeign takes a directory whose marker is missing, damaged, or names
+	// another volume or state directory.
+	AcceptForeign bool
 	// AcceptNewFS takes a directory whose marker names another file system, as after
 	// it was copied to a new disk. Lower files are then found by name again.
 	AcceptNewFS bool
+	// AcceptEmpty takes an empty directory for a volume that holds files.
+	AcceptEmpty bool
 
 	Log zerolog.Logger
 	// MaxFDs bounds the descriptors held for files and directories; 0 means half of
@@ -254,9 +262,15 @@ func (d *Dir) takeDirectory() error {
 			if err := d.checkMarker(m, want, strong); err != nil {
 				return err
 			}
+			if err := d.dropForeignStaging(m, want); err != nil {
+				return err
+			}
 			return d.openFolders(m, want)
 		}
-		if volume.KindOf(err) != volume.NotFound {
+		if k := volume.KindOf(err); k != volume.NotFound && (k != volume.Corrupt || !d.opt.AcceptForeign) {
+			return err
+		}
+		if err := d.checkOwn(); err != nil {
 			return err
 		}
 	} else if err != unix.ENOENT {
@@ -269,12 +283,14 @@ func (d *Dir) takeDirectory() error {
 func (d *Dir) checkMarker(m, want marker, strong bool) error {
 	path := d.opt.Path
 	switch {
+	case (m.volume != want.volume || m.store != want.store) && d.opt.AcceptForeign:
+		return nil
 	case m.volume != want.volume:
-		return volume.Errorf(volume.WrongVolume, "directory %s holds volume %s, not %s; start with the state directory that belongs to it, or choose "+
-			"another directory", path, m.volume, want.volume)
+		return volume.Errorf(volume.WrongVolume, "directory %s holds volume %s, not %s; start with the state directory that belongs to it, choose "+
+			"another directory, or start with --adopt to take over what it holds", path, m.volume, want.volume)
 	case m.store != want.store:
-		return volume.Errorf(volume.WrongVolume, "directory %s belongs to another state directory (store %s, not %s); start with --state-dir of that one",
-			path, m.store, want.store)
+		return volume.Errorf(volume.WrongVolume, "directory %s belongs to another state directory (store %s, not %s); start with --state-dir of that one, "+
+			"or with --adopt if that one is gone", path, m.store, want.store)
 	case m.fs != want.fs && strong && !d.opt.AcceptNewFS:
 		return volume.Errorf(volume.WrongVolume, "directory %s was made on another file system (%s, now %s): it looks like a copy; start with --force if the "+
 			"original is gone", path, m.fs, want.fs)
@@ -282,24 +298,26 @@ func (d *Dir) checkMarker(m, want marker, strong bool) error {
 	return nil
 }
 
-// firstTime takes an empty directory for a new volume.
+// firstTime takes a directory without a marker.
 func (d *Dir) firstTime(want marker) error {
-	path, empty := d.opt.Path, true
-	err := d.listDir(d.root, func(name string, _ uint64, _ uint32) error {
-		if name != Reserved && name != "lost+found" {
-			empty = false
-		}
-		return nil
-	})
+	path := d.opt.Path
+	empty, err := d.IsEmpty()
 	if err != nil {
-		return volume.Wrap(err, "list "+path)
+		return err
 	}
-	switch {
-	case !empty:
-		return volume.Errorf(volume.NotEmpty, "directory %s holds files that belong to no WolfDisk volume; start with an empty directory and copy the "+
-			"files in through the mount", path)
-	case !d.opt.New:
-		return volume.Errorf(volume.Missing, "directory %s is empty, but the volume %s is not: is its disk mounted? Mount it and start again", path, want.volume)
+	switch o := &d.opt; {
+	case !empty && o.New && !o.TakeFull:
+		return volume.Errorf(volume.NotEmpty, "directory %s holds files that belong to no WolfDisk volume; start with an empty directory", path)
+	case !empty && !o.New && !o.AcceptForeign:
+		return volume.Errorf(volume.NotEmpty, "directory %s holds files, but not the marker of volume %s: is it the right directory, on the right disk? "+
+			"Start with --adopt if it is, and what it holds is to become the volume", path, want.volume)
+	case empty && !o.New && !o.AcceptEmpty:
+		return volume.Errorf(volume.Missing, "directory %s is empty, but the volume %s is not: is its disk mounted? Mount it and start again; "+
+			"start with --force if everything in it was really deleted", path, want.volume)
+	}
+	root, err := fstat(d.root)
+	if err != nil {
+		return volume.Wrap(err, "stat "+path)
 	}
 	if d.own < 0 {
 		if err := again(func() error { return unix.Mkdirat(d.root, Reserved, 0o700) }); err != nil {
@@ -309,7 +327,14 @@ func (d *Dir) firstTime(want marker) error {
 			return volume.Wrap(err, "open "+path+"/"+Reserved)
 		}
 	}
-	return d.openFolders(marker{}, want)
+	if err := d.openFolders(marker{}, want); err != nil {
+		return err
+	}
+	// What was taken over looks as before.
+	if err := d.sys.utimes(object{d.root, false}, root.Atime, root.Mtime); err != nil && !refusal(err) {
+		return volume.Wrap(err, "set the times of "+path)
+	}
+	return nil
 }
 
 // openFolders opens or makes the folders and writes the marker if it changes.

@@ -45,9 +45,12 @@ const (
 	flagXattr
 	// flagStandIn: an empty file stands for a device node that could not be made.
 	flagStandIn
+	// flagSuspect: somebody else changed the content, which is not in the log yet.
+	flagSuspect
 
 	flagsRefused = flagOwner | flagMode | flagXattr | flagStandIn
-	flagsAll     = flagClean | flagsRefused
+	flagsKept    = flagsRefused | flagSuspect // until the file is another
+	flagsAll     = flagClean | flagsKept
 )
 
 // record is what is remembered of an inode's lower file.

@@ -150,6 +150,9 @@ func (d *Dir) checkFound(fd int, ino volume.Ino, typ uint32, rec *record) error 
 	fresh := &record{ino: st.Ino, ctime: st.Ctime, size: st.Size, key: key}
 	if rec != nil {
 		fresh.flags = rec.flags & flagsRefused
+		if typ == volume.ModeFile {
+			fresh.flags |= flagSuspect
+		}
 	}
 	d.pending.put(ino, fresh)
 	if rec != nil {
@@ -334,7 +337,28 @@ func (d *Dir) detect(fd int, attr *volume.Attr, view volume.View) error {
 		return volume.Wrap(err, "stat inode "+attr.Ino.String())
 	}
 	if st.Ino == rec.ino && (st.Ctime != rec.ctime || st.Size != rec.size) {
+		d.suspect(attr.Ino, rec)
 		d.foreign(attr.Ino, "its file was changed")
 	}
+	return nil
+}
+
+// suspect remembers that the content of a file has to be recorded, whatever is done to
+// it until then.
+func (d *Dir) suspect(ino volume.Ino, rec *record) {
+	marked := *rec
+	marked.flags |= flagSuspect
+	d.pending.put(ino, &marked)
+}
+
+// absolve ends that, once the content is recorded.
+func (d *Dir) absolve(ino volume.Ino, view volume.View) error {
+	rec, err := d.recordOf(ino, view)
+	if err != nil || rec == nil || rec.flags&flagSuspect == 0 {
+		return err
+	}
+	clear := *rec
+	clear.flags &^= flagSuspect | flagClean
+	d.pending.put(ino, &clear)
 	return nil
 }

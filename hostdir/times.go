@@ -172,7 +172,7 @@ func (d *Dir) settleObject(obj object, attr *volume.Attr, view volume.View) (*re
 		return nil, err
 	}
 	if old != nil {
-		rec.flags |= old.flags & flagsRefused
+		rec.flags |= old.flags & flagsKept
 	}
 	if old != nil && old.ino == st.Ino {
 		rec.key = old.key

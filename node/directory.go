@@ -2,14 +2,10 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"runtime/debug"
-	"strings"
 	"time"
 
-	"wolfdisk/hostdir"
 	"wolfdisk/master"
-	"wolfdisk/node/exit"
 	"wolfdisk/volume"
 )
 
@@ -107,38 +103,4 @@ func (n *node) settleIdle(st *storage) bool {
 		return false
 	}
 	return true
-}
-
-// shownDifferences is how many differences an error lists.
-const shownDifferences = 10
-
-// checkDirectory compares the directory with the index before anybody writes.
-// Changes made while the daemon was stopped are somebody's work: they are reported,
-// and the start is refused, rather than written over.
-func (n *node) checkDirectory(ctx context.Context) error {
-	st := n.storage()
-	if st.dir == nil {
-		return nil
-	}
-	count := 0
-	var shown []string
-	err := st.dir.Check(ctx, st.engine, func(d hostdir.Difference) error {
-		if count++; count <= shownDifferences {
-			shown = append(shown, d.String())
-		}
-		n.log.Warn().Str("code", "WD-1403").Str("path", d.Path).Str("kind", d.Kind.String()).Msg("changed while the daemon was stopped")
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if count == 0 {
-		return nil
-	}
-	more := ""
-	if count > len(shown) {
-		more = fmt.Sprintf(" and %d more, which the log lists", count-len(shown))
-	}
-	return exit.Errorf(exit.Unsafe, "WD-1403: %s was changed while the daemon was stopped: %s%s; nothing is touched. Undo the changes and start again (reconciling them is not possible yet)",
-		n.cfg.Volume.Dir, strings.Join(shown, "; "), more)
 }

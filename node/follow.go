@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"wolfdisk/slave"
 	"wolfdisk/volume"
@@ -29,8 +26,6 @@ func (n *node) openFollower(ctx context.Context) error {
 		return err
 	}
 	o := n.storageOptions()
-	_, err := os.Stat(filepath.Join(n.cfg.Node.DataDir, "index"))
-	o.fresh = errors.Is(err, fs.ErrNotExist)
 	st, err := openStorage(ctx, o)
 	if err != nil {
 		return err

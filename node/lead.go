@@ -27,10 +27,13 @@ func (n *node) startLeading(ctx context.Context) error {
 		return err
 	}
 	st := n.storage()
-	if n.recovery.pending() {
+	if n.recovery.lost() {
 		if err := st.recoverDir(ctx, n.storageOptions()); err != nil {
 			return err
 		}
+	}
+	if err := n.adopt(ctx); err != nil {
+		return err
 	}
 	epoch, err := n.claim()
 	if err != nil {
@@ -51,8 +54,7 @@ func (n *node) startLeading(ctx context.Context) error {
 		err = n.finishIntents(ctx, l)
 	}
 	for _, step := range []func() error{
-		func() error { return n.reconcile(ctx, l) },
-		func() error { return n.checkDirectory(ctx) },
+		func() error { return n.reconcileStart(ctx, l) },
 		n.recovered,
 	} {
 		if err == nil {
@@ -128,7 +130,7 @@ func (n *node) hearOthers(ctx context.Context) error {
 
 // lostPower reports whether the last run may have lost what it had not synced.
 func (n *node) lostPower() bool {
-	return n.recovery.pending() || !n.prev.Clean && n.prev.Boot != "" && n.prev.Boot != n.boot
+	return n.recovery.lost() || !n.prev.Clean && n.prev.Boot != "" && n.prev.Boot != n.boot
 }
 
 // unheard are the addresses of known nodes that have neither answered nor refused a
@@ -173,7 +175,7 @@ func (n *node) pullFromAhead(ctx context.Context) error {
 func (n *node) pull(ctx context.Context, s *wire.Session) error {
 	st := n.storage()
 	tree := st.tree
-	if st.dir != nil && n.recovery.pending() {
+	if st.dir != nil && n.recovery.lost() {
 		// The directory may hold effects of these very ops: they are redone with all others.
 		tree = index.NewTree(st.engine, redoneLater{})
 	}
@@ -212,6 +214,10 @@ func (n *node) checkpointNow() error {
 	if st == nil || st.dir == nil {
 		return nil
 	}
+	// One at a time, so that the version in the state file only grows: the log is trimmed
+	// by it.
+	n.checkpointMu.Lock()
+	defer n.checkpointMu.Unlock()
 	v := st.engine.Position().Version
 	if n.state.Get().Checkpoint == v {
 		return nil
@@ -220,5 +226,6 @@ func (n *node) checkpointNow() error {
 	if err != nil {
 		return err
 	}
+	n.checkpointAt = time.Now()
 	return n.state.Update(func(s *State) { s.Checkpoint = v })
 }

@@ -183,7 +183,7 @@ func (n *node) openOwnState(cluster volume.ID) error {
 	}
 	// Before the state says that this boot has been seen. What a redo has brought to an end
 	// is on disk, and the ops made since say what is there.
-	if n.recovery.Stage < recoveryDone && !n.prev.Clean && n.prev.Boot != "" && n.prev.Boot != n.boot && n.cfg.Volume.Storage == config.StorageDir {
+	if (n.recovery.Stage < recoveryDone || n.recovery.Stage == recoveryEdits) && !n.prev.Adopting && !n.prev.Clean && n.prev.Boot != "" && n.prev.Boot != n.boot && n.cfg.Volume.Storage == config.StorageDir {
 		if err := n.recovery.reach(recoveryLost); err != nil {
 			return err
 		}
@@ -294,9 +294,8 @@ func (n *node) openRole(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := os.Stat(filepath.Join(n.cfg.Node.DataDir, "index"))
 	opt := n.storageOptions()
-	opt.fresh, opt.postpone = errors.Is(err, os.ErrNotExist), true
+	opt.leads, opt.postpone = true, true
 	store, err := openStorage(ctx, opt)
 	if err != nil {
 		return err

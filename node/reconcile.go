@@ -2,6 +2,9 @@ package node
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"strings"
 
 	"wolfdisk/hostdir"
 	"wolfdisk/master"
@@ -10,80 +13,282 @@ import (
 )
 
 const (
-	// maxRounds bounds the comparisons of a reconcile. One is needed for each level of new
-	// directories.
+	// maxRounds bounds the comparisons of a reconcile.
 	maxRounds = 4096
-	// brakeFiles is how many names may be missing, whatever their share is.
-	brakeFiles = 1000
+	// restlessRounds is how often the same files, and nothing else, may have changed
+	// again before somebody is taken to be writing to them all the time.
+	restlessRounds = 3
+	// portion is how many differences are kept in memory, those of missing names not
+	// counted: more are found by another comparison.
+	portion = 20_000
+	// shownDifferences is how many differences a message lists.
+	shownDifferences = 10
 )
 
-// reconcile turns into ops what the directory has and the index has not after a power
-// loss: effects of ops whose end of the log was lost, and edits made since. Edits made
-// while the daemon was stopped in peace are none of its business. It may be
-// interrupted anywhere and is begun again by the next start.
-func (n *node) reconcile(ctx context.Context, l *master.Leader) error {
+// reconcileStart turns into ops what the directory has and the index has not before
+// anybody writes: edits made while the daemon was stopped or killed and, after a power loss, effects
+// of ops whose end of the log was lost. It may be interrupted anywhere and
+// is begun again by the next start.
+func (n *node) reconcileStart(ctx context.Context, l *master.Leader) error {
 	st := n.storage()
-	if st.dir == nil || !n.recovery.pending() {
+	if st.dir == nil {
 		return nil
 	}
-	r := &reconciler{n: n, st: st, l: l, suspects: n.recovery.Suspects}
+	lost := n.recovery.lost()
+	files, _ := st.engine.Counts()
+	p := n.beginProgress("comparing", files, 0)
+	defer n.endProgress(p)
+	r := &reconciler{n: n, st: st, p: p, confirm: n.cfg.Insist.ConfirmDeletes, atStart: true}
+	r.quietly = func(fn func(recordFunc) error) error { return fn(l.Absorb) }
+	if n.recovery.pending() {
+		r.suspects, r.base = n.recovery.Suspects, slices.Clone(n.recovery.Suspects)
+	}
+	whole := scope{{}, {below: volume.RootIno}}
+	if err := r.run(ctx, whole); err != nil {
+		return err
+	}
+	if r.ops == 0 {
+		return nil
+	}
+	line := n.log.Warn().Int("ops", r.ops).Int("differences", r.count).Strs("among_them", r.shown)
+	if lost {
+		line.Str("code", "WD-1404").Msg("found in the directory after the power loss and recorded: changes that were never synced, or made since")
+		return nil
+	}
+	line.Str("code", "WD-1403").Msg("the directory was changed while the daemon was stopped: " + r.summary() + "; recorded as ops, followers get them")
+	return nil
+}
+
+// recordFunc records an op that says what the directory already is.
+type recordFunc func(*volume.Op, []volume.LowerRecord) error
+
+// scope is what a reconcile looks at: single names, and all below a directory.
+type scope []scopePart
+
+type scopePart struct {
+	parent volume.Ino // of a name; 0 with no below: the root itself
+	name   string
+	path   string     // of the directory, with a slash at its end
+	below  volume.Ino // a directory whose content is compared
+}
+
+// missing is a name that the directory lacks.
+type missing struct {
+	parent, ino volume.Ino
+	name        string
+}
+
+// reconciler is one reconcile. It works in rounds of comparing and recording, for what
+// is recorded may show more (what is in a new directory, a name that now leads to
+// another file), until a comparison finds nothing.
+type reconciler struct {
+	n  *node
+	st *storage
+	p  *progress
+	// quietly calls a function while no op is under way.
+	quietly func(func(recordFunc) error) error
+	live    bool // ops go on: what was found is looked at again when none is under way
+	atStart bool // what is being recorded is remembered over a crash
+	confirm bool // whatever is gone
+	tell    func(hostdir.Difference) error
+
+	suspects []volume.Ino // not looked at yet
+	base     []volume.Ino // suspects that stay such until the end
+	before   []volume.Ino // what the last round found changed, in order
+	restless int
+
+	count, ops int
+	kinds      map[hostdir.DiffKind]int
+	shown      []string
+	files      uint64 // in the index when it began, without the root
+	gone       uint64 // removed by this reconcile
+}
+
+// round is what one comparison found.
+type round struct {
+	byKind  map[hostdir.DiffKind][]hostdir.Difference
+	missing []missing
+	whole   bool // nothing was left out
+}
+
+var errPortion = errors.New("enough differences for one round")
+
+// run reconciles what is in the scope.
+func (r *reconciler) run(ctx context.Context, s scope) error {
+	r.kinds = map[hostdir.DiffKind]int{}
+	r.files, _ = r.st.engine.Counts()
+	r.files-- // the root
 	for range maxRounds {
 		before := r.ops
-		if err := r.round(ctx); err != nil {
+		found, err := r.compare(ctx, s)
+		if err != nil {
 			return err
 		}
-		if r.ops == before {
-			break
+		if err := r.record(ctx, found); err != nil {
+			return err
 		}
-	}
-	if r.ops > 0 {
-		n.log.Warn().Str("code", "WD-1404").Int("ops", r.ops).Int("differences", r.count).Msg("found in the directory after the power loss and recorded: changes that were never synced, or made since")
+		if err := r.st.settle(); err != nil {
+			return err
+		}
+		if r.ops == before && found.whole || r.isRestless(found) {
+			return nil
+		}
+		if err := r.st.log.Sync(ctx, r.st.log.Last().Version); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-type reconciler struct {
-	n          *node
-	st         *storage
-	l          *master.Leader
-	count, ops int
-	suspects   []volume.Ino // not looked at yet
-}
-
-func (r *reconciler) describe(ctx context.Context, d hostdir.Difference) error {
-	before := r.ops
-	err := r.st.dir.Describe(ctx, d, r.st.engine, r.st.engine.NewIno, func(op *volume.Op, lower []volume.LowerRecord) error {
-		r.ops++
-		return r.l.Absorb(op, lower)
-	})
-	if r.ops > before {
-		r.count++
-		r.n.log.Debug().Stringer("difference", d).Int("ops", r.ops-before).Msg("reconciled")
+// compare looks at all of the scope.
+func (r *reconciler) compare(ctx context.Context, s scope) (*round, error) {
+	f := &round{byKind: map[hostdir.DiffKind][]hostdir.Difference{}, whole: true}
+	n := 0
+	take := func(d hostdir.Difference) error {
+		if d.Kind == hostdir.DiffMissing {
+			f.missing = append(f.missing, missing{d.Parent, d.Ino, d.Name})
+			return nil
+		}
+		f.byKind[d.Kind] = append(f.byKind[d.Kind], d)
+		if n++; n >= portion {
+			return errPortion
+		}
+		return nil
 	}
-	return err
+	for _, part := range s {
+		if err := r.look(ctx, part, take); errors.Is(err, errPortion) {
+			f.whole = false
+			break
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
 }
 
-// round compares, and describes what it found: what has come before what has gone, so
-// that a file that only moved stays the same inode.
+func (r *reconciler) look(ctx context.Context, part scopePart, take func(hostdir.Difference) error) error {
+	o := hostdir.CheckOptions{Live: r.live, Seen: func(path string, names int) { r.p.add(uint64(names), 0, "/"+path) }}
+	if part.below == 0 {
+		return r.st.dir.CheckName(ctx, r.st.engine, part.parent, part.name, part.path, o, take)
+	}
+	return r.st.dir.CheckBelow(ctx, r.st.engine, part.below, part.path, o, take)
+}
+
+// record describes what was found: what has come before what has gone, so that a file
+// that only moved stays the same inode; and what has gone only once nothing else is
+// found, since what has come may lie below a name that is not seen yet.
 //
 // What is found is settled only afterwards: a settled file counts as one that
 // was seen as the index has it.
-func (r *reconciler) round(ctx context.Context) error {
-	byKind := map[hostdir.DiffKind][]hostdir.Difference{}
-	err := r.st.dir.Check(ctx, r.st.engine, func(d hostdir.Difference) error {
-		byKind[d.Kind] = append(byKind[d.Kind], d)
+func (r *reconciler) record(ctx context.Context, f *round) error {
+	if err := r.brakeEarly(ctx, f); err != nil {
+		return err
+	}
+	if err := r.remember(f.byKind[hostdir.DiffChanged]); err != nil {
+		return err
+	}
+	changed := r.withSuspects(f.byKind[hostdir.DiffChanged])
+	waits := !f.whole
+	for _, d := range f.byKind[hostdir.DiffExtra] {
+		left, err := r.arrived(ctx, d)
+		if err != nil {
+			return err
+		}
+		waits = waits || left
+	}
+	for _, list := range [][]hostdir.Difference{changed, f.byKind[hostdir.DiffType], f.byKind[hostdir.DiffReplaced]} {
+		for _, d := range list {
+			waits = waits || d.Kind != hostdir.DiffChanged
+			if err := r.describe(ctx, d); err != nil {
+				return err
+			}
+		}
+	}
+	if waits {
+		f.whole = f.whole && len(f.missing) == 0
 		return nil
+	}
+	if err := r.brake(f.missing); err != nil {
+		return err
+	}
+	for _, m := range f.missing {
+		d := hostdir.Difference{Kind: hostdir.DiffMissing, Parent: m.parent, Name: m.name, Ino: m.ino, Path: r.pathOf(m.parent) + m.name}
+		if err := r.describe(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// arrived records a name that has come and, if that is a directory, what is in it. left
+// says that something in it was left to the next round.
+func (r *reconciler) arrived(ctx context.Context, d hostdir.Difference) (left bool, err error) {
+	todo := []hostdir.Difference{d}
+	for len(todo) > 0 {
+		d := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if err := r.describe(ctx, d); err != nil {
+			return left, err
+		}
+		if d.Lower.Mode&volume.ModeType != volume.ModeDir {
+			continue
+		}
+		e, err := r.st.engine.Entry(d.Parent, d.Name)
+		if volume.KindOf(err) == volume.NotFound && err != nil || err == nil && e.Type != volume.ModeDir {
+			left = true // something else has to move first
+			continue
+		}
+		if err != nil {
+			return left, err
+		}
+		err = r.look(ctx, scopePart{below: e.Ino, path: d.Path + "/"}, func(sub hostdir.Difference) error {
+			if sub.Kind != hostdir.DiffExtra || len(todo) >= portion {
+				left = true
+				return nil
+			}
+			todo = append(todo, sub)
+			return nil
+		})
+		if err != nil {
+			return left, err
+		}
+	}
+	return left, nil
+}
+
+// describe records one difference, which is looked at again first while ops go on.
+func (r *reconciler) describe(ctx context.Context, d hostdir.Difference) error {
+	before := r.ops
+	err := r.quietly(func(record recordFunc) error {
+		say := func(d hostdir.Difference) error {
+			return r.st.dir.Describe(ctx, d, r.st.engine, r.st.engine.NewIno, func(op *volume.Op, lower []volume.LowerRecord) error {
+				r.ops++
+				return record(op, lower)
+			})
+		}
+		if !r.live || d.Parent == 0 && d.Ino != volume.RootIno {
+			return say(d)
+		}
+		path := strings.TrimSuffix(d.Path, d.Name)
+		return r.st.dir.CheckName(ctx, r.st.engine, d.Parent, d.Name, path, hostdir.CheckOptions{Live: true}, say)
 	})
-	if err != nil {
+	if err != nil || r.ops == before {
 		return err
 	}
-	if err := r.brake(byKind[hostdir.DiffMissing]); err != nil {
-		return err
+	r.count++
+	r.kinds[d.Kind]++
+	if len(r.shown) < shownDifferences {
+		r.shown = append(r.shown, d.String())
 	}
-	changed := byKind[hostdir.DiffChanged]
-	if err := r.suspect(changed); err != nil {
-		return err
+	r.n.log.Debug().Stringer("difference", d).Int("ops", r.ops-before).Msg("reconciled")
+	if r.tell != nil {
+		return r.tell(d)
 	}
+	return nil
+}
+
+// withSuspects adds the inodes that are to be recorded whole, whatever they look like.
+func (r *reconciler) withSuspects(changed []hostdir.Difference) []hostdir.Difference {
 	known := map[volume.Ino]bool{}
 	for _, d := range changed {
 		known[d.Ino] = true
@@ -91,71 +296,69 @@ func (r *reconciler) round(ctx context.Context) error {
 	for _, ino := range r.suspects {
 		if !known[ino] {
 			known[ino] = true
-			byKind[hostdir.DiffChanged] = append(byKind[hostdir.DiffChanged], hostdir.Difference{
-				Kind: hostdir.DiffChanged, Ino: ino, Path: "inode " + ino.String(), Why: "changed about when the power was lost"})
+			changed = append(changed, hostdir.Difference{
+				Kind: hostdir.DiffChanged, Ino: ino, Path: "inode " + ino.String(), Why: "its content may be half recorded, or was changed about when the power was lost"})
 		}
 	}
 	r.suspects = nil
-	for _, kind := range []hostdir.DiffKind{hostdir.DiffExtra, hostdir.DiffChanged, hostdir.DiffType, hostdir.DiffReplaced, hostdir.DiffMissing} {
-		for _, d := range byKind[kind] {
-			if err := r.describe(ctx, d); err != nil {
-				return err
-			}
-		}
-	}
-	return r.st.settle()
+	return changed
 }
 
-// brake refuses to take a disk that is not there, or not whole, for one that was emptied.
-func (r *reconciler) brake(missing []hostdir.Difference) error {
-	files, _ := r.st.engine.Counts()
-	var gone uint64
-	var below []volume.Ino
-	for _, d := range missing {
-		gone++
-		below = append(below, d.Ino)
-	}
-	for len(below) > 0 {
-		ino := below[len(below)-1]
-		below = below[:len(below)-1]
-		err := r.st.engine.Entries(ino, 0, func(e volume.DirEntry) bool {
-			gone++
-			if e.Type == volume.ModeDir {
-				below = append(below, e.Ino)
-			}
-			return true
-		})
-		if k := volume.KindOf(err); err != nil && k != volume.NotDir && k != volume.NotFound {
-			return volume.Wrap(err, "count missing files")
+// isRestless reports whether somebody changes the same files again and again: they are
+// as they were a moment ago, and will not come to rest.
+func (r *reconciler) isRestless(f *round) bool {
+	var now []volume.Ino
+	only := f.whole && len(f.missing) == 0
+	for kind, list := range f.byKind {
+		only = only && (kind == hostdir.DiffChanged || len(list) == 0)
+		for _, d := range list {
+			now = append(now, d.Ino)
 		}
 	}
-	if gone > brakeFiles && gone > files/2 {
-		return exit.Errorf(exit.Unsafe, "WD-1405: %d of %d files are missing from %s after a power loss; nothing is removed for that. Look at the disk and mount it whole; "+
-			"to bring the files back from a follower, sync this node anew", gone, files, r.n.cfg.Volume.Dir)
+	slices.Sort(now)
+	again := only && len(now) > 0
+	for _, ino := range now {
+		if _, ok := slices.BinarySearch(r.before, ino); !ok {
+			again = false
+		}
 	}
-	return nil
+	r.before = now
+	if r.restless++; !again {
+		r.restless = 0
+	}
+	if r.restless < restlessRounds {
+		return false
+	}
+	r.n.warn("WD-1407", "files in "+r.n.cfg.Volume.Dir+" are being changed behind the daemon all the time: "+strings.Join(r.shown, "; "),
+		"stop whoever writes to the directory instead of the mount, then run wolfdiskctl reconcile")
+	return true
 }
 
-// suspect remembers changed files over a crash: one whose content is half recorded need
-// not look changed any more.
-func (r *reconciler) suspect(changed []hostdir.Difference) error {
-	rec := r.n.recovery
-	known := map[volume.Ino]bool{}
-	for _, ino := range rec.Suspects {
-		known[ino] = true
+// pathOf is the path of a directory of the index, for messages.
+func (r *reconciler) pathOf(dir volume.Ino) string {
+	path := ""
+	for range 4096 {
+		if dir == volume.RootIno {
+			return path
+		}
+		names, err := r.st.engine.Names(dir)
+		if err != nil || len(names) == 0 {
+			return path // it is for people
+		}
+		path, dir = names[0].Name+"/"+path, names[0].Parent
 	}
-	before := len(rec.Suspects)
-	for _, d := range changed {
-		if a, err := r.st.engine.Inode(d.Ino); err == nil && a.IsFile() && !known[d.Ino] {
-			rec.Suspects = append(rec.Suspects, d.Ino)
-		} else if err != nil && volume.KindOf(err) != volume.NotFound {
-			return err
+	return path
+}
+
+// summary counts what was found, in words.
+func (r *reconciler) summary() string {
+	var parts []string
+	for kind := hostdir.DiffMissing; kind <= hostdir.DiffChanged; kind++ {
+		if n := r.kinds[kind]; n > 0 {
+			parts = append(parts, plural(n, kind.String()))
 		}
 	}
-	if len(rec.Suspects) == before {
-		return nil
-	}
-	return rec.reach(rec.Stage)
+	return strings.Join(parts, ", ")
 }
 
 // recovered ends the recovery once directory and index agree and are on disk.
@@ -167,4 +370,9 @@ func (n *node) recovered() error {
 		return err
 	}
 	return n.recovery.end()
+}
+
+// errBrake is the error of a reconcile that was stopped, with its exit code.
+func errBrake(format string, args ...any) error {
+	return exit.Errorf(exit.Unsafe, "WD-1405: "+format, args...)
 }

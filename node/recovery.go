@@ -18,11 +18,12 @@ const (
 	recoveryLost                       // the machine went down
 	recoveryFound                      // it is known which files were changed last
 	recoveryDone                       // the log is redone; what is left is to be turned into ops
+	recoveryEdits                      // no power was lost: edits found at a start are being turned into ops
 )
 
 // recovery is the file "recovery" in the state directory, there from the first start after a power
-// loss until directory and index agree again, over any number of starts: the boot ID
-// alone tells only the first of them. It is JSON, published by rename.
+// loss, or over edits made while stopped, until directory and index agree again, over any number of
+// starts: the boot ID alone tells only the first of them. It is JSON, published by rename.
 type recovery struct {
 	dir string
 	recoveryState
@@ -45,14 +46,18 @@ func openRecovery(dir string) (*recovery, error) {
 	if err != nil {
 		return nil, volume.Wrap(err, "read the state of the recovery")
 	}
-	if err := json.Unmarshal(b, &r.recoveryState); err != nil || r.Stage <= recoveryNone || r.Stage > recoveryDone {
+	if err := json.Unmarshal(b, &r.recoveryState); err != nil || r.Stage <= recoveryNone || r.Stage > recoveryEdits {
 		return nil, volume.Errorf(volume.Corrupt, "%s is damaged: remove it to recover from the beginning, as after a power loss of now", filepath.Join(dir, recoveryName))
 	}
 	return r, nil
 }
 
-// pending reports whether a power loss is not recovered from yet.
+// pending reports whether directory and index may not agree yet.
 func (r *recovery) pending() bool { return r != nil && r.Stage != recoveryNone }
+
+// lost reports whether that is because of a power loss, so that the log may have lost
+// ops and the directory effects of ops.
+func (r *recovery) lost() bool { return r.pending() && r.Stage != recoveryEdits }
 
 // reach stores that a stage is reached.
 func (r *recovery) reach(stage recoveryStage) error {

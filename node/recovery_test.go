@@ -37,7 +37,7 @@ func TestRecoveryFile(t *testing.T) {
 }
 
 func TestRecoveryFileDamaged(t *testing.T) {
-	for _, text := range []string{"", "{", "null", `{"stage":0}`, `{"stage":4}`, `{"stage":-1}`, `{"stage":2,"suspects":["x"]}`, `{"stage":2}x`} {
+	for _, text := range []string{"", "{", "null", `{"stage":0}`, `{"stage":5}`, `{"stage":-1}`, `{"stage":2,"suspects":["x"]}`, `{"stage":2}x`} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, recoveryName), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

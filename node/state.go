@@ -22,6 +22,7 @@ import (
 //
 //	slot: magic "WOLFSTAT" | format u32 | sequence u64 | length u32 | body | xxh3-64 of all before
 //	body: cluster ID | node ID | store ID | volume ID | chunk size u64 | promise | boot ID | flags u8 | checkpoint u64
+//	flags: 1 clean stop, 2 adoption under way
 //
 // Integers are little-endian; strings have a length of one byte.
 type State struct {
@@ -36,12 +37,18 @@ type State struct {
 	// Checkpoint is a version whose effects on the real directory are on disk: after
 	// a power loss what came later is redone.
 	Checkpoint volume.Version
+	// Adopting says that the index is being made from a full directory: while the log
+	// is empty it is incomplete, and is made anew.
+	Adopting bool
 }
 
 const (
 	stateMagic  = "WOLFSTAT"
 	stateFormat = 1
 	stateSlot   = 4096
+
+	stateClean    = 1
+	stateAdopting = 2
 )
 
 // stateFile is the open file; all methods may be called concurrently.
@@ -181,7 +188,10 @@ func encodeState(slot []byte, seq uint64, st *State) {
 	body = str(body, st.Boot)
 	flags := byte(0)
 	if st.Clean {
-		flags = 1
+		flags = stateClean
+	}
+	if st.Adopting {
+		flags |= stateAdopting
 	}
 	body = append(body, flags)
 	body = le.AppendUint64(body, uint64(st.Checkpoint))
@@ -222,7 +232,11 @@ func decodeState(slot []byte) (seq uint64, st State, err error) {
 	st.Promise.Leader = r.str()
 	st.Promise.Tag = le.Uint32(r.take(4))
 	st.Boot = r.str()
-	st.Clean = r.take(1)[0] != 0
+	flags := r.take(1)[0]
+	if flags&^(stateClean|stateAdopting) != 0 {
+		return 0, st, bad("unknown flags")
+	}
+	st.Clean, st.Adopting = flags&stateClean != 0, flags&stateAdopting != 0
 	st.Checkpoint = volume.Version(r.u64())
 	if r.short {
 		return 0, st, bad("cut short")

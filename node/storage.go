@@ -6,6 +6,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -31,6 +32,8 @@ type storage struct {
 	chunks *chunkstore.Store // nil with a directory
 	zlog   zerolog.Logger
 	home   string // holds the folders of log and index
+	// adopting is set while the index is made from a full directory, ahead of the log.
+	adopting atomic.Bool
 }
 
 // storageOptions say what is opened, and what is known of the last run.
@@ -38,7 +41,7 @@ type storageOptions struct {
 	cfg   *config.Config
 	state State
 	prev  State // what the last run left
-	fresh bool  // the volume is made by this start
+	leads bool  // it is opened to lead
 	// recovery of an earlier power loss. A leader postpones it until it has heard what
 	// others hold of the log.
 	recovery *recovery
@@ -60,12 +63,15 @@ func openStorage(ctx context.Context, o storageOptions) (_ *storage, err error) 
 			err = errors.Join(err, s.abandon())
 		}
 	}()
+	if err := s.openLog(o); err != nil {
+		return nil, err
+	}
 	if o.cfg.Volume.Storage == config.StorageDir {
 		if err := s.openDir(o); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.openLog(o); err != nil {
+	if err := s.dropHalfAdopted(o); err != nil {
 		return nil, err
 	}
 	if err := s.openIndex(o); err != nil {
@@ -77,7 +83,7 @@ func openStorage(ctx context.Context, o storageOptions) (_ *storage, err error) 
 	if err := replay(ctx, s.log, s.engine); err != nil {
 		return nil, err
 	}
-	if o.postpone && o.recovery.pending() {
+	if o.postpone && o.recovery.lost() {
 		return s, nil
 	}
 	return s, s.recoverDir(ctx, o)
@@ -86,7 +92,8 @@ func openStorage(ctx context.Context, o storageOptions) (_ *storage, err error) 
 func (s *storage) openDir(o storageOptions) (err error) {
 	s.dir, err = hostdir.Open(hostdir.Options{
 		Path: o.cfg.Volume.Dir, StateDir: o.cfg.Node.DataDir, Volume: o.state.Volume, Store: o.state.Store,
-		New: o.fresh, Log: o.zlog, OnForeign: o.foreign, Boot: o.machine,
+		New: s.log.Last().Version == 0, TakeFull: o.leads, Log: o.zlog, OnForeign: o.foreign, Boot: o.machine,
+		AcceptForeign: o.cfg.Insist.Adopt, AcceptNewFS: o.cfg.Insist.Force || o.cfg.Insist.Adopt, AcceptEmpty: o.cfg.Insist.Force,
 		Chunks: func(ctx context.Context, id volume.ChunkID) ([]byte, error) {
 			return nil, volume.Errorf(volume.Missing, "chunk %s: a node with a directory keeps no chunks", id)
 		},
@@ -133,7 +140,12 @@ func (s *storage) openIndex(o storageOptions) (err error) {
 	s.engine, err = index.Open(index.Options{
 		FS: vfs.Default, Dir: filepath.Join(o.cfg.Node.DataDir, "index"),
 		Extents: s.dir == nil, Log: o.zlog,
-		SyncLog: func(v volume.Version) error { return s.log.Sync(context.Background(), v) },
+		SyncLog: func(v volume.Version) error {
+			if s.adopting.Load() {
+				return nil // the log is to begin behind what enters now
+			}
+			return s.log.Sync(context.Background(), v)
+		},
 	})
 	return err
 }
@@ -145,7 +157,7 @@ func (s *storage) openContent(o storageOptions) error {
 	}
 	store, _, err := chunkstore.Open(chunkstore.Options{
 		FS: vfs.Default, Dir: filepath.Join(o.cfg.Node.DataDir, "chunks"), Volume: o.state.Volume,
-		ChunkSize: o.state.ChunkSize, Compress: o.cfg.Volume.Compress, Log: o.zlog,
+		ChunkSize: o.state.ChunkSize, Compress: o.cfg.Volume.Compress, PackSize: int64(o.cfg.Chunks.PackSize), Log: o.zlog,
 	})
 	if err != nil {
 		return err
@@ -241,7 +253,7 @@ func makeStateDir(path string) error {
 // records of lower files may be lost; after a power loss it may have anything of
 // what came after the checkpoint, which is redone.
 func (s *storage) recoverDir(ctx context.Context, o storageOptions) error {
-	lost := o.recovery.pending()
+	lost := o.recovery.lost()
 	if s.dir == nil || o.prev.Clean && !lost {
 		return nil
 	}

@@ -20,7 +20,10 @@ type Config struct {
 	Network Network
 	Log     Log
 	Oplog   Oplog
+	Chunks  Chunks
+	Safety  Safety
 	Admin   Admin
+	Insist  Insist
 
 	origins map[*Key]Origin
 	hooks   *hooks
@@ -94,6 +97,32 @@ type Log struct {
 // Oplog is the [oplog] section.
 type Oplog struct {
 	SegmentSize Size
+	RetainBytes Size          // kept for followers
+	RetainMax   Size          // at most, for connected ones; 0: no bound
+	RetainAge   time.Duration // after which a segment goes; 0: never
+}
+
+// Chunks is the [chunks] section.
+type Chunks struct {
+	PackSize     Size
+	GCInterval   time.Duration // 0: only when there is too much garbage
+	GCGrace      time.Duration
+	CompactAfter time.Duration // without a change of the file
+}
+
+// Safety is the [safety] section.
+type Safety struct {
+	// MaxDeleteRatio is how much of the tree a reconcile may find gone before it
+	// asks, from 0 to 1.
+	MaxDeleteRatio float64
+}
+
+// Insist is what a start is told to do although it looks unsafe. It comes from the
+// command line only: what is right once must not be in force for ever.
+type Insist struct {
+	Adopt          bool // take the directory although its marker is missing or another's
+	Force          bool // although it is empty, or on another file system than before
+	ConfirmDeletes bool // although more of it is gone than Safety allows
 }
 
 // Admin is the [admin] section.

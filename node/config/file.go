@@ -209,6 +209,14 @@ func (k *Key) textsOf(value any) (texts []string, wrong string) {
 			return []string{strconv.FormatInt(n, 10)}, ""
 		}
 		want = "a number, without quotes"
+	case "ratio":
+		switch n := value.(type) {
+		case int64:
+			return []string{strconv.FormatInt(n, 10)}, ""
+		case float64:
+			return []string{strconv.FormatFloat(n, 'g', -1, 64)}, ""
+		}
+		want = "a number, without quotes"
 	case "list":
 		return listOf(value)
 	default:

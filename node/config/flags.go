@@ -17,6 +17,7 @@ type Flags struct {
 	program Program
 	values  map[string]*flagValue
 	config  flagValue
+	insist  Insist
 }
 
 // flagValue collects what was given and leaves the judgement to the table, so
@@ -56,6 +57,11 @@ func AddFlags(fs *pflag.FlagSet, p Program) *Flags {
 			fs.VarP(v, flag.Name, flag.Short, flag.Help)
 			fs.Lookup(flag.Name).NoOptDefVal = "true"
 		}
+	}
+	if p == Master {
+		fs.BoolVar(&f.insist.Adopt, "adopt", false, "take the directory although its marker is missing, or names another volume or state directory")
+		fs.BoolVar(&f.insist.Force, "force", false, "take the directory although it is empty, or on another file system than before")
+		fs.BoolVar(&f.insist.ConfirmDeletes, "confirm-deletes", false, "record deletions however many there are ([safety] max_delete_ratio)")
 	}
 	fs.Var(&f.config, "config", "configuration file (default "+defaultFile+" if present)")
 	return f

@@ -240,6 +240,63 @@ var keys = []*Key{
 		Doc:   "Size at which a segment of the log is closed and the next one begun.",
 		field: func(c *Config) any { return &c.Oplog.SegmentSize },
 	},
+	{
+		Section: "oplog", Name: "retain_bytes", Programs: Daemons,
+		Default: "1GiB", Min: 1 << 20, Max: 1 << 50,
+		Doc: "How much of the log is kept for followers that are away; one that comes back later takes a snapshot. Beyond it (and an eighth, or a segment, on top) the oldest " +
+			"segments go, once this node's own volume does without them.",
+		field: func(c *Config) any { return &c.Oplog.RetainBytes },
+	},
+	{
+		Section: "oplog", Name: "retain_max", Programs: Daemons,
+		Default: "8GiB", Min: 0, Max: 1 << 50,
+		Doc: "Size of the log up to which a connected follower that is slow is waited for. Beyond it the log goes all the same, and the follower takes a snapshot. " +
+			"0 waits for ever, at the risk of a full disk; less than `retain_bytes` counts as that.",
+		field: func(c *Config) any { return &c.Oplog.RetainMax },
+	},
+	{
+		Section: "oplog", Name: "retain_age", Programs: Daemons,
+		Default: "168h", Min: 0, Max: int64(10 * 365 * 24 * time.Hour),
+		Doc:   "Age at which a segment goes even if there is room. 0 keeps it.",
+		field: func(c *Config) any { return &c.Oplog.RetainAge },
+	},
+
+	// [chunks]
+	{
+		Section: "chunks", Name: "pack_size", Programs: Daemons,
+		Default: "256MiB", Min: 1 << 20, Max: 1 << 30,
+		Doc:   "Size at which a pack, a file of chunks, is closed and the next one begun.",
+		field: func(c *Config) any { return &c.Chunks.PackSize },
+	},
+	{
+		Section: "chunks", Name: "gc_interval", Programs: Daemons,
+		Default: "10m", Min: 0, Max: int64(30 * 24 * time.Hour),
+		Doc: "How often chunks that nothing uses are looked for. When a quarter of what is in use and of `[oplog] retain_bytes` together is garbage, they are collected " +
+			"without waiting for it. 0 leaves it at that.",
+		field: func(c *Config) any { return &c.Chunks.GCInterval },
+	},
+	{
+		Section: "chunks", Name: "gc_grace", Programs: Daemons,
+		Default: "1h", Min: 0, Max: int64(30 * 24 * time.Hour),
+		Doc:   "How long a chunk must have been unused before it is removed, unless there is too much garbage or `wolfdiskctl gc --now` asks for it.",
+		field: func(c *Config) any { return &c.Chunks.GCGrace },
+	},
+	{
+		Section: "chunks", Name: "compact_after", Programs: Daemons,
+		Default: "10m", Min: 0, Max: int64(30 * 24 * time.Hour),
+		Doc:   "How long a file that lies in many small pieces must have been left alone before they are put together.",
+		field: func(c *Config) any { return &c.Chunks.CompactAfter },
+	},
+
+	// [safety]
+	{
+		Section: "safety", Name: "max_delete_ratio", Programs: Daemons,
+		Default: "0.5",
+		Doc: "Share of the tree that may be missing from the real directory when it is compared with the index, at a start or by `wolfdiskctl reconcile`. If more is gone, nothing is " +
+			"recorded and the start is refused (exit code 6), because a disk that is not there or not whole looks the same; `--confirm-deletes` says that it was really deleted. " +
+			"0 asks for every deletion, 1 never.",
+		field: func(c *Config) any { return &c.Safety.MaxDeleteRatio },
+	},
 
 	// [admin]
 	{

@@ -17,7 +17,7 @@ func (f *Flags) Load(environ []string, readFile func(string) ([]byte, error)) (*
 }
 
 func (f *Flags) load(env *environment) (*Config, error) {
-	c := &Config{Program: f.program, origins: make(map[*Key]Origin), hooks: new(hooks)}
+	c := &Config{Program: f.program, origins: make(map[*Key]Origin), hooks: new(hooks), Insist: f.insist}
 	if v := f.values["state-dir"]; f.program == Ctl && v != nil && len(v.texts) > 0 {
 		// The control tool needs nothing else, and must work while somebody
 		// mends a broken file.

@@ -71,6 +71,8 @@ func (k *Key) typeName() string {
 		return "duration"
 	case *[]string:
 		return "list"
+	case *float64:
+		return "ratio"
 	}
 	if k.path {
 		return "path"
@@ -85,6 +87,8 @@ func (k *Key) rangeText() string {
 		return "true or false"
 	case "integer":
 		return fmt.Sprintf("a number from %d to %d", k.Min, k.Max)
+	case "ratio":
+		return "a number from 0 to 1"
 	case "duration":
 		return fmt.Sprintf("from %s to %s", durationText(time.Duration(k.Min)), durationText(time.Duration(k.Max)))
 	case "size":
@@ -157,6 +161,8 @@ func (k *Key) set(c *Config, texts []string) error {
 		*dst = roleOf(text)
 	case *bool:
 		return setBool(dst, text)
+	case *float64:
+		return setRatio(dst, text)
 	default:
 		return k.setNumber(dst, text)
 	}
@@ -232,6 +238,18 @@ func setBool(dst *bool, text string) error {
 	return nil
 }
 
+func setRatio(dst *float64, text string) error {
+	v, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil || math.IsNaN(v):
+		return errors.New("is not a number like 0.5")
+	case v < 0 || v > 1:
+		return errors.New("is out of range")
+	}
+	*dst = v
+	return nil
+}
+
 func roleOf(text string) volume.Role {
 	for r := volume.RoleAuto; r <= volume.RoleWitness; r++ {
 		if r.String() == text {
@@ -248,6 +266,8 @@ func (k *Key) value(c *Config) any {
 		return *v
 	case *int:
 		return int64(*v)
+	case *float64:
+		return *v
 	case *[]string:
 		return *v
 	case *Size:
