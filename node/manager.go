@@ -70,7 +70,7 @@ func summary(s admin.Status) string {
 	}
 	connected := 0
 	for _, p := range s.Peers {
-		if p.State != "disconnected" {
+		if p.State != admin.PeerDisconnected {
 			connected++
 		}
 	}

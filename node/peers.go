@@ -31,6 +31,8 @@ type peer struct {
 	feed     *master.Feed  // while this node leads and feeds it
 	sync     *progress     // of the snapshot it takes from us
 	lost     time.Time     // when the last session ended
+	gone     *master.Feed  // the last feed of a peer that is not connected: how far it came
+	behind   float64       // seconds it was behind then
 	attached time.Time
 }
 
@@ -123,6 +125,9 @@ func (p *peers) detach(s *wire.Session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.byID[s.Remote().NodeID]; e != nil && e.session == s {
+		if e.feed != nil {
+			e.gone, e.behind = e.feed, e.feed.Lag().Seconds
+		}
 		e.session, e.feed, e.lost = nil, nil, time.Now()
 	}
 }

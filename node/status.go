@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"wolfdisk/master"
 	"wolfdisk/node/admin"
 	"wolfdisk/oplog"
 	"wolfdisk/volume"
@@ -54,7 +55,7 @@ func (n *node) Status(context.Context) admin.Status {
 func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 	var out []admin.Peer
 	for _, p := range n.peers.list() {
-		a := admin.Peer{ID: p.hello.NodeID, Address: p.address, Role: "follower", State: "disconnected", Software: p.hello.Software}
+		a := admin.Peer{ID: p.hello.NodeID, Address: p.address, Role: "follower", State: admin.PeerDisconnected, Software: p.hello.Software}
 		if p.session != nil {
 			a.State = "connected"
 			if !p.hello.Leading.IsZero() {
@@ -68,16 +69,18 @@ func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 			at = max(at, s.Oplog.Last)
 		}
 		a.Received, a.Applied, a.Durable = at, at, uint64(p.hello.Durable)
-		if p.feed != nil {
-			g := p.feed.Lag()
-			a.State = "live"
+		if g, known := p.lag(); known {
 			a.Received, a.Applied, a.Durable = uint64(g.Received), uint64(g.Applied), uint64(g.Durable)
 			a.LagOps, a.LagBytes, a.LagSeconds = g.Ops, uint64(g.Bytes), g.Seconds
 			if last := s.Oplog.Last; last > 0 {
 				a.SyncPercent = 100 * float64(a.Applied) / float64(last)
 			}
-			if g.Ops > catchingUp {
+			switch {
+			case p.feed == nil: // away
+			case g.Ops > catchingUp:
 				a.State = "catching up"
+			default:
+				a.State = "live"
 			}
 		}
 		if a.Progress = p.sync.show(); a.Progress != nil {
@@ -86,6 +89,22 @@ func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 		out = append(out, a)
 	}
 	return out
+}
+
+// lag is how far a follower is behind, also one that is away: then it grows, or a dead
+// follower would look like one that has everything.
+func (p *peer) lag() (master.Lag, bool) {
+	switch {
+	case p.feed != nil:
+		return p.feed.Lag(), true
+	case p.session == nil && p.gone != nil:
+		g := p.gone.Lag()
+		if g.Ops > 0 {
+			g.Seconds = p.behind + time.Since(p.lost).Seconds()
+		}
+		return g, true
+	}
+	return master.Lag{}, false
 }
 
 // askTimeout bounds the question for the leader's version.

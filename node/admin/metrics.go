@@ -64,6 +64,7 @@ func newStatusCollector(source Source) *statusCollector {
 	peer := func(name, help string, fn func(*Peer) float64) {
 		c.peers = append(c.peers, peerMetric{desc("peer_"+name, help, "peer", "role"), fn})
 	}
+	peer("connected", "1 if there is a session with the peer.", func(p *Peer) float64 { return one(p.State != PeerDisconnected) })
 	peer("received_version", "Number of the last op the peer has received.", func(p *Peer) float64 { return float64(p.Received) })
 	peer("applied_version", "Number of the last op the peer has applied.", func(p *Peer) float64 { return float64(p.Applied) })
 	peer("durable_version", "Number of the last op that is durable on the peer.", func(p *Peer) float64 { return float64(p.Durable) })

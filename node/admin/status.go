@@ -97,6 +97,9 @@ type Warning struct {
 	Hint string `json:"hint"` // what to do next
 }
 
+// PeerDisconnected is the state of a peer without a session. Its lag goes on growing.
+const PeerDisconnected = "disconnected"
+
 // Peer is another node as this one sees it. Lag is how far it is behind the
 // leader; of the leader itself it is 0.
 type Peer struct {

@@ -6,10 +6,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -343,4 +347,67 @@ func TestNotify(t *testing.T) {
 	hears(t, lEars, "STOPPING=1")
 	ends(leader, "a")
 	s.ends("told to stop")
+}
+
+// ask asks the admin address, and gives the status and the text.
+func ask(t *testing.T, addr, path string) (int, string) {
+	t.Helper()
+	client := http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Get("http://" + addr + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(text)
+}
+
+// TestMonitoring: metrics and health of a leader as a monitor sees them, while its
+// follower is there and when it has died.
+func TestMonitoring(t *testing.T) {
+	s := newSite(t)
+	addr := "127.0.0.1:" + strconv.Itoa(freePort(t))
+	s.mounts(0, "", s.path("real"), s.path("leader"), "-o", s.options("a", s.port, "admin.bind="+addr))
+	alone := s.daemons()
+	s.mounts(0, "", "127.0.0.1:"+s.port, s.path("follower"), "-o", s.options("b", strconv.Itoa(freePort(t))))
+	writeFile(t, s.path("leader/file"), "hello", 0o644)
+	metric := func(name, value string) func() bool {
+		return func() bool {
+			code, text := ask(t, addr, "/metrics")
+			return code == 200 && regexp.MustCompile(`(?m)^wolfdisk_`+name+` (?:`+value+`)$`).MatchString(text)
+		}
+	}
+	peer := `\{peer="b",role="follower"\}`
+	for _, name := range []string{"lag_ops", "lag_bytes", "lag_seconds"} {
+		eventually(t, "no "+name, metric("peer_"+name+peer, "0"))
+	}
+	if !metric("peer_connected"+peer, "1")() || !metric("leader", "1")() || !metric("mounted", "1")() {
+		t.Error("the metrics are wrong")
+	}
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/readyz?max_lag=0&wait=10s": 200, "/version": 200, "/": 200, "/v1/status": 404, "/v1/stop": 404} {
+		if code, text := ask(t, addr, path); code != want {
+			t.Errorf("%s: %d\n%s", path, code, text)
+		}
+	}
+	for _, pid := range s.daemons() {
+		if !slices.Contains(alone, pid) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	eventually(t, "the follower is missed", metric("peer_connected"+peer, "0"))
+	writeFile(t, s.path("leader/more"), strings.Repeat("x", 100000), 0o644)
+	for _, name := range []string{"lag_ops", "lag_bytes", "lag_seconds"} {
+		eventually(t, name+" grows", metric("peer_"+name+peer, `[1-9][0-9.e+]*|0\.[0-9]+`))
+	}
+	if code, _ := ask(t, addr, "/readyz?max_lag=0"); code != 200 {
+		t.Errorf("a leader is not ready because a follower is away: %d", code)
+	}
+	s.unmount("leader")
+	eventually(t, "the leader has ended", func() bool {
+		code, _ := ask(t, addr, "/healthz")
+		return code == 0 && len(s.daemons()) == 0
+	})
 }
