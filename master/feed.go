@@ -154,6 +154,9 @@ type Lag struct {
 	Seconds                    float64
 }
 
+// Durable is the version that the follower has said to be durable with it.
+func (f *Feed) Durable() volume.Version { return volume.Version(f.durable.Load()) }
+
 // Lag measures the follower against the leader's last op.
 func (f *Feed) Lag() Lag {
 	last := f.l.opt.Log.Last().Version

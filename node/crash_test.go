@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
@@ -28,7 +30,7 @@ type memVolume struct {
 func openMem(fs vfs.FS) (*memVolume, error) {
 	id := volume.ID{7}
 	opt := oplog.DefaultOptions("oplog", id)
-	opt.FS, opt.SyncEvery, opt.SegmentSize = fs, 0, 256<<10
+	opt.FS, opt.SyncEvery, opt.SegmentSize = fs, 0, 32<<10
 	log, _, err := oplog.Open(opt)
 	if err != nil {
 		return nil, err
@@ -41,7 +43,11 @@ func openMem(fs vfs.FS) (*memVolume, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.store, _, err = chunkstore.Open(chunkstore.Options{FS: fs, Dir: "chunks", Volume: id, ChunkSize: volume.MinChunkSize, Log: zerolog.Nop()})
+	var ticks atomic.Int64 // a clock that runs fast, so that chunks get old
+	v.store, _, err = chunkstore.Open(chunkstore.Options{
+		FS: fs, Dir: "chunks", Volume: id, ChunkSize: volume.MinChunkSize, PackSize: 128 << 10, Log: zerolog.Nop(),
+		Now: func() time.Time { return time.Unix(ticks.Add(1), 0) },
+	})
 	if err != nil {
 		return nil, err
 	}

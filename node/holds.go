@@ -1,7 +1,10 @@
 package node
 
 import (
+	"errors"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 
 	"wolfdisk/index"
@@ -15,12 +18,38 @@ type holds struct {
 	mu       sync.Mutex
 	next     int
 	versions map[int]volume.Version
-	snaps    map[int]*index.Snapshot
+	snaps    map[int]*held
 	syncs    int
+
+	// collecting is held while chunks are collected, so that no copy begins; above mu.
+	collecting sync.Mutex
+}
+
+// held is a snapshot that is being read.
+type held struct {
+	s *index.Snapshot
+
+	mu   sync.RWMutex // held for reading by those who look into it beside its owner
+	gone bool
+
+	known  bool   // oldest is; guarded by holds.mu
+	oldest uint64 // segment it points into
+}
+
+// look calls fn unless the snapshot has been released.
+func (x *held) look(fn func(*index.Snapshot) error) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.gone {
+		return nil
+	}
+	return fn(x.s)
 }
 
 // sync says that a copy is being made, whose chunks nothing points to yet.
 func (h *holds) sync() (release func()) {
+	h.collecting.Lock()
+	defer h.collecting.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.syncs++
@@ -56,28 +85,121 @@ func (h *holds) log(v volume.Version) (release func()) {
 }
 
 // snapshot keeps the content that a snapshot points to, in segments and in chunks,
-// until release is called; release also closes the snapshot.
+// until release is called; release also closes the snapshot. Content that goes between
+// taking the snapshot and this call is not kept: take does both at once.
 func (h *holds) snapshot(s *index.Snapshot) (release func() error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.addLocked(s)
+}
+
+// take takes a snapshot and keeps what it points to.
+func (h *holds) take(e *index.Engine) (*index.Snapshot, func() error, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, err := e.Snapshot()
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, h.addLocked(s), nil
+}
+
+func (h *holds) addLocked(s *index.Snapshot) (release func() error) {
 	if h.snaps == nil {
-		h.snaps = map[int]*index.Snapshot{}
+		h.snaps = map[int]*held{}
 	}
 	h.next++
-	id := h.next
-	h.snaps[id] = s
+	id, x := h.next, &held{s: s}
+	h.snaps[id] = x
 	return func() error {
 		h.mu.Lock()
 		delete(h.snaps, id)
 		h.mu.Unlock()
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.gone = true
 		return s.Close()
 	}
 }
+
+// trim calls fn with the version through which the log is not held. No hold begins
+// until fn returns.
+func (h *holds) trim(fn func(through volume.Version) error) error {
+	for {
+		h.mu.Lock()
+		x := h.unknownLocked()
+		if x == nil {
+			break
+		}
+		h.mu.Unlock()
+		oldest := uint64(math.MaxUint64)
+		err := x.look(func(s *index.Snapshot) (err error) {
+			oldest, err = s.OldestSegment()
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		h.mu.Lock()
+		x.known, x.oldest = true, oldest
+		h.mu.Unlock()
+	}
+	defer h.mu.Unlock()
+	through := h.oldestLocked()
+	for _, x := range h.snaps {
+		// The number of a segment is the version of its first op.
+		through = min(through, volume.Version(max(x.oldest, 1)-1))
+	}
+	return fn(through)
+}
+
+func (h *holds) unknownLocked() *held {
+	for _, x := range h.snaps {
+		if !x.known {
+			return x
+		}
+	}
+	return nil
+}
+
+// collect calls fn with the index as it is, and with all snapshots that are held: what
+// none of them points to is in use by nobody. No copy begins until fn returns; it is
+// errSyncing if one is being made.
+func (h *holds) collect(e *index.Engine, fn func(now *index.Snapshot, snaps []*held) error) error {
+	h.collecting.Lock()
+	defer h.collecting.Unlock()
+	h.mu.Lock()
+	if h.syncs > 0 {
+		h.mu.Unlock()
+		return errSyncing
+	}
+	now, err := e.Snapshot()
+	snaps := slices.Collect(maps.Values(h.snaps))
+	h.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(now, snaps), now.Close())
+}
+
+// reading reports whether a snapshot is held.
+func (h *holds) reading() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.snaps) > 0
+}
+
+// errSyncing is why no chunk is collected.
+var errSyncing = volume.Errorf(volume.Busy, "a copy of the volume is being made, whose chunks nothing points to yet")
 
 // oldest is the version behind which the log must stay.
 func (h *holds) oldest() volume.Version {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.oldestLocked()
+}
+
+func (h *holds) oldestLocked() volume.Version {
 	v := volume.Version(math.MaxUint64)
 	for _, w := range h.versions {
 		v = min(v, w)

@@ -74,6 +74,11 @@ type node struct {
 	holds                  holds
 	verify                 verifying
 	served                 chan struct{} // slots for serving content
+	// life is held by whoever moves content between the log and chunks, or removes chunks.
+	life sync.Mutex
+	// checkpointMu is held while a checkpoint is made.
+	checkpointMu sync.Mutex
+	checkpointAt time.Time // when the last one was complete
 
 	mu       sync.Mutex
 	phase    phase
@@ -256,6 +261,8 @@ func (n *node) run(ctx context.Context) error {
 	}
 	n.background(n.checkpoint)
 	n.background(n.idleWork)
+	n.background(n.retain)
+	n.background(n.collect)
 	select {
 	case <-ctx.Done():
 		n.log.Info().Msg("stopping")
