@@ -416,8 +416,8 @@ func (v *verifier) differs(path, kind, node, format string, args ...any) {
 	v.result.Differences++
 	if len(v.result.Shown) < shownVerify {
 		v.result.Shown = append(v.result.Shown, d)
+		v.n.log.Warn().Str("code", "WD-1410").Str("path", d.Path).Str("kind", kind).Str("node", node).Msg("the copies of the nodes differ: " + d.Detail)
 	}
-	v.n.log.Warn().Str("code", "WD-1410").Str("path", d.Path).Str("kind", kind).Str("node", node).Msg("verify: " + d.Detail)
 	v.sayLocked(admin.VerifyLine{Difference: &d})
 }
 

@@ -264,6 +264,10 @@ func TestVerifyFinds(t *testing.T) {
 	b.must(os.WriteFile(lower("dirs/extra"), nil, 0o600))
 	v = b.verify(b.Leader, "dirs")
 	v.without("unreadable") // unless the file is open still
+	// The directories themselves differ too, once they have come to rest.
+	v.Differences = slices.DeleteFunc(v.Differences, func(d struct{ Path, Kind, Node, Detail string }) bool {
+		return d.Path == "dirs" || d.Path == "dirs/4"
+	})
 	b.wantFound(v, "directory alpha dirs/3", "directory alpha dirs/4/f", "directory alpha dirs/extra")
 
 	// A damaged frame of a follower's log is what cannot be read.
@@ -343,4 +347,30 @@ func damage(state, text string) error {
 		}
 	}
 	return fmt.Errorf("%q is not in the log of %s", text, state)
+}
+
+// TestVerifyDirectory: a follower that keeps a plain directory is compared like any
+// other, with what its directory holds.
+func TestVerifyDirectory(t *testing.T) {
+	b := newBed(t, "beta", "gamma")
+	dir := b.keepsDir(b.follower(), "elsewhere")
+	b.must(b.Start(readyTimeout))
+	b.shell(verifyTree)
+	b.wantVerified(b.Leader)
+	load, err := cluster.StartProc(filepath.Join(b.Dir, "load.log"), nil, false, "sh", "-c",
+		`cd "$1" && while :; do for i in 1 2 3; do echo $i >>a/log$i; mv a/log$i a/moved$i; cp a/big a/big$i; rm -f a/big$i; done; done`, "sh", b.Leader.Mount)
+	b.must(err)
+	defer load.Kill9()
+	for range 4 {
+		b.wantVerified(b.Leader)
+	}
+	b.must(load.Kill9())
+	b.wantVerified(b.Leader)
+	b.must(poke(filepath.Join(dir, "a/big"), 77))
+	b.must(os.Chmod(filepath.Join(dir, "dirs/9/f"), 0o640))
+	v := b.verify(b.Leader)
+	v.Differences = slices.DeleteFunc(v.Differences, func(d struct{ Path, Kind, Node, Detail string }) bool {
+		return d.Kind == "directory" && d.Path == "a/big" // only once it has come to rest
+	})
+	b.wantFound(v, "content beta a/big", "directory beta dirs/9/f")
 }
