@@ -108,3 +108,27 @@ func (s *Store) Held(id volume.ChunkID) (int64, bool) {
 	}
 	return int64(e.raw), true
 }
+
+// Forget drops a damaged chunk that nobody uses, so that it is not found damaged for ever,
+// and has the next Compact rewrite its pack, or the record would be found again at the next
+// Open. Who asks knows that no extent names the chunk; whoever puts it again has it
+// written anew, as with any damaged chunk. It reports whether the chunk is gone.
+func (s *Store) Forget(id volume.ChunkID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.table.get(&id)
+	if e == nil {
+		return true
+	}
+	if e.stored&flagDamaged == 0 || s.pins[id] > 0 {
+		return false
+	}
+	gone := *e
+	s.table.remove(&gone.id)
+	s.dropLocked(&gone)
+	s.cache.remove(gone.id)
+	if p := s.packs[gone.pack]; p != nil && p.sealed {
+		p.damaged = true
+	}
+	return true
+}

@@ -128,6 +128,9 @@ type scrubber struct {
 	// lost are chunks that are damaged or absent: told once it is known whose they are.
 	lost map[volume.ChunkID]*lostChunk
 	gaps []*gap // of the log
+	// whole says that nothing is wrong with the index, so that what no extent names is
+	// nobody's; forgot, that chunks were forgotten, which their packs still hold.
+	whole, forgot bool
 }
 
 func (s *scrubber) run() error {
@@ -302,6 +305,7 @@ func (s *scrubber) index() error {
 		},
 	})
 	s.result.Records = stats.Records
+	s.whole = stats.Findings == 0
 	return err
 }
 

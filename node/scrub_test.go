@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -32,6 +33,8 @@ type copyOf struct {
 	id    string
 	mem   *vfs.MemFS
 	leads volume.Epoch // what its hello says
+	// barrier is called before a barrier is answered; may be nil.
+	barrier func()
 }
 
 var scrubVolume = volume.ID{7, 7}
@@ -194,7 +197,17 @@ func (c *copyOf) Session(s *wire.Session) { c.run(s, false) }
 func (c *copyOf) run(s *wire.Session, dialled bool) {
 	c.n.peers.attach(c.id, s, dialled)
 	defer c.n.peers.detach(s)
-	_ = s.Serve(context.Background(), &leaderSink{chunks: c.n.answerChunk, answer: c.n.answer})
+	_ = s.Serve(context.Background(), &leaderSink{chunks: c.n.answerChunk, answer: c.answer})
+}
+
+func (c *copyOf) answer(ctx context.Context, kind uint16, body []byte, w *wire.AnswerWriter) error {
+	if kind != volume.RequestBarrier {
+		return c.n.answer(ctx, kind, body, w)
+	}
+	if c.barrier != nil {
+		c.barrier()
+	}
+	return w.Last(binary.BigEndian.AppendUint64(nil, uint64(c.n.store.engine.Position().Version)))
 }
 
 // join connects two nodes until the returned function is called.
@@ -236,6 +249,8 @@ type healRig struct {
 	content map[volume.Ino][]byte
 	sealed  []volume.Ino
 	fresh   []volume.Ino
+	// record has both nodes take ops.
+	record func(ops ...*volume.Op)
 }
 
 func newHealRig(t *testing.T) *healRig {
@@ -259,6 +274,7 @@ func newHealRig(t *testing.T) *healRig {
 			r.b.take(f)
 		}
 	}
+	r.record = record
 	record(&volume.Op{Kind: volume.OpReign, Epoch: epoch, Participants: []string{"a"}})
 	record(&volume.Op{Kind: volume.OpCreate, Ino: 2, Parent: volume.RootIno, Name: "dir", Mode: volume.ModeDir | 0o755})
 	ino := volume.Ino(2)
@@ -374,6 +390,48 @@ func TestScrub(t *testing.T) {
 		t.Errorf("after the repair: %+v", list)
 	}
 	r.intact(t)
+}
+
+// TestScrubSharedChunk: a chunk that cannot be made whole any more, because a file that lay in
+// it is gone, is given up, and what is still used of it comes from the leader's files; not
+// what is written at that very moment, before it rests.
+func TestScrubSharedChunk(t *testing.T) {
+	r := newHealRig(t)
+	gone, written := r.sealed[4], r.sealed[5]
+	r.record(&volume.Op{Kind: volume.OpUnlink, Parent: 2, Name: fmt.Sprintf("f%d", gone), Ino: gone, Flags: volume.OpEnds})
+	delete(r.content, gone)
+	r.b.harm(r.sealed[3])
+	part := join2(t, r.a, r.b)
+	defer part()
+	if _, err := r.b.read(r.sealed[3], 100); err == nil || volume.KindOf(err).Errno() != volume.Corrupt.Errno() {
+		t.Errorf("read of what nobody can prove: %v", err)
+	}
+	tries := 0
+	r.a.barrier = func() {
+		if tries++; tries > 1 {
+			return
+		}
+		// Between the read and the barrier.
+		r.record(&volume.Op{Kind: volume.OpWrite, Ino: written, Offset: 10, Data: []byte("newer")})
+		copy(r.content[written][10:], "newer")
+	}
+	list, result := r.b.scrub(scrubOptions{repair: true})
+	if len(list) != 1 || result.Left > 0 || tries < 2 {
+		t.Fatalf("%d tries, %+v", tries, list)
+	}
+	r.intact(t)
+	if list, _ := r.b.scrub(scrubOptions{readFiles: true}); len(list) > 0 {
+		t.Errorf("left: %+v", list)
+	}
+	st := r.b.n.store // and it does not come back
+	if err := errors.Join(st.engine.Close(), st.chunks.Close(), st.log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r.b.open()
+	r.intact(t)
+	if list, _ := r.b.scrub(scrubOptions{}); len(list) > 0 {
+		t.Errorf("left after a restart: %+v", list)
+	}
 }
 
 // TestScrubLeader: a leader's damaged log gets its frames from a follower.

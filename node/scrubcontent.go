@@ -97,7 +97,7 @@ func (s *scrubber) extents() error {
 		ended = e.extent(ino, &x)
 		return ended == nil
 	})
-	if ended == nil && err != nil && s.result.Damaged > 0 {
+	if ended == nil && err != nil && !s.whole {
 		return nil // the index is damaged there, which was told
 	}
 	return errors.Join(ended, err)
@@ -205,6 +205,11 @@ func (s *scrubber) tellLost() error {
 			return err
 		}
 	}
+	if s.forgot {
+		if err := s.rewritePacks(); err != nil {
+			s.n.log.Warn().Err(err).Msg("scrub: a pack that still holds a damaged chunk of nobody could not be rewritten: the next start finds it again")
+		}
+	}
 	if s.opt.repair && len(s.lost) > 0 {
 		return s.st.chunks.Sync(s.ctx)
 	}
@@ -218,17 +223,41 @@ func (s *scrubber) tellChunk(id volume.ChunkID, l *lostChunk) error {
 	d := admin.ScrubDamage{Kind: "chunk", What: "chunk " + id.String(), Where: l.where, Paths: l.paths}
 	var failed error
 	if s.opt.repair {
-		failed = s.st.chunks.Heal(s.ctx, id)
-		if failed != nil && !l.used && s.lost[id] == l {
-			// Nobody's content: what is not used is as good as gone.
-			failed = errors.Join(failed, errUnused)
-		}
+		failed = s.healChunk(id, l)
 		d.Repaired = failed == nil
 	}
 	return s.damage(d, l.err, failed)
 }
 
-var errUnused = errors.New("no file uses it: it goes with the next collection of garbage")
+// healChunk makes a chunk whole, or else sees to it that nobody needs it.
+func (s *scrubber) healChunk(id volume.ChunkID, l *lostChunk) error {
+	err := s.st.chunks.Heal(s.ctx, id)
+	if err == nil || s.ctx.Err() != nil {
+		return err
+	}
+	if l.used {
+		if err = s.healFiles(id, err); err != nil {
+			return err
+		}
+	} else if s.lost[id] != l || !s.whole {
+		return err // whether anybody uses it is not known
+	}
+	s.forgot = s.forgot || s.st.chunks.Forget(id)
+	return nil
+}
+
+// healFiles has the leader's files take the place of a chunk that nobody has whole.
+func (s *scrubber) healFiles(id volume.ChunkID, cause error) error {
+	leader := s.n.peers.leader()
+	if leader == nil || s.n.leading() != nil {
+		return cause
+	}
+	h := fileHealer{n: s.n, st: s.st, leader: leader, id: id}
+	if err := h.heal(s.ctx); err != nil {
+		return errors.Join(cause, err)
+	}
+	return nil
+}
 
 // files reads every file whole, through the volume in charge: the only thing that can be
 // done for a real directory.
