@@ -44,6 +44,7 @@ type Options struct {
 	Content Content
 	Jobs    int  // files written at a time
 	Keep    bool // leave the record, for a later export to go by
+	NoSync  bool // make nothing durable, for tests that export very often
 	Log     zerolog.Logger
 	// Check is asked whether the open directory may be written to.
 	Check func(*hostdir.Plain) error
@@ -182,6 +183,7 @@ func (e *exporter) takeOwn() (err error) {
 	if e.rec, err = openRecord(filepath.Join(e.Dir, Own, recordName), e.Volume); err != nil {
 		return err
 	}
+	e.rec.noSync = e.NoSync
 	if err := e.own.Mkdir(tmpName); err != nil && volume.KindOf(err) != volume.Exists {
 		return volume.Wrap(err, "make "+Own+"/"+tmpName)
 	}
@@ -203,6 +205,14 @@ func (e *exporter) emptyTmp() error {
 		}
 	}
 	return volume.Wrap(err, "empty "+Own+"/"+tmpName)
+}
+
+// sync makes what was written durable.
+func (e *exporter) sync() error {
+	if e.NoSync {
+		return nil
+	}
+	return e.plain.Sync()
 }
 
 func (e *exporter) close() error {

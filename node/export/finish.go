@@ -27,14 +27,14 @@ func (e *exporter) finish() error {
 	if err := e.dressBelow(e.root, volume.RootIno, "", next); err != nil {
 		return err
 	}
-	if err := e.plain.Sync(); err != nil {
+	if err := e.sync(); err != nil {
 		return err
 	}
 	if e.res.Failed > 0 {
 		if err := e.dressRoot(); err != nil {
 			return err
 		}
-		return errors.Join(e.plain.Sync(), volume.Errorf(volume.IO, "%d files could not be written, as listed; all else is in place: the same command tries them again", e.res.Failed))
+		return errors.Join(e.sync(), volume.Errorf(volume.IO, "%d files could not be written, as listed; all else is in place: the same command tries them again", e.res.Failed))
 	}
 	e.rec.put(entryEnd, pathKey{}, uint64(e.Version), 0)
 	if err := e.rec.flush(true); err != nil {
@@ -45,7 +45,7 @@ func (e *exporter) finish() error {
 	if err == nil {
 		err = e.dressRoot()
 	}
-	return errors.Join(err, e.plain.Sync())
+	return errors.Join(err, e.sync())
 }
 
 // dressRoot opens the directory to others again. It comes last but for a sync.

@@ -29,7 +29,7 @@ const (
 
 // Kinds of entries.
 const (
-	entryBegin   = 1 // an export of version a begins
+	entryBegin   = 1 // an export of version a begins; for people, as is entryEnd
 	entryIntent  = 2 // a path is about to be made
 	entryDone    = 3 // a path is inode a as of version b, on disk
 	entryRemoved = 4 // a path is no longer ours
@@ -54,9 +54,8 @@ type record struct {
 	f    *os.File
 	made map[pathKey]made
 	buf  []byte
-	// version is what the last export in it was of; complete if it came to its end.
-	version  volume.Version
-	complete bool
+
+	noSync bool
 }
 
 // openRecord reads the record, or makes it, and locks it.
@@ -134,16 +133,12 @@ func (r *record) load(vol volume.ID) (int64, error) {
 
 func (r *record) take(kind byte, key pathKey, a, b uint64) {
 	switch kind {
-	case entryBegin:
-		r.version, r.complete = volume.Version(a), false
 	case entryIntent:
 		r.made[key] = made{}
 	case entryDone:
 		r.made[key] = made{volume.Ino(a), volume.Version(b)}
 	case entryRemoved:
 		delete(r.made, key)
-	case entryEnd:
-		r.version, r.complete = volume.Version(a), true
 	}
 }
 
@@ -168,7 +163,7 @@ func (r *record) flush(sync bool) error {
 		}
 		r.buf = r.buf[:0]
 	}
-	if !sync {
+	if !sync || r.noSync {
 		return nil
 	}
 	return volume.Wrap(r.f.Sync(), "sync the record of the export")

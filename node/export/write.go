@@ -68,7 +68,7 @@ func (e *exporter) flush() error {
 		return err
 	}
 	err := e.makeAll(batch)
-	if serr := e.plain.Sync(); serr != nil {
+	if serr := e.sync(); serr != nil {
 		return errors.Join(err, serr)
 	}
 	for _, o := range batch {
@@ -225,6 +225,9 @@ func (e *exporter) makeFile(o *object, tmp string, buf []byte) error {
 	err = e.copy(o, f, buf)
 	if err == nil && o.unread == nil {
 		err = f.Truncate(o.attr.Size)
+	}
+	if err != nil && volume.KindOf(err) == volume.TooBig {
+		o.unread, o.absent, err = err, true, nil
 	}
 	return errors.Join(err, f.Close())
 }
