@@ -266,7 +266,7 @@ func (c *collector) ask(from Caller, b *batch) error {
 	}
 	return c.request(from, b, want, false, func(i int, r *volume.ContentReader, runs []volume.ContentRun) error {
 		for _, run := range runs {
-			data := make([]byte, run.Len)
+			data := buffer(run.Len)
 			if err := r.Content(run, data); err != nil {
 				return err
 			}
@@ -359,9 +359,27 @@ func (c *collector) store(it volume.ContentItem, got *gotItem) error {
 		if err := c.storeRun(part, it.Off+int64(run.off), run); err != nil {
 			return err
 		}
+		unbuffer(run.data)
 	}
 	got.runs = nil
 	return nil
+}
+
+// buffers are for large runs, of which a few are under way at any time.
+var buffers = sync.Pool{New: func() any { return new([volume.MaxContentItem]byte) }}
+
+// buffer returns n bytes; unbuffer takes them back.
+func buffer(n int) []byte {
+	if n < volume.MaxContentItem/4 {
+		return make([]byte, n)
+	}
+	return buffers.Get().(*[volume.MaxContentItem]byte)[:n]
+}
+
+func unbuffer(b []byte) {
+	if cap(b) == volume.MaxContentItem {
+		buffers.Put((*[volume.MaxContentItem]byte)(b[:volume.MaxContentItem]))
+	}
 }
 
 func (c *collector) storeRun(part int, off int64, run *gotRun) error {
@@ -385,6 +403,14 @@ func (c *collector) storeRun(part int, off int64, run *gotRun) error {
 		c.inShared = append(c.inShared, sharedRun{part, len(p.Extents), int64(len(c.shared))})
 		add(volume.Extent{Off: off, Len: int64(run.len)})
 		c.shared = append(c.shared, run.data...)
+		return nil
+	}
+	if run.len <= size {
+		if _, err := c.s.opt.Chunks.PutAs(c.ctx, run.hash, run.data); err != nil {
+			return volume.Wrap(err, "store content")
+		}
+		add(volume.Extent{Off: off, Len: int64(run.len), Chunk: volume.ChunkRef{ID: run.hash, Length: int64(run.len)}})
+		c.unsynced += run.len
 		return nil
 	}
 	for data := run.data; len(data) > 0; {

@@ -22,6 +22,7 @@ type bench struct {
 	archive     string
 	convergence []float64
 	began       time.Time
+	onlyCopies  bool
 }
 
 func main() {
@@ -30,12 +31,14 @@ func main() {
 	overlay := flag.String("overlay", "", "program that lays a FUSE overlay: OVERLAY MOUNTPOINT DIR")
 	out := flag.String("json", "bench.json", "file for the report as JSON; a .txt beside it has the text")
 	short := flag.Bool("short", false, "one round with small sizes: does it run, not how fast")
+	copies := flag.Bool("copies", false, "only adoption and snapshots, against cp and rsync")
 	rounds := flag.Int("rounds", 0, "rounds (default 5, short 1)")
 	flag.Parse()
 	b := &bench{sizes: longSizes, began: time.Now()}
 	if *short {
 		b.sizes = shortSizes
 	}
+	b.onlyCopies = *copies
 	if *rounds > 0 {
 		b.sizes.rounds = *rounds
 	}
@@ -120,6 +123,9 @@ func (b *bench) measure(base, bin, overlay string) (err error) {
 	if err := b.pack(base); err != nil {
 		return err
 	}
+	if b.onlyCopies {
+		return b.copies(base, bin)
+	}
 	systems, c, err := startSystems(base, bin, overlay)
 	defer func() {
 		if err != nil && c != nil {
@@ -153,7 +159,10 @@ func (b *bench) measure(base, bin, overlay string) (err error) {
 		}
 	}
 	b.report.Extras["convergence_seconds"] = median(b.convergence)
-	return b.extras(c)
+	if err := b.extras(c); err != nil {
+		return err
+	}
+	return b.copies(base, bin)
 }
 
 // once runs a workload in a folder of its own and removes it again, unmeasured.

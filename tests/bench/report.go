@@ -122,6 +122,8 @@ var requirements = []requirement{
 	{"follower's disk bytes per byte of 4 KiB random overwrites", atMost, 2.5, "x", extra("follower_written_per_byte")},
 	{"idle leader with many files, resident", atMost, 100, "MiB", extra("idle_leader_rss_mib")},
 	{"idle follower with many files, resident", atMost, 100, "MiB", extra("idle_follower_rss_mib")},
+	{"adoption and snapshot of a source tree, time, against rsync -a", atMost, 1.0, "x", extra("copy_tree_to_rsync")},
+	{"adoption and snapshot of one large file, time, against rsync -a", atMost, 1.0, "x", extra("copy_file_to_rsync")},
 	// "No CPU" is what a clock tick of 10 ms can still tell from none over the time.
 	{"idle leader with many files, CPU", atMost, 1, "%", extra("idle_leader_cpu_percent")},
 	{"idle follower with many files, CPU", atMost, 1, "%", extra("idle_follower_cpu_percent")},

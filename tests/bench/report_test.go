@@ -22,7 +22,7 @@ func TestMedian(t *testing.T) {
 func good() *Report {
 	r := &Report{Extras: map[string]float64{
 		"convergence_seconds": 1, "lag_p99_ms": 10, "replay_ratio": 3, "follower_written_per_byte": 2.5,
-		"idle_leader_rss_mib": 100, "idle_follower_rss_mib": 100, "idle_leader_cpu_percent": 1, "idle_follower_cpu_percent": 1,
+		"idle_leader_rss_mib": 100, "idle_follower_rss_mib": 100, "copy_tree_to_rsync": 1, "copy_file_to_rsync": 1, "idle_leader_cpu_percent": 1, "idle_follower_cpu_percent": 1,
 	}}
 	r.add("untar", "s", "leader", 3)
 	r.add("untar", "s", "overlay", 2)

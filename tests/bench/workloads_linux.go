@@ -19,12 +19,13 @@ type sizes struct {
 	lagSeconds  int
 	replayFiles int
 	idleFiles   int
+	copyBytes   int64
 	wholeTree   bool
 }
 
 var (
-	shortSizes = sizes{rounds: 1, fioSize: "32M", bigSize: "256M", seconds: 2, lagSeconds: 5, replayFiles: 4000, idleFiles: 20000}
-	longSizes  = sizes{rounds: 5, fioSize: "128M", bigSize: "1G", seconds: 6, lagSeconds: 20, replayFiles: 20000, idleFiles: 100000, wholeTree: true}
+	shortSizes = sizes{rounds: 1, fioSize: "32M", bigSize: "256M", seconds: 2, lagSeconds: 5, replayFiles: 4000, idleFiles: 20000, copyBytes: 128 << 20}
+	longSizes  = sizes{rounds: 5, fioSize: "128M", bigSize: "1G", seconds: 6, lagSeconds: 20, replayFiles: 20000, idleFiles: 100000, copyBytes: 2 << 30, wholeTree: true}
 )
 
 // workload runs in a fresh folder of a system and gives one figure.
