@@ -38,6 +38,7 @@ func (n *node) Status(context.Context) admin.Status {
 		s.DurableVersion = uint64(store.log.Durable())
 		s.Oplog = admin.Oplog{First: uint64(store.log.First()), Last: uint64(store.log.Last().Version), Bytes: uint64(store.log.Bytes())}
 		s.Files, s.Bytes = store.engine.Counts()
+		s.Chunks = chunkStatus(store)
 	}
 	switch {
 	case leader != nil:
@@ -161,6 +162,18 @@ func (n *node) followerReady(ctx context.Context, maxLag uint64) (bool, string) 
 		return false, "this node is behind its leader"
 	}
 	return true, ""
+}
+
+// chunkStatus is what the chunk store holds; nil if there is none.
+func chunkStatus(st *storage) *admin.Chunks {
+	if st.chunks == nil {
+		return nil
+	}
+	c := st.chunks.Stats()
+	return &admin.Chunks{
+		Count: uint64(c.Chunks), Bytes: uint64(c.RawBytes), StoredBytes: uint64(c.StoredBytes), DedupHits: c.DedupHits,
+		Marked: uint64(c.Marked), Packs: uint64(c.Packs), PackBytes: uint64(c.FileBytes), DeadBytes: uint64(c.DeadBytes),
+	}
 }
 
 // Ops implements admin.Source.

@@ -86,7 +86,8 @@ func newFake() *fakeSource {
 		Role: "leader", State: "live", LeaderID: "node-2",
 		Position:       admin.Position{Epoch: 3, EpochLeader: "node-2", Version: 25, Digest: "00112233445566778899aabbccddeeff"},
 		DurableVersion: 24, Oplog: admin.Oplog{First: 1, Last: 25, Bytes: 5 << 20}, Files: 99, Bytes: 123456789,
-		Mount: admin.Mount{Path: "/srv/data", Driver: "bazil"},
+		Chunks: &admin.Chunks{Count: 7, Bytes: 9 << 20, StoredBytes: 5 << 20, DedupHits: 3, Marked: 1, Packs: 2, PackBytes: 6 << 20, DeadBytes: 1 << 20},
+		Mount:  admin.Mount{Path: "/srv/data", Driver: "bazil"},
 		Peers: []admin.Peer{
 			{ID: "node-10", Address: "10.0.0.10:9500", Role: "follower", State: "syncing", Software: "evil\x1b[2J", Received: 20, Applied: 18, Durable: 10,
 				LagOps: 7, LagBytes: 70000, LagSeconds: 1.25, SyncPercent: 72},

@@ -133,6 +133,10 @@ func showStatus(w io.Writer, s admin.Status) error {
 	row("digest", "%s", orNone(s.Position.Digest))
 	row("log", "%d to %d, %s", s.Oplog.First, s.Oplog.Last, cli.Bytes(s.Oplog.Bytes))
 	row("holds", "%d files, %s", s.Files, cli.Bytes(s.Bytes))
+	if c := s.Chunks; c != nil {
+		row("chunks", "%d, %s stored as %s; %d deduplicated since the start", c.Count, cli.Bytes(c.Bytes), cli.Bytes(c.StoredBytes), c.DedupHits)
+		row("packs", "%d, %s, %s of it unused", c.Packs, cli.Bytes(c.PackBytes), cli.Bytes(c.DeadBytes))
+	}
 	if p := s.Progress; p != nil {
 		row(p.Phase, "%.1f %%, %d files (%.0f/s), %s (%s/s), about %s left, at %s", p.Percent, p.Files, p.FilesPerSecond,
 			cli.Bytes(p.Bytes), cli.Bytes(uint64(p.BytesPerSecond)), time.Duration(p.ETASeconds*float64(time.Second)).Round(time.Second).String(), orNone(p.Path))

@@ -103,7 +103,8 @@ func sampleStatus() Status {
 		Role: "leader", State: "live", LeaderID: "node-2",
 		Position:       Position{Epoch: 3, EpochLeader: "node-2", Version: 1234, Digest: "00112233445566778899aabbccddeeff"},
 		DurableVersion: 1230, Oplog: Oplog{First: 1, Last: 1234, Bytes: 5 << 20}, Files: 99, Bytes: 123456789,
-		Mount: Mount{Path: "/srv/data", Driver: "bazil"},
+		Chunks: &Chunks{Count: 7, Bytes: 9 << 20, StoredBytes: 5 << 20, DedupHits: 3, Marked: 1, Packs: 2, PackBytes: 6 << 20, DeadBytes: 1 << 20},
+		Mount:  Mount{Path: "/srv/data", Driver: "bazil"},
 		Peers: []Peer{
 			{ID: "node-10", Address: "10.0.0.10:9500", Role: "follower", State: "syncing", Software: "1.2.2", Received: 1200, Applied: 1100, Durable: 1000,
 				LagOps: 134, LagBytes: 70000, LagSeconds: 1.25, SyncPercent: 89.1},

@@ -22,6 +22,12 @@ type metric struct {
 	value func(*Status) float64
 }
 
+// chunkMetric is absent on a node without chunks.
+type chunkMetric struct {
+	desc  *prometheus.Desc
+	value func(*Chunks) uint64
+}
+
 type peerMetric struct {
 	desc  *prometheus.Desc
 	value func(*Peer) float64
@@ -33,6 +39,7 @@ type statusCollector struct {
 	source      Source
 	info, state *prometheus.Desc
 	own         []metric
+	chunks      []chunkMetric
 	peers       []peerMetric
 }
 
@@ -61,6 +68,17 @@ func newStatusCollector(source Source) *statusCollector {
 	gauge("conflicts_open", "Conflict records nobody has settled.", func(s *Status) float64 { return float64(s.ConflictsOpen) })
 	gauge("warnings", "Warnings that are open.", func(s *Status) float64 { return float64(len(s.Warnings)) })
 	gauge("peers", "Other nodes this node knows.", func(s *Status) float64 { return float64(len(s.Peers)) })
+	chunk := func(name, help string, fn func(*Chunks) uint64) {
+		c.chunks = append(c.chunks, chunkMetric{desc("chunks_"+name, help), fn})
+	}
+	chunk("held", "Chunks in the store.", func(s *Chunks) uint64 { return s.Count })
+	chunk("bytes", "Content of all chunks.", func(s *Chunks) uint64 { return s.Bytes })
+	chunk("stored_bytes", "What all chunks take, compressed.", func(s *Chunks) uint64 { return s.StoredBytes })
+	chunk("dedup_hits", "Chunks since the start that were there already when they were to be stored.", func(s *Chunks) uint64 { return s.DedupHits })
+	chunk("marked", "Chunks found unused that are removed after the grace time.", func(s *Chunks) uint64 { return s.Marked })
+	chunk("packs", "Files that hold chunks.", func(s *Chunks) uint64 { return s.Packs })
+	chunk("pack_bytes", "Size of the files that hold chunks.", func(s *Chunks) uint64 { return s.PackBytes })
+	chunk("dead_bytes", "Part of pack_bytes that holds nothing any more.", func(s *Chunks) uint64 { return s.DeadBytes })
 	peer := func(name, help string, fn func(*Peer) float64) {
 		c.peers = append(c.peers, peerMetric{desc("peer_"+name, help, "peer", "role"), fn})
 	}
@@ -89,6 +107,9 @@ func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.own {
 		ch <- m.desc
 	}
+	for _, m := range c.chunks {
+		ch <- m.desc
+	}
 	for _, m := range c.peers {
 		ch <- m.desc
 	}
@@ -104,6 +125,11 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- constMetric(c.state, 1, s.State)
 	for _, m := range c.own {
 		ch <- constMetric(m.desc, m.value(&s))
+	}
+	if s.Chunks != nil {
+		for _, m := range c.chunks {
+			ch <- constMetric(m.desc, float64(m.value(s.Chunks)))
+		}
 	}
 	seen := make(map[string]bool, len(s.Peers))
 	for i := range s.Peers {

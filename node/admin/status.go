@@ -15,23 +15,25 @@ const SchemaVersion = 1
 // Status is what a node says about itself. The names are a promise to scripts.
 // IDs and digests are hex, and empty until they are known; versions are numbers.
 type Status struct {
-	SchemaVersion  int       `json:"schema_version"`
-	ClusterID      string    `json:"cluster_id"`
-	VolumeID       string    `json:"volume_id"`
-	NodeID         string    `json:"node_id"`
-	Software       string    `json:"software"`
-	Role           string    `json:"role"`  // leader, follower; empty until known
-	State          string    `json:"state"` // a word for people and scripts: starting, syncing, live, ...
-	LeaderID       string    `json:"leader_id"`
-	Position       Position  `json:"position"`
-	DurableVersion uint64    `json:"durable_version"`
-	Oplog          Oplog     `json:"oplog"`
-	Files          uint64    `json:"files"`
-	Bytes          uint64    `json:"bytes"`
-	Mount          Mount     `json:"mount"`
-	ConflictsOpen  int       `json:"conflicts_open"`
-	Warnings       []Warning `json:"warnings"`
-	Peers          []Peer    `json:"peers"`
+	SchemaVersion  int      `json:"schema_version"`
+	ClusterID      string   `json:"cluster_id"`
+	VolumeID       string   `json:"volume_id"`
+	NodeID         string   `json:"node_id"`
+	Software       string   `json:"software"`
+	Role           string   `json:"role"`  // leader, follower; empty until known
+	State          string   `json:"state"` // a word for people and scripts: starting, syncing, live, ...
+	LeaderID       string   `json:"leader_id"`
+	Position       Position `json:"position"`
+	DurableVersion uint64   `json:"durable_version"`
+	Oplog          Oplog    `json:"oplog"`
+	// Chunks is null on a node with storage = "dir".
+	Chunks        *Chunks   `json:"chunks"`
+	Files         uint64    `json:"files"`
+	Bytes         uint64    `json:"bytes"`
+	Mount         Mount     `json:"mount"`
+	ConflictsOpen int       `json:"conflicts_open"`
+	Warnings      []Warning `json:"warnings"`
+	Peers         []Peer    `json:"peers"`
 	// Progress is that of a scan or a sync; null if there is none.
 	Progress *Progress `json:"progress"`
 	// Verify is the result of the last comparison since the daemon's start; null if
@@ -80,6 +82,19 @@ type Oplog struct {
 	First uint64 `json:"first"`
 	Last  uint64 `json:"last"`
 	Bytes uint64 `json:"bytes"` // on disk
+}
+
+// Chunks is what a chunk store holds. Without dedup_hits it would have put as many chunks
+// more since the daemon was started.
+type Chunks struct {
+	Count       uint64 `json:"count"`
+	Bytes       uint64 `json:"bytes"`        // of content
+	StoredBytes uint64 `json:"stored_bytes"` // what it takes, compressed
+	DedupHits   uint64 `json:"dedup_hits"`
+	Marked      uint64 `json:"marked"` // found unused, to be removed after the grace time
+	Packs       uint64 `json:"packs"`
+	PackBytes   uint64 `json:"pack_bytes"` // of the files
+	DeadBytes   uint64 `json:"dead_bytes"` // of them, that hold nothing any more
 }
 
 // Mount is the node's mount; both are empty without one.
