@@ -95,3 +95,34 @@ func TestInstallRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestInstallFromPackage: an unpacked package holds the programs beside contrib, and
+// needs no make.
+func TestInstallFromPackage(t *testing.T) {
+	pack, dest := t.TempDir(), t.TempDir()
+	for _, name := range []string{"README.md", "docs", "contrib"} {
+		if out, err := exec.Command("cp", "-R", filepath.Join(repoDir, name), pack).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	for _, name := range []string{"wolfdisk", "wolfdisk-master", "wolfdisk-slave", "wolfdiskctl"} {
+		writeFile(t, filepath.Join(pack, name), name, 0o755)
+	}
+	out, err := exec.Command(filepath.Join(pack, "contrib/install.sh"), "--destdir", dest, "--system", "Linux").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, name := range []string{"usr/local/bin/wolfdiskctl", "sbin/mount.wolfdisk", "usr/local/share/doc/wolfdisk/README.md"} {
+		if _, err := os.Stat(filepath.Join(dest, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := readFile(t, filepath.Join(dest, "usr/local/bin/wolfdisk")); got != "wolfdisk" {
+		t.Errorf("another program was installed: %.20q", got)
+	}
+	// What the package is made of is what this needs.
+	recipe := readFile(t, filepath.Join(repoDir, "Makefile"))
+	if !strings.Contains(recipe, "cp -R README.md docs contrib ") {
+		t.Error("make package leaves something out")
+	}
+}
