@@ -145,6 +145,7 @@ type verifier struct {
 	opt    verifyOptions
 	path   string
 	base   *heldCopy
+	mine   verifyCopy // whose content is compared: base, but in tests
 	others []verifyCopy
 	begun  time.Time
 
@@ -241,7 +242,7 @@ func (v *verifier) agree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v.base = base
+	v.base, v.mine = base, base
 	at := base.snap.Position()
 	taken := make([]bool, len(v.others))
 	v.each(len(v.others), func(i int) {

@@ -182,7 +182,7 @@ func (v *verifier) filesBelow(ctx context.Context, fn func(volume.Attr) bool) er
 func (v *verifier) compareBatch(ctx context.Context, items []verifyItem, inOrder bool) (again []verifyItem, err error) {
 	mine := make([]verifyHash, 0, len(items))
 	hashMine := func() error {
-		return v.base.hash(ctx, wantedFiles(items, nil, nil), func(h *verifyHash) error {
+		return v.mine.hash(ctx, wantedFiles(items, nil, nil), func(h *verifyHash) error {
 			mine = append(mine, *h)
 			return nil
 		})
