@@ -76,7 +76,7 @@ func (n *node) export(ctx context.Context, o export.Options, emit func(any) erro
 	case st == nil || st.engine.Position().Version == 0:
 		return volume.Errorf(volume.Unavailable, "node %s holds no volume yet: wait until it follows a leader", n.cfg.Node.ID)
 	case st.chunks == nil:
-		return admin.Refused("WD-1410", fmt.Sprintf("node %s keeps its content in the plain directory %s, where content of an earlier version is not to be had", n.cfg.Node.ID, n.cfg.Volume.Dir),
+		return admin.Refused("WD-1421", fmt.Sprintf("node %s keeps its content in the plain directory %s, where content of an earlier version is not to be had", n.cfg.Node.ID, n.cfg.Volume.Dir),
 			"ask a follower with storage = \"chunks\", or copy the directory or the mount with cp -a or rsync -aHAX while nobody writes")
 	}
 	if err := n.exportPlace(&o); err != nil {
@@ -115,7 +115,7 @@ func (n *node) runExport(ctx context.Context, o export.Options, counts [2]uint64
 		return emit(admin.ExportLine{Progress: p.show()})
 	}
 	o.Tell = func(note export.Note) error {
-		n.log.Warn().Str("code", "WD-1411").Str("path", note.Path).Str("kind", note.Kind).Msg("export: " + note.Text)
+		n.log.Warn().Str("code", "WD-1422").Str("path", note.Path).Str("kind", note.Kind).Msg("export: " + note.Text)
 		line := &admin.ExportNote{Kind: note.Kind, Path: note.Path, Text: note.Text}
 		if !utf8.ValidString(note.Path) {
 			line.Path, line.RawPath = strconv.Quote(note.Path), []byte(note.Path)
@@ -126,7 +126,7 @@ func (n *node) runExport(ctx context.Context, o export.Options, counts [2]uint64
 	began := time.Now()
 	res, err := export.Run(ctx, o)
 	if err != nil {
-		n.log.Warn().Err(err).Str("code", "WD-1412").Str("dir", o.Dir).Uint64("written", res.Written).Uint64("kept", res.Kept).Msg("export not finished")
+		n.log.Warn().Err(err).Str("code", "WD-1423").Str("dir", o.Dir).Uint64("written", res.Written).Uint64("kept", res.Kept).Msg("export not finished")
 		return err
 	}
 	took := time.Since(began)
@@ -148,7 +148,7 @@ func (n *node) exportPlace(o *export.Options) error {
 	o.Dir = filepath.Join(parent, filepath.Base(filepath.Clean(o.Dir)))
 	places := []struct{ what, path string }{{"the mount", n.cfg.Mount.Dir}, {"the mirrored directory", n.cfg.Volume.Dir}, {"the state directory", n.cfg.Node.DataDir}}
 	refuse := func(what, path string) error {
-		return admin.Refused("WD-1413", fmt.Sprintf("%s lies in %s %s", o.Dir, what, path), "choose a directory outside of it")
+		return admin.Refused("WD-1424", fmt.Sprintf("%s lies in %s %s", o.Dir, what, path), "choose a directory outside of it")
 	}
 	for _, p := range places {
 		if p.path == "" {

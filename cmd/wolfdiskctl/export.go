@@ -89,7 +89,7 @@ func unsafeExport(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	if e.Code == "WD-1410" || e.Code == "WD-1413" || errors.Is(err, volume.NotEmpty) || errors.Is(err, volume.Exists) {
+	if e.Code == "WD-1421" || e.Code == "WD-1424" || errors.Is(err, volume.NotEmpty) || errors.Is(err, volume.Exists) {
 		return exit.With(exit.Unsafe, err)
 	}
 	return err

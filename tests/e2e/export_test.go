@@ -288,15 +288,15 @@ func TestExportRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{"mount", b.follower(), b.follower().Mount, 6, "WD-1413"},
-		{"in the mount", b.follower(), filepath.Join(b.follower().Mount, "d", "x"), 6, "WD-1413"},
-		{"by a link", b.follower(), filepath.Join(link, "x"), 6, "WD-1413"},
-		{"in the state directory", b.follower(), filepath.Join(b.follower().State, "x"), 6, "WD-1413"},
+		{"mount", b.follower(), b.follower().Mount, 6, "WD-1424"},
+		{"in the mount", b.follower(), filepath.Join(b.follower().Mount, "d", "x"), 6, "WD-1424"},
+		{"by a link", b.follower(), filepath.Join(link, "x"), 6, "WD-1424"},
+		{"in the state directory", b.follower(), filepath.Join(b.follower().State, "x"), 6, "WD-1424"},
 		{"not empty", b.follower(), full, 6, "somebody's"},
 		{"no parent", b.follower(), filepath.Join(b.Dir, "no", "x"), 1, "parent"},
 		{"a file", b.follower(), filepath.Join(full, "somebody's"), 1, "not a directory"},
 		{"damaged record", b.follower(), other, 1, "damaged"},
-		{"leader with a directory", b.Leader, filepath.Join(b.Dir, "x"), 6, "WD-1410"},
+		{"leader with a directory", b.Leader, filepath.Join(b.Dir, "x"), 6, "WD-1421"},
 	} {
 		r := c.node.Ctl(exportTimeout, "export", c.dir)
 		if r.Code != c.code || !strings.Contains(r.Stderr, c.want) {
