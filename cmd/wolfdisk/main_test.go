@@ -208,7 +208,7 @@ func TestPrograms(t *testing.T) {
 		code          exit.Code
 		text          string
 	}{
-		{"wolfdisk", "", nil, exit.Usage, "wolfdisk: say what to do: completion, config, init, version"},
+		{"wolfdisk", "", nil, exit.Usage, "wolfdisk: say what to do: completion, config, init, mount, version"},
 		{"wolfdisk", "version", nil, exit.OK, "wolfdisk 9.8.7 (commit "},
 		{"wolfdisk", "--version", nil, exit.OK, "wolfdisk 9.8.7 (commit "},
 		{"wolfdisk", "--help", nil, exit.OK, "wolfdisk init -d /tmp/a.state"},
