@@ -140,7 +140,7 @@ func TestDirFollowerKilled(t *testing.T) {
 	b, dir := dirBed(t, "elsewhere")
 	toks := b.tokens()
 	mix := b.in("mix")
-	for round := range rounds(t, 5, 50) {
+	for round := range rounds(t, 5, 25) {
 		loads := []*load{startLoad(toks[0], 1500*time.Millisecond), startLoad(toks[1], 1500*time.Millisecond)}
 		mixed := make(chan cluster.Result, 1)
 		go func() { mixed <- cluster.RunHelper(time.Minute, "mix", mix, fmt.Sprint(round), "1500") }()
@@ -164,6 +164,43 @@ func TestDirFollowerKilled(t *testing.T) {
 		}
 	}
 	b.plainEqual(b.follower(), dir)
+}
+
+// TestDirFollowerPowerLoss takes the power of a follower with a plain directory away under
+// load: it comes back by itself, gets again what its log has lost, and is equal.
+func TestDirFollowerPowerLoss(t *testing.T) {
+	p := newPowerOf(t, "beta")
+	dir := p.keepsDir(p.follower(), "elsewhere")
+	p.must(p.Start(readyTimeout))
+	toks := p.tokens()
+	mix := p.in("mix")
+	for round := range rounds(t, 2, 20) {
+		loads := []*load{startLoad(toks[0], 3*time.Second), startLoad(toks[1], 3*time.Second)}
+		mixed := make(chan cluster.Result, 1)
+		go func() { mixed <- cluster.RunHelper(2*time.Minute, "mix", mix, fmt.Sprint(round), "2500") }()
+		time.Sleep(moment() + moment())
+		if round%3 != 2 {
+			p.commit()
+		}
+		p.cut()
+		p.remount()
+		p.must(p.follower().StartReady(readyTimeout))
+		for _, l := range loads {
+			<-l.done
+			p.must(l.err)
+			if l.failed != "" {
+				t.Fatalf("a writer failed on the leader: %s", l.failed)
+			}
+		}
+		p.ok(<-mixed)
+		p.equal()
+		p.accounted(toks)
+	}
+	seen := p.equal()
+	p.must(p.follower().Stop())
+	left, err := cluster.Describe(dir, equalTimeout)
+	p.must(err)
+	p.noDiff(tree.Diff(seen, left, tree.Plain), "the mount and the plain directory after power losses")
 }
 
 // TestDirFollowerChangedBehind: an edit of its directory is found, said, and not

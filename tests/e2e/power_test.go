@@ -20,16 +20,21 @@ import (
 	"wolfdisk/tests/cluster"
 )
 
-// power is a bed whose leader lives on a disk of its own, data and state, that can
+// power is a bed with a node that lives on a disk of its own, data and state, that can
 // lose its power.
 type power struct {
 	*bed
+	node        *cluster.Node
 	disk, image string
 	boots       int
 }
 
-// newPower skips where there are no loop devices.
-func newPower(t *testing.T) *power {
+// newPower is one whose leader can lose its power.
+func newPower(t *testing.T) *power { return newPowerOf(t, "alpha") }
+
+// newPowerOf skips where there are no loop devices. The nodes are alpha, which leads, and
+// beta.
+func newPowerOf(t *testing.T, id string) *power {
 	needRoot(t)
 	needFuse(t)
 	c, err := cluster.New(binDir)
@@ -38,8 +43,8 @@ func newPower(t *testing.T) *power {
 	}
 	b := &bed{c, t}
 	t.Cleanup(b.end)
-	p := &power{bed: b, disk: filepath.Join(c.Dir, "alpha"), image: filepath.Join(c.Dir, "disk.img")}
-	// The leader gets a mount namespace of its own; what it mounts here is seen here.
+	p := &power{bed: b, disk: filepath.Join(c.Dir, id), image: filepath.Join(c.Dir, "disk.img")}
+	// The node gets a mount namespace of its own; what it mounts here is seen here.
 	b.must(unix.Mount(c.Dir, c.Dir, "", unix.MS_BIND, ""))
 	b.must(unix.Mount("", c.Dir, "", unix.MS_SHARED, ""))
 	b.must(os.Mkdir(p.disk, 0o755))
@@ -53,11 +58,15 @@ func newPower(t *testing.T) *power {
 	b.must(err)
 	_, err = c.AddFollower("beta")
 	b.must(err)
+	p.node = p.Leader
+	if id != p.Leader.ID {
+		p.node = p.follower()
+	}
 	p.boot()
 	return p
 }
 
-// boot makes the leader's next start one of another boot: another ID, and a clock that
+// boot makes the node's next start one of another boot: another ID, and a clock that
 // says that the machine came up just now.
 func (p *power) boot() {
 	p.t.Helper()
@@ -68,16 +77,16 @@ func (p *power) boot() {
 	text, err := os.ReadFile("/proc/uptime")
 	p.must(err)
 	up, _, _ := strings.Cut(string(text), ".")
-	p.Leader.Wrap = []string{"unshare", "-m", "--propagation", "unchanged", "-T", "--boottime", "-" + up, "sh", "-euc",
+	p.node.Wrap = []string{"unshare", "-m", "--propagation", "unchanged", "-T", "--boottime", "-" + up, "sh", "-euc",
 		`mount --make-rprivate /proc; mount --bind "$0" /proc/sys/kernel/random/boot_id; exec "$@"`, id}
 }
 
-// freeze stops every thread of the leader: a machine without power answers nobody, while
+// freeze stops every thread of the node: a machine without power answers nobody, while
 // a sync that meets the shutdown of its file system may well return success.
 func (p *power) freeze() {
 	p.t.Helper()
-	pid := p.Leader.Proc().Pid()
-	p.must(p.Leader.Proc().Signal(unix.SIGSTOP))
+	pid := p.node.Proc().Pid()
+	p.must(p.node.Proc().Signal(unix.SIGSTOP))
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		p.must(err)
@@ -94,7 +103,7 @@ func (p *power) freeze() {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatal("the leader does not stop")
+			p.t.Fatal("the node does not stop")
 		}
 	}
 }
@@ -102,7 +111,7 @@ func (p *power) freeze() {
 // cut takes the power away: what was not synced is gone.
 func (p *power) cut() {
 	p.t.Helper()
-	if p.Leader.Running() {
+	if p.node.Running() {
 		p.freeze()
 	}
 	fd, err := unix.Open(p.disk, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -117,13 +126,13 @@ func (p *power) cut() {
 	if e != 0 {
 		p.t.Fatal("shut down the file system: ", e)
 	}
-	p.must(p.Leader.Kill9())
+	p.must(p.node.Kill9())
 }
 
 // remount is the machine's next boot.
 func (p *power) remount() {
 	p.t.Helper()
-	p.must(cluster.UnmountBelow(p.Leader.Mount))
+	p.must(cluster.UnmountBelow(p.node.Mount))
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		err := unix.Unmount(p.disk, 0)
 		if err == nil {
