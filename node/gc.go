@@ -15,7 +15,7 @@ import (
 
 const (
 	// collectEvery is how often the size of the packs is looked at.
-	collectEvery = time.Second
+	collectEvery = 500 * time.Millisecond
 	// sparsePart is the part of a chunk from which on it is left alone.
 	sparsePart = 0.6
 	// hurriedDead is the dead part of a pack from which rewriting it pays in a hurry.
@@ -177,7 +177,7 @@ func (n *node) gcChunks(ctx context.Context, st *storage, o gcOptions, report fu
 // tooMuch reports whether garbage, in bytes, must not wait: disk use is to stay well
 // within one and a half of what is in use and the log together.
 func (n *node) tooMuch(garbage, used int64) bool {
-	return garbage > max((used+int64(n.cfg.Oplog.RetainBytes))/4, leastGarbage)
+	return garbage > max((used+int64(n.cfg.Oplog.RetainBytes))/5, leastGarbage)
 }
 
 // sweep forgets what nobody uses.

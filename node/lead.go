@@ -222,10 +222,11 @@ func (n *node) checkpointNow() error {
 	if n.state.Get().Checkpoint == v {
 		return nil
 	}
+	began := time.Now()
 	err := errors.Join(st.dir.Checkpoint(n.ctx), st.engine.Flush())
 	if err != nil {
 		return err
 	}
-	n.checkpointAt = time.Now()
+	n.checkpointAt, n.checkpointTook = time.Now(), time.Since(began)
 	return n.state.Update(func(s *State) { s.Checkpoint = v })
 }

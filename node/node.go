@@ -77,8 +77,9 @@ type node struct {
 	// life is held by whoever moves content between the log and chunks, or removes chunks.
 	life sync.Mutex
 	// checkpointMu is held while a checkpoint is made.
-	checkpointMu sync.Mutex
-	checkpointAt time.Time // when the last one was complete
+	checkpointMu   sync.Mutex
+	checkpointAt   time.Time // when the last one was complete
+	checkpointTook time.Duration
 
 	mu       sync.Mutex
 	phase    phase

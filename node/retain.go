@@ -12,13 +12,19 @@ import (
 )
 
 const (
-	// retainEvery is how often the size of the log is looked at.
-	retainEvery = time.Second
+	// retainEvery is how often the size of the log is looked at, agesEvery that of the age of
+	// its segments.
+	retainEvery = 200 * time.Millisecond
+	agesEvery   = 10 * time.Second
 	// replaceBatch is how many extents are entered at a time: writers wait meanwhile.
 	replaceBatch = 256
 	// checkpointPause is the least time between two checkpoints that only retention
-	// wants, since each makes the lower file system write all it has.
+	// wants, since each makes the lower file system write all it has; hurriedPause is the same
+	// when the log is by a quarter larger than it is to be, with restFactor times what
+	// the last one took.
 	checkpointPause = 5 * time.Second
+	hurriedPause    = 500 * time.Millisecond
+	restFactor      = 4
 	// retryFirst and retryLast bound the pause after a failure.
 	retryFirst = 10 * time.Second
 	retryLast  = 10 * time.Minute
@@ -41,6 +47,8 @@ func (n *node) retain(ctx context.Context) {
 	t := time.NewTicker(retainEvery)
 	defer t.Stop()
 	var retry retry
+	var looked time.Time
+	rule := n.retention()
 	for {
 		select {
 		case <-ctx.Done():
@@ -51,6 +59,10 @@ func (n *node) retain(ctx context.Context) {
 		if st == nil || n.leading() == nil && n.following() == nil || retry.waits() {
 			continue
 		}
+		if st.log.Bytes() <= rule.keep+rule.slack && time.Since(looked) < agesEvery {
+			continue
+		}
+		looked = time.Now()
 		err := n.retainOnce(ctx, st)
 		if ctx.Err() != nil {
 			return
@@ -170,7 +182,7 @@ func (n *node) settled(ctx context.Context, st *storage, want volume.Version) (v
 
 // settledDir does the same for a real directory: it needs the log behind its checkpoint.
 func (n *node) settledDir(st *storage, want volume.Version) (volume.Version, error) {
-	if n.state.Get().Checkpoint < want && time.Since(n.checkpointed()) >= checkpointPause {
+	if n.state.Get().Checkpoint < want && n.mayCheckpoint(st) {
 		if err := n.checkpointNow(); err != nil {
 			return 0, err
 		}
@@ -178,10 +190,16 @@ func (n *node) settledDir(st *storage, want volume.Version) (volume.Version, err
 	return min(want, n.state.Get().Checkpoint, st.engine.Flushed()), nil
 }
 
-func (n *node) checkpointed() time.Time {
+// mayCheckpoint reports whether the last checkpoint is long enough ago.
+func (n *node) mayCheckpoint(st *storage) bool {
 	n.checkpointMu.Lock()
-	defer n.checkpointMu.Unlock()
-	return n.checkpointAt
+	at, took := n.checkpointAt, n.checkpointTook
+	n.checkpointMu.Unlock()
+	pause := checkpointPause
+	if keep := n.retention().keep; keep > 0 && st.log.Bytes() > keep+keep/4 {
+		pause = min(pause, max(hurriedPause, restFactor*took))
+	}
+	return time.Since(at) >= pause
 }
 
 // unreferenced is the version through which no extent of the index points into the log. It

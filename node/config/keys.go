@@ -271,7 +271,7 @@ var keys = []*Key{
 	{
 		Section: "chunks", Name: "gc_interval", Programs: Daemons,
 		Default: "10m", Min: 0, Max: int64(30 * 24 * time.Hour),
-		Doc: "How often chunks that nothing uses are looked for. When a quarter of what is in use and of `[oplog] retain_bytes` together is garbage, they are collected " +
+		Doc: "How often chunks that nothing uses are looked for. When a fifth of what is in use and of `[oplog] retain_bytes` together is garbage, they are collected " +
 			"without waiting for it. 0 leaves it at that.",
 		field: func(c *Config) any { return &c.Chunks.GCInterval },
 	},
