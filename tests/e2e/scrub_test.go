@@ -131,6 +131,70 @@ func TestScrubFollower(t *testing.T) {
 	b.equal()
 }
 
+// TestScrubPacks: the same for content that a follower has sealed into chunks: the leader
+// keeps none, so they come out of its files.
+func TestScrubPacks(t *testing.T) {
+	b := newBed(t, "beta")
+	f := b.follower()
+	f.Env = append(f.Env, "WOLFDISK_OPLOG_SEGMENT_SIZE=1MiB", "WOLFDISK_OPLOG_RETAIN_BYTES=1MiB")
+	b.must(b.Start(readyTimeout))
+	dir := b.in("d")
+	b.shell("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do head -c 700000 /dev/urandom >d/$i; done; sync d")
+	b.equal()
+	files := map[string][]byte{}
+	for i := 1; i <= 12; i++ {
+		data, err := os.ReadFile(filepath.Join(dir, fmt.Sprint(i)))
+		b.must(err)
+		files[fmt.Sprint(i)] = data
+	}
+	_, err := f.WaitStatus(readyTimeout, "a log that was sealed and trimmed", func(s cluster.Status) bool { return s.Oplog.First > s.Oplog.Last/2 })
+	b.must(err)
+	b.must(f.Stop())
+	b.must(b.Leader.Stop())
+	b.harmPacks(f)
+	b.must(f.Start())
+	b.must(cluster.WaitMounted(f.Mount, true, readyTimeout))
+	if failed := b.readAll(f, files); failed == 0 {
+		t.Error("nothing was damaged")
+	}
+	b.scrub(f, exitDamaged, "damaged: chunk", "--repair")
+	b.must(b.Leader.StartReady(readyTimeout))
+	b.must(f.WaitReady(readyTimeout))
+	if failed := b.readAll(f, files); failed > 0 {
+		t.Errorf("%d files cannot be read although the leader is there", failed)
+	}
+	b.scrub(f, 0, "", "--repair")
+	b.scrub(f, 0, "clean")
+	b.equal()
+}
+
+// harmPacks flips bytes in the packs of a node that is not running.
+func (b *bed) harmPacks(n *cluster.Node) {
+	b.t.Helper()
+	packs, err := filepath.Glob(filepath.Join(n.State, "chunks", "*.pack"))
+	b.must(err)
+	for _, path := range packs {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		b.must(err)
+		info, err := f.Stat()
+		b.must(err)
+		p := make([]byte, 8)
+		for _, at := range []int64{info.Size() / 4, info.Size() / 2} {
+			_, err = f.ReadAt(p, at)
+			b.must(err)
+			for i := range p {
+				p[i] ^= 0xa5
+			}
+			_, err = f.WriteAt(p, at)
+			b.must(err)
+		}
+		b.must(f.Close())
+	}
+	if len(packs) == 0 {
+		b.t.Fatal("no packs")
+	}
+}
+
 // TestScrubStopped: a daemon that is told to stop does not wait for a slow scrub, nor close
 // anything under it.
 func TestScrubStopped(t *testing.T) {
