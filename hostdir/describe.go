@@ -302,6 +302,27 @@ func (w *description) changed(diff Difference) error {
 	return w.times(diff.Ino, &st)
 }
 
+// DescribeTimes emits the times that a directory has below, if they are not those of the
+// index: names that were recorded have changed these.
+func (d *Dir) DescribeTimes(ctx context.Context, ino volume.Ino, view volume.View, emit Emit) error {
+	w := &description{ctx: ctx}
+	w.inspection = inspection{d: d, view: view, emit: func(op *volume.Op) error { return w.send(op, emit) }}
+	attr, ok, err := w.inode(ino)
+	if err != nil || !ok || !attr.IsDir() {
+		return err
+	}
+	fd, release, err := d.bareDirFD(ino, view)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer release()
+	st, err := fstat(fd)
+	if err != nil || st.Mtime == attr.Mtime {
+		return volume.Wrap(err, "stat directory "+ino.String())
+	}
+	return w.times(ino, &st)
+}
+
 // replaced takes the name from the old file, and the new one is described as such. A
 // directory that was made anew stays the same inode, and only what is in it counts.
 func (w *description) replaced(diff Difference) error {

@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -97,6 +99,10 @@ func (n *node) settleIdle(st *storage) bool {
 	}
 	if _, err := st.dir.SettleIdle(st.engine, idleBatch); err != nil {
 		n.log.Warn().Err(err).Str("code", "WD-1153").Msg("could not set times in the real directory; trying again")
+	}
+	now := time.Now()
+	if err := os.Chtimes(filepath.Join(n.cfg.Node.DataDir, lockName), now, now); err != nil {
+		n.log.Warn().Err(err).Str("code", "WD-1153").Msg("could not note when times were set in the real directory; trying again")
 	}
 	if err := st.engine.PutLower(st.dir.PendingLower()); err != nil {
 		n.log.Error().Err(err).Str("code", "WD-1154").Msg("could not store records of the real directory")

@@ -68,6 +68,8 @@ type node struct {
 	scrubbing atomic.Bool // one scrub at a time
 
 	followMu sync.Mutex // adopting a volume
+
+	reconciling atomic.Bool // one reconcile at a time
 	// wantSnapshot says that the next session is to bring a snapshot whatever the log
 	// holds, fullSync that all content is to travel.
 	wantSnapshot, fullSync atomic.Bool
@@ -156,9 +158,13 @@ func (n *node) prepare() error {
 	return n.checkMountPoint()
 }
 
+// lockName is the file in the state directory that a running daemon holds locked. Its
+// mtime is when the daemon last set times in the real directory.
+const lockName = "lock"
+
 // lockState keeps a second daemon off the state directory.
 func (n *node) lockState() error {
-	path := filepath.Join(n.cfg.Node.DataDir, "lock")
+	path := filepath.Join(n.cfg.Node.DataDir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return volume.Wrap(err, "open lock")
@@ -549,8 +555,11 @@ func (n *node) unwarnPeer(who string) {
 
 // foreign is told of a file that somebody changed behind the running daemon.
 func (n *node) foreign(ino volume.Ino) {
+	if n.leading() == nil && n.role == volume.RoleLeader {
+		return // the comparison at the start finds it
+	}
 	n.warn("WD-1401", fmt.Sprintf("inode %s was changed in the real directory behind the running daemon", ino),
-		"change files only through the mount; restart to see what differs")
+		"change files only through the mount; wolfdiskctl reconcile records what was changed")
 }
 
 // observers passes ops on to every front end.

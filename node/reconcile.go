@@ -87,15 +87,19 @@ type reconciler struct {
 	p  *progress
 	// quietly calls a function while no op is under way.
 	quietly func(func(recordFunc) error) error
-	live    bool // ops go on: what was found is looked at again when none is under way
-	atStart bool // what is being recorded is remembered over a crash
-	confirm bool // whatever is gone
-	tell    func(hostdir.Difference) error
+	live    bool                           // ops go on: what was found is looked at again when none is under way
+	atStart bool                           // what is being recorded is remembered over a crash
+	confirm bool                           // whatever is gone
+	tell    func(hostdir.Difference) error // of what was recorded; may be nil
+	each    func() error                   // between two directories; may be nil
 
 	suspects []volume.Ino // not looked at yet
 	base     []volume.Ino // suspects that stay such until the end
 	before   []volume.Ino // what the last round found changed, in order
 	restless int
+
+	// touched are directories that got or lost names in this round.
+	touched map[volume.Ino]struct{}
 
 	count, ops int
 	kinds      map[hostdir.DiffKind]int
@@ -115,7 +119,7 @@ var errPortion = errors.New("enough differences for one round")
 
 // run reconciles what is in the scope.
 func (r *reconciler) run(ctx context.Context, s scope) error {
-	r.kinds = map[hostdir.DiffKind]int{}
+	r.kinds, r.touched = map[hostdir.DiffKind]int{}, map[volume.Ino]struct{}{}
 	r.files, _ = r.st.engine.Counts()
 	r.files-- // the root
 	for range maxRounds {
@@ -125,6 +129,9 @@ func (r *reconciler) run(ctx context.Context, s scope) error {
 			return err
 		}
 		if err := r.record(ctx, found); err != nil {
+			return err
+		}
+		if err := r.dirTimes(ctx); err != nil {
 			return err
 		}
 		if err := r.st.settle(); err != nil {
@@ -156,6 +163,9 @@ func (r *reconciler) compare(ctx context.Context, s scope) (*round, error) {
 		return nil
 	}
 	for _, part := range s {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if err := r.look(ctx, part, take); errors.Is(err, errPortion) {
 			f.whole = false
 			break
@@ -171,7 +181,25 @@ func (r *reconciler) look(ctx context.Context, part scopePart, take func(hostdir
 	if part.below == 0 {
 		return r.st.dir.CheckName(ctx, r.st.engine, part.parent, part.name, part.path, o, take)
 	}
-	return r.st.dir.CheckBelow(ctx, r.st.engine, part.below, part.path, o, take)
+	var failed error
+	if r.each != nil {
+		all, cancel := context.WithCancel(ctx)
+		defer cancel()
+		ctx = all
+		count := o.Seen
+		o.Seen = func(path string, names int) {
+			count(path, names)
+			if err := r.each(); err != nil && failed == nil {
+				failed = err
+				cancel()
+			}
+		}
+	}
+	err := r.st.dir.CheckBelow(ctx, r.st.engine, part.below, part.path, o, take)
+	if failed != nil {
+		return failed
+	}
+	return err
 }
 
 // record describes what was found: what has come before what has gone, so that a file
@@ -275,6 +303,9 @@ func (r *reconciler) describe(ctx context.Context, d hostdir.Difference) error {
 	if err != nil || r.ops == before {
 		return err
 	}
+	if d.Parent != 0 && r.atStart {
+		r.touched[d.Parent] = struct{}{}
+	}
 	r.count++
 	r.kinds[d.Kind]++
 	if len(r.shown) < shownDifferences {
@@ -284,6 +315,24 @@ func (r *reconciler) describe(ctx context.Context, d hostdir.Difference) error {
 	if r.tell != nil {
 		return r.tell(d)
 	}
+	return nil
+}
+
+// dirTimes gives the directories that names were recorded in the times they have below.
+// While ops go on they get the time of the recording, as by any op.
+func (r *reconciler) dirTimes(ctx context.Context) error {
+	for ino := range r.touched {
+		err := r.quietly(func(record recordFunc) error {
+			return r.st.dir.DescribeTimes(ctx, ino, r.st.engine, func(op *volume.Op, lower []volume.LowerRecord) error {
+				r.ops++
+				return record(op, lower)
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	clear(r.touched)
 	return nil
 }
 
@@ -372,7 +421,10 @@ func (n *node) recovered() error {
 	return n.recovery.end()
 }
 
+// brakeCode is the code of a reconcile that would remove too much.
+const brakeCode = "WD-1405"
+
 // errBrake is the error of a reconcile that was stopped, with its exit code.
 func errBrake(format string, args ...any) error {
-	return exit.Errorf(exit.Unsafe, "WD-1405: "+format, args...)
+	return exit.Errorf(exit.Unsafe, brakeCode+": "+format, args...)
 }

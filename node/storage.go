@@ -274,10 +274,38 @@ func (s *storage) recoverDir(ctx context.Context, o storageOptions) error {
 	if err := s.dir.Relearn(ctx, s.engine, touched); err != nil {
 		return err
 	}
-	if err := s.engine.PutLower(s.dir.PendingLower()); err != nil || !lost {
+	if err := s.engine.PutLower(s.dir.PendingLower()); err != nil {
 		return err
 	}
-	return s.dir.Tidy(ctx, s.engine)
+	if lost {
+		return s.dir.Tidy(ctx, s.engine)
+	}
+	return s.findEdits(ctx, o, touched)
+}
+
+// findEdits looks, after a kill -9, for files that were changed when the daemon was dead.
+// The records by which edits are told may have died with it, so what was changed later than
+// it was seen alive is to be recorded whole.
+func (s *storage) findEdits(ctx context.Context, o storageOptions, touched *hostdir.Touched) error {
+	if !o.leads || s.log.Last().Version == 0 {
+		return nil
+	}
+	since := s.engine.LastTime()
+	fi, err := os.Stat(filepath.Join(o.cfg.Node.DataDir, lockName))
+	if err == nil {
+		if alive := volume.TimeOf(fi.ModTime()); alive.Compare(since) > 0 {
+			since = alive
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return volume.Wrap(err, "ask when the daemon was last alive")
+	}
+	since.Sec += lateBy
+	suspects, err := s.dir.ChangedSince(ctx, s.engine, touched, since)
+	if err != nil || len(suspects) == 0 {
+		return err
+	}
+	o.recovery.Suspects = append(o.recovery.Suspects, suspects...)
+	return o.recovery.reach(recoveryEdits)
 }
 
 func (s *storage) touched(ctx context.Context, from volume.Version) (*hostdir.Touched, error) {
@@ -296,8 +324,8 @@ func (s *storage) reportKept(d hostdir.Difference) {
 	s.zlog.Warn().Str("code", "WD-1402").Str("path", d.Path).Str("kind", d.Kind.String()).Str("why", d.Why).Msg("found in the directory and kept as somebody's edit")
 }
 
-// lateBy is how much earlier than its op's time a change may look below: the kernel's
-// clock of files goes in steps.
+// lateBy is how much earlier than its op's time a change may look below, since the kernel's
+// clock of files goes in steps; and how much later, since it is made after it was decided.
 const lateBy = 1 // second
 
 // redo redoes into the directory what came after the checkpoint.

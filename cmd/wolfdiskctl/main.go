@@ -67,6 +67,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		a.exportCommand(),
 		a.gcCommand(),
 		a.resyncCommand(),
+		a.reconcileCommand(),
 		a.stopCommand(),
 		a.versionCommand(),
 	)

@@ -283,6 +283,8 @@ func coded(e *Error) error {
 		return exit.With(exit.Usage, e)
 	case codeBusy:
 		return exit.With(exit.Unavailable, e)
+	case codeUnsafe:
+		return exit.With(exit.Unsafe, e)
 	case codeStopping:
 		return exit.With(exit.NotRunning, e)
 	}

@@ -21,6 +21,7 @@ const (
 	codeHost       = "WD-1105" // asked under a foreign host name
 	codeTooLarge   = "WD-1106" // the body
 	codeStopping   = "WD-1107" // the daemon is stopping
+	codeUnsafe     = "WD-1405" // a reconcile that would remove too much
 
 	kindCodes = 1200
 )

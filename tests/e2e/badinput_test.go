@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"wolfdisk/tests/cluster"
 	"wolfdisk/tests/tree"
 )
@@ -143,45 +145,42 @@ var badStarts = []badStart{
 	}, codeUnavailable, []string{"/dev/fuse"}, true},
 
 	// What would destroy or hide data.
-	{"directory with files", func(b *bed) *cluster.Node {
-		write(b, b.Leader.Dir+"/precious", "file")
-		return b.Leader
-	}, codeUnsafe, []string{"%L/data"}, false},
 	{"mount point with files", func(b *bed) *cluster.Node {
 		write(b, b.follower().Mount+"/precious", "file")
 		return b.follower()
 	}, codeUnsafe, []string{"%F/data"}, false},
-	{"file added while stopped", func(b *bed) *cluster.Node {
+	{"most files removed while stopped", func(b *bed) *cluster.Node {
 		onceRun(b)
-		write(b, b.Leader.Dir+"/d/new", "edit")
+		b.must(os.RemoveAll(b.Leader.Dir + "/d"))
 		return b.Leader
-	}, codeUnsafe, []string{"d/new"}, false},
-	{"file changed while stopped", func(b *bed) *cluster.Node {
+	}, codeUnsafe, []string{"WD-1405", "--confirm-deletes"}, false},
+	{"directory without its marker", func(b *bed) *cluster.Node {
 		onceRun(b)
-		write(b, b.Leader.Dir+"/d/f", "edit")
+		b.must(os.RemoveAll(b.Leader.Dir + "/.wolfdisk"))
 		return b.Leader
-	}, codeUnsafe, []string{"d/f"}, false},
-	{"file removed while stopped", func(b *bed) *cluster.Node {
-		onceRun(b)
-		b.must(os.Remove(b.Leader.Dir + "/g"))
+	}, codeUnsafe, []string{"%L/data", "--adopt"}, false},
+	{"something else under the reserved name", func(b *bed) *cluster.Node {
+		write(b, b.Leader.Dir+"/.wolfdisk/theirs", "file")
 		return b.Leader
-	}, codeUnsafe, []string{"g"}, false},
-	{"mode changed while stopped", func(b *bed) *cluster.Node {
-		onceRun(b)
-		b.must(os.Chmod(b.Leader.Dir+"/d", 0o700))
+	}, codeUnsafe, []string{".wolfdisk", "theirs"}, false},
+	{"mount point inside the directory", func(b *bed) *cluster.Node {
+		inner := b.Leader.Dir + "/inner"
+		b.must(os.Mkdir(inner, 0o755))
+		b.must(unix.Mount("none", inner, "tmpfs", 0, ""))
+		b.t.Cleanup(func() { unix.Unmount(inner, unix.MNT_DETACH) })
 		return b.Leader
-	}, codeUnsafe, []string{"d"}, false},
+	}, codeUnsafe, []string{"%L/data/inner"}, true},
 	{"empty directory in place of the full one", func(b *bed) *cluster.Node {
 		onceRun(b)
 		b.must(os.Rename(b.Leader.Dir, b.Dir+"/elsewhere"))
 		b.must(os.Mkdir(b.Leader.Dir, 0o755))
 		return b.Leader
-	}, codeUnsafe, []string{"%L/data"}, false},
+	}, codeUnsafe, []string{"%L/data", "mounted", "--force"}, false},
 	{"directory of another volume", func(b *bed) *cluster.Node {
 		onceRun(b)
 		b.must(os.RemoveAll(b.Leader.State))
 		return b.Leader
-	}, codeUnsafe, []string{"%L/data"}, false},
+	}, codeUnsafe, []string{"%L/data", "--adopt"}, false},
 }
 
 // second prepares another follower without adding it to the bed.
