@@ -19,9 +19,9 @@ import (
 
 const mib = 1 << 20
 
-// frugal makes nodes keep 16 MiB of their log, in small files.
-func frugal(b *bed) {
-	b.Env = append(b.Env, "WOLFDISK_OPLOG_SEGMENT_SIZE=1MiB", "WOLFDISK_OPLOG_RETAIN_BYTES=16MiB", "WOLFDISK_CHUNKS_PACK_SIZE=2MiB")
+// frugal makes nodes keep little of their log, in small files.
+func frugal(b *bed, retain string) {
+	b.Env = append(b.Env, "WOLFDISK_OPLOG_SEGMENT_SIZE=1MiB", "WOLFDISK_OPLOG_RETAIN_BYTES="+retain, "WOLFDISK_CHUNKS_PACK_SIZE=2MiB")
 }
 
 // allocated is what a folder takes on the disk, as du counts it.
@@ -49,13 +49,13 @@ func allocated(t *testing.T, dir string) (bytes int64) {
 	return bytes
 }
 
-// overwrite writes over random places of four files of 4 MiB each, some MiB in all.
+// overwrite writes over random places of four files of 8 MiB each, some MiB in all.
 func (b *bed) overwrite() {
 	b.t.Helper()
 	var s strings.Builder
 	for range 60 {
 		count := 1 + rand.IntN(32)
-		fmt.Fprintf(&s, "dd if=/dev/urandom of=hot%d bs=4k count=%d seek=%d conv=notrunc status=none\n", rand.IntN(4), count, rand.IntN(1024-count))
+		fmt.Fprintf(&s, "dd if=/dev/urandom of=hot%d bs=4k count=%d seek=%d conv=notrunc status=none\n", rand.IntN(4), count, rand.IntN(2048-count))
 	}
 	b.shell(s.String())
 }
@@ -65,10 +65,10 @@ func (b *bed) overwrite() {
 // a follower that was away for a moment goes on by the log.
 func TestOverwriting(t *testing.T) {
 	b := newBed(t, "beta")
-	frugal(b)
+	frugal(b, "32MiB")
 	b.must(b.Start(readyTimeout))
-	b.shell("for i in 0 1 2 3; do dd if=/dev/urandom of=hot$i bs=1M count=4 status=none; done")
-	const live, kept = 16 * mib, 16 * mib
+	b.shell("for i in 0 1 2 3; do dd if=/dev/urandom of=hot$i bs=1M count=8 status=none; done")
+	const live, kept = 32 * mib, 32 * mib
 	const bound = 3 * (live + kept) / 2
 	d := 10 * time.Minute
 	if testing.Short() {
@@ -79,6 +79,7 @@ func TestOverwriting(t *testing.T) {
 	end := time.Now().Add(d)
 	for round := 1; time.Now().Before(end); round++ {
 		b.overwrite()
+		time.Sleep(150 * time.Millisecond) // a node looks at its log five times a second
 		for i, n := range b.Nodes() {
 			bytes := allocated(t, n.State)
 			if n.Leader {
@@ -102,7 +103,7 @@ func TestOverwriting(t *testing.T) {
 	for _, n := range b.Nodes() {
 		s, err := n.Status()
 		b.must(err)
-		if s.Oplog.First == 1 || s.Oplog.Bytes > 20*mib {
+		if s.Oplog.First == 1 || s.Oplog.Bytes > 40*mib {
 			t.Errorf("%s: the log was not trimmed: %+v", n.ID, s.Oplog)
 		}
 		written = int64(s.Position.Version)
@@ -165,7 +166,7 @@ func (b *bed) gc(args ...string) string {
 // space of deleted files comes back.
 func TestCollect(t *testing.T) {
 	b := newBed(t, "beta")
-	frugal(b)
+	frugal(b, "16MiB")
 	b.must(b.Start(readyTimeout))
 	b.shell("dd if=/dev/urandom of=one bs=1M count=8 status=none; cp one two; dd if=/dev/urandom of=large bs=1M count=24 status=none; sha256sum <one >sum; sync")
 	b.equal()
