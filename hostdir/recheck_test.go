@@ -1,0 +1,93 @@
+package hostdir
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"wolfdisk/volume"
+)
+
+// TestRecheck: a place is found to differ as the comparison of all found it, until it
+// does not differ any more, by an edit or by an op.
+func TestRecheck(t *testing.T) {
+	plant := map[string]struct{ do, undo func(p string) error }{
+		"mode":    {func(p string) error { return os.Chmod(p, 0o600) }, nil},
+		"xattr":   {func(p string) error { return unix.Lsetxattr(p, "user.new", []byte("1"), 0) }, nil},
+		"written": {func(p string) error { return os.WriteFile(p, []byte("longer than it was"), 0o644) }, nil},
+		"type": {func(p string) error { return errors.Join(os.Rename(p, p+"~"), os.Mkdir(p, 0o755)) },
+			func(p string) error { return errors.Join(os.Remove(p), os.Rename(p+"~", p)) }},
+		"removed": {func(p string) error { return os.Rename(p, p+"~") }, func(p string) error { return os.Rename(p+"~", p) }},
+		"extra":   {func(p string) error { return os.WriteFile(p+"-extra", nil, 0o644) }, func(p string) error { return os.Remove(p + "-extra") }},
+	}
+	for name, p := range plant {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			d := r.mkdir(1, "d")
+			f := r.file(d, "f", "content")
+			r.close()
+			r.open(false)
+			path := filepath.Join(r.path, "d", "f")
+			if err := p.do(path); err != nil {
+				t.Fatal(err)
+			}
+			var found []Difference
+			collect := func(diff Difference) error { found = append(found, diff); return nil }
+			if err := r.dir.Check(ctx, r.index, collect); err != nil || len(found) == 0 {
+				t.Fatal(found, err)
+			}
+			all := found
+			for _, want := range all {
+				found = nil
+				if err := r.dir.Recheck(ctx, r.index, want, collect); err != nil || len(found) != 1 || found[0].String() != want.String() || found[0].Ino != want.Ino {
+					t.Errorf("%s is %v when looked at again, %v", want, found, err)
+				}
+			}
+			found = nil
+			if p.undo != nil {
+				if err := p.undo(path); err != nil {
+					t.Fatal(err)
+				}
+			} else { // what the index has goes
+				r.unlink(d, "f", f, volume.OpEnds)
+				if err := os.RemoveAll(path); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, want := range all {
+				if want.Name != "f" && want.Kind != DiffExtra {
+					continue
+				}
+				if err := r.dir.Recheck(ctx, r.index, want, collect); err != nil {
+					t.Errorf("%s: %v", want, err)
+				}
+			}
+			for _, diff := range found {
+				if diff.Kind != DiffChanged { // its ctime has changed all the same
+					t.Errorf("still %s", diff)
+				}
+			}
+		})
+	}
+	// The root, and a directory that is gone.
+	r := newRig(t)
+	d := r.mkdir(1, "d")
+	r.file(d, "f", "")
+	r.close()
+	r.open(false)
+	if err := errors.Join(os.Chmod(r.path, 0o700), os.RemoveAll(filepath.Join(r.path, "d"))); err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for _, diff := range []Difference{{Ino: volume.RootIno}, {Kind: DiffMissing, Path: "d/f", Parent: d, Name: "f"}, {Kind: DiffExtra, Path: "x/y", Parent: 1 << 40, Name: "y"}} {
+		if err := r.dir.Recheck(ctx, r.index, diff, func(Difference) error { count++; return nil }); err != nil {
+			t.Errorf("%s: %v", diff, err)
+		}
+	}
+	if count != 2 {
+		t.Errorf("%d of three differ, want the root and what lies in the directory that is gone", count)
+	}
+}
