@@ -140,7 +140,7 @@ func TestDirFollowerKilled(t *testing.T) {
 	b, dir := dirBed(t, "elsewhere")
 	toks := b.tokens()
 	mix := b.in("mix")
-	for round := range rounds(t, 5, 25) {
+	for round := range rounds(t, 5, 12) {
 		loads := []*load{startLoad(toks[0], 1500*time.Millisecond), startLoad(toks[1], 1500*time.Millisecond)}
 		mixed := make(chan cluster.Result, 1)
 		go func() { mixed <- cluster.RunHelper(time.Minute, "mix", mix, fmt.Sprint(round), "1500") }()
@@ -157,7 +157,7 @@ func TestDirFollowerKilled(t *testing.T) {
 			}
 		}
 		b.ok(<-mixed)
-		b.equal()
+		b.equalWithin(3 * time.Minute)
 		b.accounted(toks)
 		if log := b.follower().Log(); strings.Contains(log, "WD-1406") {
 			t.Fatalf("round %d: the directory differed after a kill\n%s", round, b.follower().LogTail())
@@ -174,7 +174,7 @@ func TestDirFollowerPowerLoss(t *testing.T) {
 	p.must(p.Start(readyTimeout))
 	toks := p.tokens()
 	mix := p.in("mix")
-	for round := range rounds(t, 2, 20) {
+	for round := range rounds(t, 2, 8) {
 		loads := []*load{startLoad(toks[0], 3*time.Second), startLoad(toks[1], 3*time.Second)}
 		mixed := make(chan cluster.Result, 1)
 		go func() { mixed <- cluster.RunHelper(2*time.Minute, "mix", mix, fmt.Sprint(round), "2500") }()
@@ -193,10 +193,11 @@ func TestDirFollowerPowerLoss(t *testing.T) {
 			}
 		}
 		p.ok(<-mixed)
-		p.equal()
+		p.equalWithin(3 * time.Minute) // every round adds some thousand files
 		p.accounted(toks)
 	}
-	seen := p.equal()
+	seen, err := p.Equal(3 * time.Minute)
+	p.must(err)
 	p.must(p.follower().Stop())
 	left, err := cluster.Describe(dir, equalTimeout)
 	p.must(err)
