@@ -104,3 +104,21 @@ func TestAdoptStatus(t *testing.T) {
 		t.Errorf("the log does not say so:\n%s", said)
 	}
 }
+
+// TestMountPointInside: a volume is one file system, and the start says what is not.
+func TestMountPointInside(t *testing.T) {
+	needRoot(t)
+	b := newBed(t)
+	inner := filepath.Join(b.Leader.Dir, "a", "inner")
+	b.must(os.MkdirAll(inner, 0o755))
+	b.must(unix.Mount("none", inner, "tmpfs", 0, ""))
+	defer unix.Unmount(inner, unix.MNT_DETACH)
+	b.must(b.Leader.Start())
+	code, err := b.Leader.WaitExit(20 * time.Second)
+	b.must(err)
+	if said := b.Leader.LastLog(); code != codeUnsafe || !strings.Contains(said, inner) {
+		t.Errorf("code %d: %s", code, said)
+	}
+	b.must(unix.Unmount(inner, 0))
+	b.must(b.Leader.StartReady(readyTimeout))
+}

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"wolfdisk/tests/cluster"
 	"wolfdisk/tests/tree"
 )
@@ -163,13 +161,6 @@ var badStarts = []badStart{
 		write(b, b.Leader.Dir+"/.wolfdisk/theirs", "file")
 		return b.Leader
 	}, codeUnsafe, []string{".wolfdisk", "theirs"}, false},
-	{"mount point inside the directory", func(b *bed) *cluster.Node {
-		inner := b.Leader.Dir + "/inner"
-		b.must(os.Mkdir(inner, 0o755))
-		b.must(unix.Mount("none", inner, "tmpfs", 0, ""))
-		b.t.Cleanup(func() { unix.Unmount(inner, unix.MNT_DETACH) })
-		return b.Leader
-	}, codeUnsafe, []string{"%L/data/inner"}, true},
 	{"empty directory in place of the full one", func(b *bed) *cluster.Node {
 		onceRun(b)
 		b.must(os.Rename(b.Leader.Dir, b.Dir+"/elsewhere"))
