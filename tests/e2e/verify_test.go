@@ -180,7 +180,19 @@ func TestVerify(t *testing.T) {
 	if v := b.verify(b.Leader, "--connected"); v.Code != 0 || len(v.Result.Nodes) != 2 {
 		t.Errorf("--connected: exit code %d, %+v", v.Code, v.Skipped)
 	}
+	// A stop does not wait for a comparison, nor trip over it, on either side.
+	again, err := cluster.StartProc(filepath.Join(b.Dir, "again.log"), nil, false, "sh", "-c", `while :; do "$1" --state-dir "$2" verify; done`,
+		"sh", filepath.Join(b.Bin, "wolfdiskctl"), b.Leader.State)
+	b.must(err)
+	defer again.Kill9()
+	for range 3 {
+		time.Sleep(300 * time.Millisecond)
+		b.must(b.follower().Stop())
+		b.must(b.follower().StartReady(readyTimeout))
+	}
+	time.Sleep(300 * time.Millisecond)
 	b.must(b.Leader.Stop())
+	b.must(again.Kill9())
 	if v := b.verify(b.follower()); v.Code != 69 {
 		t.Errorf("without a leader: exit code %d", v.Code)
 	}
