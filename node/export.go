@@ -82,15 +82,10 @@ func (n *node) export(ctx context.Context, o export.Options, emit func(any) erro
 	if err := n.exportPlace(&o); err != nil {
 		return err
 	}
-	// The log first, so that nothing goes between the snapshot and its hold.
-	unlog := n.holds.log(0)
-	snap, err := st.engine.Snapshot()
+	snap, unsnap, err := n.holds.take(st.engine)
 	if err != nil {
-		unlog()
 		return err
 	}
-	unsnap := n.holds.snapshot(snap)
-	unlog()
 	o.Volume, o.Version, o.Tree = n.state.Get().Volume, snap.Position().Version, snap
 	o.Content = chunkstore.NewContent(snap, st.log, st.chunks)
 	return errors.Join(n.runExport(ctx, o, snapCounts(snap), emit), unsnap())

@@ -84,34 +84,21 @@ func (h *holds) log(v volume.Version) (release func()) {
 	}
 }
 
-// snapshot keeps the content that a snapshot points to, in segments and in chunks,
-// until release is called; release also closes the snapshot. Content that goes between
-// taking the snapshot and this call is not kept: take does both at once.
-func (h *holds) snapshot(s *index.Snapshot) (release func() error) {
+// take takes a snapshot, and keeps the content that it points to, in segments and in
+// chunks, until release is called; release also closes the snapshot.
+func (h *holds) take(e *index.Engine) (s *index.Snapshot, release func() error, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.addLocked(s)
-}
-
-// take takes a snapshot and keeps what it points to.
-func (h *holds) take(e *index.Engine) (*index.Snapshot, func() error, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s, err := e.Snapshot()
-	if err != nil {
+	if s, err = e.Snapshot(); err != nil {
 		return nil, nil, err
 	}
-	return s, h.addLocked(s), nil
-}
-
-func (h *holds) addLocked(s *index.Snapshot) (release func() error) {
 	if h.snaps == nil {
 		h.snaps = map[int]*held{}
 	}
 	h.next++
 	id, x := h.next, &held{s: s}
 	h.snaps[id] = x
-	return func() error {
+	return s, func() error {
 		h.mu.Lock()
 		delete(h.snaps, id)
 		h.mu.Unlock()
@@ -119,15 +106,24 @@ func (h *holds) addLocked(s *index.Snapshot) (release func() error) {
 		defer x.mu.Unlock()
 		x.gone = true
 		return s.Close()
-	}
+	}, nil
+}
+
+// mark is a moment: what is taken later is not asked about in a trim for what was true
+// at it.
+func (h *holds) mark() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.next
 }
 
 // trim calls fn with the version through which the log is not held. No hold begins
-// until fn returns.
-func (h *holds) trim(fn func(through volume.Version) error) error {
+// until fn returns. Snapshots taken after mark need not be looked at: at that moment no
+// extent of the index pointed into what is to go.
+func (h *holds) trim(mark int, fn func(through volume.Version) error) error {
 	for {
 		h.mu.Lock()
-		x := h.unknownLocked()
+		x := h.unknownLocked(mark)
 		if x == nil {
 			break
 		}
@@ -146,16 +142,18 @@ func (h *holds) trim(fn func(through volume.Version) error) error {
 	}
 	defer h.mu.Unlock()
 	through := h.oldestLocked()
-	for _, x := range h.snaps {
-		// The number of a segment is the version of its first op.
-		through = min(through, volume.Version(max(x.oldest, 1)-1))
+	for id, x := range h.snaps {
+		if id <= mark {
+			// The number of a segment is the version of its first op.
+			through = min(through, volume.Version(max(x.oldest, 1)-1))
+		}
 	}
 	return fn(through)
 }
 
-func (h *holds) unknownLocked() *held {
-	for _, x := range h.snaps {
-		if !x.known {
+func (h *holds) unknownLocked(mark int) *held {
+	for id, x := range h.snaps {
+		if id <= mark && !x.known {
 			return x
 		}
 	}
@@ -192,13 +190,7 @@ func (h *holds) reading() bool {
 // errSyncing is why no chunk is collected.
 var errSyncing = volume.Errorf(volume.Busy, "a copy of the volume is being made, whose chunks nothing points to yet")
 
-// oldest is the version behind which the log must stay.
-func (h *holds) oldest() volume.Version {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.oldestLocked()
-}
-
+// oldestLocked is the version behind which the log must stay.
 func (h *holds) oldestLocked() volume.Version {
 	v := volume.Version(math.MaxUint64)
 	for _, w := range h.versions {

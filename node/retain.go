@@ -118,7 +118,7 @@ func (n *node) retainOnce(ctx context.Context, st *storage) error {
 	if own == 0 {
 		return failed
 	}
-	err = n.holds.trim(func(held volume.Version) error {
+	err = n.holds.trim(n.holds.mark(), func(held volume.Version) error {
 		// Again: a follower may have come, whose log this is.
 		through, err := n.toTrim(st, min(own, held))
 		if err != nil || through == 0 {

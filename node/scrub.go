@@ -134,17 +134,12 @@ type scrubber struct {
 }
 
 func (s *scrubber) run() error {
-	// What it names must stay while it is looked for: the log first, so that nothing goes
-	// between the snapshot and its hold.
-	unlog := s.n.holds.log(0)
-	snap, err := s.st.engine.Snapshot()
+	// What it names must stay while it is looked for.
+	snap, free, err := s.n.holds.take(s.st.engine)
 	if err != nil {
-		unlog()
 		return err
 	}
 	s.snap = snap
-	free := s.n.holds.snapshot(snap)
-	unlog()
 	steps := []func() error{s.log, s.chunks, s.index, s.extents, s.tellGaps, s.tellLost, s.files}
 	for _, step := range steps {
 		if err == nil {

@@ -126,11 +126,10 @@ func (s *hasher) await(ctx context.Context, f verifyFile) error {
 // change, and is kept as long as the snapshot.
 func (s *hasher) fromChunks(ctx context.Context, got *verifyHash) (err error) {
 	st := s.h.st
-	snap, err := st.engine.Snapshot()
+	snap, release, err := s.h.n.holds.take(st.engine)
 	if err != nil {
 		return err
 	}
-	release := s.h.n.holds.snapshot(snap)
 	defer func() {
 		if rerr := release(); err == nil {
 			err = rerr
