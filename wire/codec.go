@@ -22,11 +22,14 @@ type coder interface {
 	list(n *int, max, least int) // begins a list; an element takes at least so many bytes
 }
 
-// visitUint visits an unsigned integer of any size.
+// visitUint visits an unsigned integer of any size. Writing changes nothing: what is
+// written may be shared.
 func visitUint[T ~uint8 | ~uint16 | ~uint32 | ~uint64](c coder, p *T) {
 	v := uint64(*p)
 	c.u64(&v, uint64(^T(0)))
-	*p = T(v)
+	if v != uint64(*p) {
+		*p = T(v)
+	}
 }
 
 func visitEpoch(c coder, e *volume.Epoch) {
