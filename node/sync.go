@@ -295,6 +295,7 @@ func (n *node) takeOver(ctx context.Context, s *slave.Session, sync *slave.Sync)
 	if err := n.serveFollower(ctx, f); err != nil {
 		return nil, err
 	}
+	n.verify.copies.dropAll(false) // what a comparison holds of the old copy
 	if err := old.log.Close(); err != nil {
 		n.log.Warn().Err(err).Msg("closing the log of the old copy")
 	}
