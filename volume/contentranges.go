@@ -11,9 +11,9 @@ import (
 // that holes of any size cost nothing. The request is version, inode ID and offset, 8
 // bytes each; the answer
 //
-//	 0  1  0, or 1 if there is no such inode (any more)
-//	 1  4  number of ranges; maxRanges says that there may be more behind the last
-//	 5     ranges: offset, length, 8 bytes each
+//	0  1  0, or 1 if there is no such inode (any more)
+//	1  4  number of ranges; maxRanges says that there may be more behind the last
+//	5     ranges: offset, length, 8 bytes each
 //
 // all big-endian. Ranges cover all data behind the offset, and may cover small holes.
 const (
