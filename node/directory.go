@@ -94,8 +94,8 @@ func (n *node) idleWork(ctx context.Context) {
 
 // settleIdle lets the directory catch up by a batch; false if the index is broken.
 func (n *node) settleIdle(st *storage) bool {
-	if st.dir == nil {
-		return true
+	if st.dir == nil || n.syncing() {
+		return true // a copy that is being made in the directory has an index of its own
 	}
 	if _, err := st.dir.SettleIdle(st.engine, idleBatch); err != nil {
 		n.log.Warn().Err(err).Str("code", "WD-1153").Msg("could not set times in the real directory; trying again")

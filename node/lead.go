@@ -211,7 +211,7 @@ const checkpointEvery = time.Minute
 
 func (n *node) checkpointNow() error {
 	st := n.storage()
-	if st == nil || st.dir == nil {
+	if st == nil || st.dir == nil || n.syncing() {
 		return nil
 	}
 	// One at a time, so that the version in the state file only grows: the log is trimmed
@@ -223,7 +223,12 @@ func (n *node) checkpointNow() error {
 		return nil
 	}
 	began := time.Now()
-	err := errors.Join(st.dir.Checkpoint(n.ctx), st.engine.Flush())
+	// After it, nobody looks at the ops before it for times that were put off.
+	records, err := st.dir.SettleAll(st.engine)
+	if err != nil {
+		n.log.Warn().Err(err).Str("code", "WD-1153").Msg("could not set times in the real directory; trying again")
+	}
+	err = errors.Join(st.engine.PutLower(records), st.dir.Checkpoint(n.ctx), st.engine.Flush())
 	if err != nil {
 		return err
 	}

@@ -125,10 +125,14 @@ func (n *node) serveFollower(ctx context.Context, f *slave.Follower) error {
 // syncOptions are those of the copy that is being made, beside the volume in st.
 func (n *node) syncOptions(st *storage, dir string) slave.SyncOptions {
 	log := logOptions(n.cfg, n.state.Get().Volume, n.log)
-	return slave.SyncOptions{
+	opt := slave.SyncOptions{
 		FS: vfs.Default, Dir: dir, Log: log, Index: index.Options{Log: n.log},
 		Chunks: st.chunks, Into: st.dir, ChunkSize: n.state.Get().ChunkSize, Phase: n.syncPhase, Full: n.fullSync.Load(), Log0: n.log,
 	}
+	if st.dir != nil { // what came before is in the directory, and durable
+		opt.Ready = func(v volume.Version) error { return n.state.Update(func(s *State) { s.Checkpoint = v }) }
+	}
+	return opt
 }
 
 // syncPhase shows a phase of a sync in status.
@@ -179,6 +183,13 @@ func (n *node) setSync(s *slave.Sync, opt slave.SyncOptions) {
 	n.sync, n.syncOpt = s, opt
 	n.phase = phaseSyncing
 	n.mu.Unlock()
+}
+
+// syncing reports whether a copy is being made.
+func (n *node) syncing() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sync != nil
 }
 
 // beginSync begins a copy, in the place of another that was under way.
@@ -281,12 +292,6 @@ func (n *node) takeOver(ctx context.Context, s *slave.Session, sync *slave.Sync)
 		return nil, err
 	}
 	s.Deliver(f)
-	if st.dir != nil { // what came before is in the directory, and durable
-		v := f.Position().Version
-		if err := n.state.Update(func(s *State) { s.Checkpoint = v }); err != nil {
-			return nil, err
-		}
-	}
 	n.mu.Lock()
 	was := n.follower
 	n.store, n.follower, n.sync = st, f, nil

@@ -39,6 +39,9 @@ type SyncOptions struct {
 	// Into is the real directory that the copy is made in; it was empty when that began.
 	Into      *hostdir.Dir
 	ChunkSize int64
+	// Ready is told, just before the copy is marked as ready, through which version it is
+	// on disk. It may be nil.
+	Ready func(volume.Version) error
 	// Full takes all content from the others, also what this store holds.
 	Full bool
 	// Phase begins a phase of known size; the function it returns counts what is done,
@@ -123,6 +126,12 @@ func (s *Sync) reopen() (bool, error) {
 	at := e.Position()
 	if at.Version == 0 {
 		return false, nil
+	}
+	if s.opt.Into != nil {
+		// Which of the ops that came meanwhile the directory has is not known.
+		if c, err := e.Cursor(); err != nil || string(c) == string(maxCursor.encode()) {
+			return false, err
+		}
 	}
 	if at.Version > log.Last().Version {
 		return false, volume.Errorf(volume.Corrupt, "its index is at version %d, its log ends at %d", at.Version, log.Last().Version)
@@ -327,10 +336,13 @@ func (s *Sync) Finish(ctx context.Context, take func(*oplog.Log, *index.Engine) 
 		err = s.log.Sync(ctx, s.log.Last().Version)
 	}
 	if err == nil && s.opt.Into != nil {
-		err = s.opt.Into.Checkpoint(ctx)
+		err = s.settle(ctx)
 	}
 	if err == nil {
 		err = s.engine.Flush()
+	}
+	if err == nil && s.opt.Ready != nil {
+		err = s.opt.Ready(s.engine.Position().Version)
 	}
 	if err != nil {
 		return nil, volume.Wrap(err, "finish the copy")

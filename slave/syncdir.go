@@ -2,6 +2,7 @@ package slave
 
 import (
 	"context"
+	"errors"
 
 	"wolfdisk/hostdir"
 	"wolfdisk/volume"
@@ -88,7 +89,7 @@ func (h *shaper) entry(parent volume.Ino, name string, ino volume.Ino) error {
 		}
 		return h.attributes(&a)
 	case exists:
-		return nil
+		return h.dir.Give(ino, h.s.engine)
 	case lower != nil:
 		return h.apply(&volume.Op{Kind: volume.OpLink, Ino: ino, Parent: parent, Name: name})
 	}
@@ -121,12 +122,8 @@ func (h *shaper) create(parent volume.Ino, name string, a *volume.Attr) error {
 
 // attributes gives a file that is there what it should have.
 func (h *shaper) attributes(a *volume.Attr) error {
-	op := &volume.Op{Kind: volume.OpSetAttr, Ino: a.Ino, Mask: volume.SetUID | volume.SetGID, UID: a.UID, GID: a.GID}
-	if a.Type() != volume.ModeLink {
-		op.Mask |= volume.SetMode
-		op.Mode = a.Mode & volume.ModePerm
-	}
-	if err := h.apply(op); err != nil {
+	// Not as an op: the index has what it would say, and nothing would be done.
+	if err := h.dir.Give(a.Ino, h.s.engine); err != nil {
 		return err
 	}
 	xattrs, err := h.s.engine.Xattrs(a.Ino)
@@ -171,4 +168,13 @@ func (s *Sync) write(ctx context.Context, ino volume.Ino, off int64, data []byte
 		data, off = data[n:], off+int64(n)
 	}
 	return nil
+}
+
+// settle gives the files of the directory their times, and makes all of it durable.
+func (s *Sync) settle(ctx context.Context) error {
+	records, err := s.opt.Into.SettleAll(s.engine)
+	if err := errors.Join(err, s.engine.PutLower(records)); err != nil {
+		return err
+	}
+	return s.opt.Into.Checkpoint(ctx)
 }

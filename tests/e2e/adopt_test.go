@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +23,7 @@ func fillLeader(b *bed) {
 		mkdir -p a/b/c; echo one >a/one; ln a/one a/b/two; ln -s ../one a/b/sym; mkfifo a/fifo
 		truncate -s 100M sparse; printf end | dd of=sparse bs=1 seek=50M conv=notrunc status=none
 		touch -d '1999-12-31 23:59:59.123456789' a/one a/b; chmod 2751 a/b; : >"$(printf 'n%%.0s' $(seq 255))"`,
-		filepath.Join(runtime.GOROOT(), "src", "net")), 3*time.Minute))
+		sourceTree(b.t)), 3*time.Minute))
 }
 
 // TestAdopt: a directory with files becomes a volume in place.
@@ -40,7 +39,7 @@ func TestAdopt(t *testing.T) {
 	if n := logBytes(b, b.Leader); n > 256<<10 {
 		t.Errorf("the log has %d bytes: content was copied", n)
 	}
-	b.shell("echo more >>a/one; mv src source; rm -r source/http; sync .")
+	b.shell(`echo more >>a/one; mv src source; rm -r "source/$(ls source | tail -1)"; sync .`)
 	seen, err = cluster.Describe(b.Leader.Mount, equalTimeout)
 	b.must(err)
 	b.must(b.Leader.Stop())
