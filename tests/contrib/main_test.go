@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -47,8 +48,18 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "WDTEST_BIN: %v (make build)\n", err)
 		return 1
 	}
+	// The daemons refuse variables of this prefix that they do not know.
+	requireFuse = os.Getenv("WOLFDISK_REQUIRE_FUSE") != ""
+	for _, v := range os.Environ() {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "WOLFDISK_") {
+			os.Unsetenv(name)
+		}
+	}
 	return m.Run()
 }
+
+// requireFuse says that a machine which cannot mount is to fail the tests.
+var requireFuse bool
 
 // contribPath is a file below contrib.
 func contribPath(name string) string { return filepath.Join(repoDir, "contrib", name) }

@@ -41,7 +41,7 @@ func newSite(t *testing.T) *site {
 	} else {
 		f.Close()
 	}
-	if problem != "" && os.Getenv("WOLFDISK_REQUIRE_FUSE") == "" {
+	if problem != "" && !requireFuse {
 		t.Skip("NOT CHECKED: mounts are not possible here: " + problem)
 	} else if problem != "" {
 		t.Fatal("mounts are not possible here: " + problem)
