@@ -476,8 +476,11 @@ func reapplyOnce(t *testing.T, epoch volume.Epoch, ops []*volume.Op, last, size 
 	m := newMachine(t)
 	m.must(m.openOnly(ctx))
 	st := m.n.storage()
+	// As of now: a file that was changed long after the last op is taken for an edit.
+	now := volume.TimeOf(time.Now())
 	for _, op := range ops[:last] {
 		c := *op
+		c.Time = now
 		_, err := st.log.AppendOps(epoch, []*volume.Op{&c})
 		m.must(err)
 		m.must(st.tree.Apply(ctx, &c))
@@ -486,6 +489,7 @@ func reapplyOnce(t *testing.T, epoch volume.Epoch, ops []*volume.Op, last, size 
 	var lost []*volume.Op
 	for _, op := range ops[last:end] {
 		c := *op
+		c.Time = now
 		lost = append(lost, &c)
 	}
 	_, err := st.log.AppendOps(epoch, lost)
