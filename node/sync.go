@@ -71,8 +71,7 @@ func (n *node) follow(ctx context.Context, s *wire.Session) error {
 // join agrees with the leader on how to follow. It returns when the session ends, or to
 // end it.
 func (n *node) join(ctx context.Context, s *slave.Session, f *slave.Follower, sync *slave.Sync) error {
-	asked := n.wantSnapshot.Load()
-	how, err := s.Join(ctx, asked)
+	how, err := s.Join(ctx, n.wantSnapshot.Load())
 	if err != nil {
 		return err
 	}
@@ -109,15 +108,13 @@ func (n *node) serveFollower(ctx context.Context, f *slave.Follower) error {
 	n.mu.Lock()
 	done := n.shown == f
 	n.shown = f
+	if !done && n.sync == nil {
+		n.phase = phaseFollowing
+	}
 	n.mu.Unlock()
 	if done {
 		return nil
 	}
-	n.mu.Lock()
-	if n.sync == nil {
-		n.phase = phaseFollowing
-	}
-	n.mu.Unlock()
 	n.attach(f)
 	return n.mountNow(ctx)
 }
@@ -236,9 +233,9 @@ func (n *node) makeCopy(ctx context.Context, s *slave.Session, sync *slave.Sync)
 		n.log.Info().Str("leader", s.Remote().NodeID).Msg("going on with the copy that was begun")
 	}
 	defer n.holds.sync()()
+	defer func() { n.endProgress(n.progressNow()) }() // of the last phase
 	began := time.Now()
 	err := sync.Run(ctx, s.Session, func() []slave.Caller { return n.otherSources(s.Session) })
-	defer n.endProgress(n.progressNow())
 	if err != nil {
 		if !sync.Begun() {
 			// Names come whole or not at all.

@@ -143,6 +143,13 @@ func TestSyncShowsProgress(t *testing.T) {
 	}
 	b.must(f.WaitReady(time.Minute))
 	b.equal()
+	var s struct{ Progress any }
+	raw, err := f.Get("/v1/status")
+	b.must(err)
+	b.must(json.Unmarshal(raw, &s))
+	if s.Progress != nil {
+		t.Errorf("progress is shown when all is done: %v", s.Progress)
+	}
 }
 
 // TestFollowAdopted: followers of a directory that was full before there was a daemon
