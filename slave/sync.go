@@ -247,7 +247,7 @@ func (s *Sync) names(ctx context.Context, leader Caller) error {
 	}
 	defer a.Close()
 	count := func(uint64, uint64, string) {}
-	begin := func(h index.Head) error {
+	e, err := index.Import(s.opt.Index, a, func(h index.Head) error {
 		count = s.opt.Phase("copying names", h.Files, 0)
 		log, _, err := oplog.Open(s.opt.Log)
 		if err != nil {
@@ -260,23 +260,12 @@ func (s *Sync) names(ctx context.Context, leader Caller) error {
 		s.from = h.Position
 		s.received.Store(uint64(h.Position.Version))
 		s.applied.Store(uint64(h.Position.Version))
+		// Frames wait until here: the lineage of what they follow is known only when
+		// all is read, but they bring only reigns behind it.
+		close(s.began)
 		return nil
-	}
-	started := false
-	e, err := index.Import(s.opt.Index, a, func(h index.Head) error {
-		err := begin(h)
-		if err == nil {
-			// Frames wait until here: the lineage of what they follow is known only
-			// when all is read, but they bring only reigns behind it.
-			started = true
-			close(s.began)
-		}
-		return err
 	}, func() { count(1, 0, "") })
 	if err != nil {
-		if started {
-			return errors.Join(err, errNames)
-		}
 		return err
 	}
 	s.recvMu.Lock()
@@ -285,9 +274,6 @@ func (s *Sync) names(ctx context.Context, leader Caller) error {
 	s.engine = e
 	return nil
 }
-
-// errNames says that the copy has to be begun anew.
-var errNames = errors.New("the names of the copy are not complete")
 
 // await waits until the ops through version w have arrived.
 func (s *Sync) await(ctx context.Context, w volume.Version) error {
