@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -107,39 +106,13 @@ func (c *Client) Ops(ctx context.Context, q OpsQuery, fn func(OpLine) error) err
 	if q.Follow {
 		query.Set("follow", "1")
 	}
-	resp, err := c.do(ctx, http.MethodGet, "/v1/oplog", query)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return readError(resp)
-	}
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(make([]byte, 0, streamBytes), maxLine)
-	for lines.Scan() {
-		if err := c.line(lines.Bytes(), fn); err != nil {
-			return err
+	return c.Verb(ctx, http.MethodGet, "oplog", query, func(text []byte) error {
+		var line OpLine
+		if err := json.Unmarshal(text, &line); err != nil {
+			return fmt.Errorf("read the log: %w", err)
 		}
-	}
-	if err := lines.Err(); err != nil {
-		return c.explain(ctx, "read the log", err)
-	}
-	return nil
-}
-
-func (c *Client) line(text []byte, fn func(OpLine) error) error {
-	var line struct {
-		OpLine
-		Error *Error `json:"error"`
-	}
-	if err := json.Unmarshal(text, &line); err != nil {
-		return fmt.Errorf("read the log: %w", err)
-	}
-	if line.Error != nil {
-		return coded(line.Error)
-	}
-	return fn(line.OpLine)
+		return fn(line)
+	})
 }
 
 // Stop asks the daemon to stop and returns when it is gone, as far as that can be
