@@ -40,7 +40,7 @@ test: need-test
 	$(STEP) "FUSE" go run ./tests/fuseprobe
 	$(STEP) "end to end, real mounts" go test -short -count=1 -timeout 10m ./tests/e2e
 	$(STEP) "services, mount helper, installation" go test -v -short -count=1 -timeout 5m ./tests/contrib
-	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 5m $(UNIT)
+	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 10m $(UNIT)
 	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
 
 # The long form of everything.

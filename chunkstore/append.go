@@ -24,37 +24,50 @@ type active struct {
 	rewrite int64
 	torn    bool   // Open found a tail behind end that is to be covered
 	items   []byte // the index so far
+
+	started int64 // up to where the disk has been told to begin, see behind.go
+	cached  int64 // from where pages may be in the page cache only because they were written
 }
 
-// appendLocked writes a record; b holds its payload behind room for the header. The
-// caller enters the entry into the table before it lets go of writeMu.
-func (s *Store) appendLocked(r *record, b []byte) (entry, error) {
+// appendLocked writes a record; b is room for the header, and its payload follows it
+// there or is given apart. The caller enters the entry into the table before it lets go
+// of writeMu.
+func (s *Store) appendLocked(r *record, b, payload []byte) (entry, error) {
 	a, err := s.writableLocked(r.size())
 	if err != nil {
 		return entry{}, err
 	}
 	off := a.end
 	s.salt(a.num).encodeRecord(b, off, r)
-	if err := a.write(b); err != nil {
+	if err := a.write(b, payload); err != nil {
 		return entry{}, err
 	}
+	a.begin()
 	a.addItem(off, r)
 	s.appended++
 	s.setPackSize(a.num, a.end)
 	return makeEntry(a.num, off, r, s.stampNow()), nil
 }
 
-// write puts bytes at the end. If it fails, the end stays where it was.
-func (a *active) write(b []byte) error {
-	a.phys = max(a.phys, a.end+int64(len(b)))
-	n, err := a.f.WriteAt(b, a.end)
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
+// write puts bytes at the end, one part behind the other. If it fails, the end stays
+// where it was.
+func (a *active) write(parts ...[]byte) error {
+	end := a.end
+	for _, b := range parts {
+		if len(b) == 0 {
+			continue
+		}
+		a.phys = max(a.phys, end+int64(len(b)))
+		n, err := a.f.WriteAt(b, end)
+		if err == nil && n < len(b) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return ioError(err, "write pack "+packName(a.num))
+		}
+		end += int64(len(b))
 	}
-	if err != nil {
-		return ioError(err, "write pack "+packName(a.num))
-	}
-	a.end += int64(len(b))
+	a.end = end
 	return nil
 }
 
@@ -196,6 +209,7 @@ func (s *Store) sealLocked(a *active) error {
 	s.packs[a.num].size = a.end
 	s.packs[a.num].sealed = true
 	s.mu.Unlock()
+	s.behind.add(&s.files, a)
 	err := s.writeMark(a.num, a.end)
 	if cerr := a.f.Close(); err == nil {
 		err = ioError(cerr, "close pack "+packName(a.num))
@@ -234,6 +248,7 @@ func (s *Store) syncLocked() error {
 			return s.failLocked(ioError(err, "sync pack "+packName(a.num)))
 		}
 		pack, length = a.num, a.end
+		s.behind.add(&s.files, a)
 	}
 	if err := s.writeMark(pack, length); err != nil {
 		return err

@@ -179,7 +179,7 @@ func (s *Store) move(e *entry, st *CompactStats) (bad, err error) {
 	if !s.stillAt(e) {
 		return nil, nil
 	}
-	copied, err := s.appendLocked(&r, b)
+	copied, err := s.appendLocked(&r, b, nil)
 	if err != nil {
 		return nil, err
 	}

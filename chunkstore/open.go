@@ -299,7 +299,7 @@ func (l *loader) tail() error {
 
 // resume makes the pack the one that is appended to.
 func (l *loader) resume(end int64) {
-	a := &active{num: l.num, end: end, phys: max(l.size, end), rewrite: -1, torn: end < l.size, items: l.items}
+	a := &active{num: l.num, end: end, phys: max(l.size, end), rewrite: -1, torn: end < l.size, items: l.items, started: end, cached: end}
 	if durable := max(l.mark, headerLen); end > durable {
 		a.rewrite = durable
 		l.rec.Kept = end - durable

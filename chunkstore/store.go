@@ -99,6 +99,7 @@ type Store struct {
 	failed   error   // set by a failed fsync, for ever; written under mu, too
 	appended uint64  // records written, and
 	durable  uint64  // how many of them are synced
+	behind   behind
 	mark     mark
 	markFile vfs.File
 
@@ -151,18 +152,25 @@ func (s *Store) put(ctx context.Context, id volume.ChunkID, content []byte) (had
 	buf := s.getBuf()
 	defer s.bufs.Put(buf)
 	r := record{kind: kindRaw, raw: uint32(len(content)), stored: uint32(len(content)), id: id}
+	b, payload := (*buf)[:recordLen], content
 	if n := compress((*buf)[recordLen:], content, s.opts.Compress); n > 0 {
 		r.kind, r.stored = kindLZ4, uint32(n)
-	} else {
-		copy((*buf)[recordLen:], content)
+		b = (*buf)[:r.size()]
+		payload = b[recordLen:]
 	}
-	r.sum = xxh3.Hash((*buf)[recordLen:r.size()])
+	r.sum = xxh3.Hash(payload)
+	if r.kind == kindLZ4 {
+		payload = nil // behind the header already
+	} else if len(content) < writtenApart {
+		b = append(b, content...)
+		payload = nil
+	}
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
 	if s.hit(id) { // somebody was faster
 		return true, nil
 	}
-	e, err := s.appendLocked(&r, (*buf)[:r.size()])
+	e, err := s.appendLocked(&r, b, payload)
 	if err != nil {
 		return false, err
 	}

@@ -48,10 +48,11 @@ type gotItem struct {
 }
 
 type gotRun struct {
-	off  int // from the item's
-	len  int
-	hash volume.ChunkID
-	data []byte
+	off    int // from the item's
+	len    int
+	hash   volume.ChunkID
+	data   []byte
+	stored bool // as the chunk it is, just now
 }
 
 // content brings the content of all files of the snapshot.
@@ -270,10 +271,27 @@ func (c *collector) ask(from Caller, b *batch) error {
 			if err := r.Content(run, data); err != nil {
 				return err
 			}
-			b.got[i].runs = append(b.got[i].runs, gotRun{run.Off, run.Len, run.Hash, data})
+			got := gotRun{off: run.Off, len: run.Len, hash: run.Hash, data: data}
+			if c.own(run.Len) {
+				// Here and not where batches are put in order: packing and writing large
+				// chunks is most of the work.
+				_, err := c.s.opt.Chunks.PutAs(c.ctx, run.Hash, data)
+				unbuffer(data)
+				if err != nil {
+					return volume.Wrap(err, "store content")
+				}
+				got.data, got.stored = nil, true
+			}
+			b.got[i].runs = append(b.got[i].runs, got)
 		}
 		return nil
 	})
+}
+
+// own reports whether a run of n bytes is a chunk of its own.
+func (c *collector) own(n int) bool {
+	size := int(c.s.opt.ChunkSize)
+	return c.s.opt.Into == nil && n >= min(ownChunk, size) && n <= size
 }
 
 // askHashes says which items have content that is not here; the others are done.
@@ -285,7 +303,7 @@ func (c *collector) askHashes(from Caller, b *batch, items []int) (missing []int
 				missing = append(missing, i)
 				return nil
 			}
-			got = append(got, gotRun{run.Off, run.Len, run.Hash, nil})
+			got = append(got, gotRun{off: run.Off, len: run.Len, hash: run.Hash})
 		}
 		b.got[i].runs = got
 		return nil
@@ -392,6 +410,9 @@ func (c *collector) storeRun(part int, off int64, run *gotRun) error {
 	size := int(c.s.opt.ChunkSize)
 	if run.data == nil {
 		add(volume.Extent{Off: off, Len: int64(run.len), Chunk: volume.ChunkRef{ID: run.hash, Length: int64(run.len)}})
+		if run.stored {
+			c.unsynced += run.len
+		}
 		return nil
 	}
 	if run.len < min(ownChunk, size) {
@@ -403,14 +424,6 @@ func (c *collector) storeRun(part int, off int64, run *gotRun) error {
 		c.inShared = append(c.inShared, sharedRun{part, len(p.Extents), int64(len(c.shared))})
 		add(volume.Extent{Off: off, Len: int64(run.len)})
 		c.shared = append(c.shared, run.data...)
-		return nil
-	}
-	if run.len <= size {
-		if _, err := c.s.opt.Chunks.PutAs(c.ctx, run.hash, run.data); err != nil {
-			return volume.Wrap(err, "store content")
-		}
-		add(volume.Extent{Off: off, Len: int64(run.len), Chunk: volume.ChunkRef{ID: run.hash, Length: int64(run.len)}})
-		c.unsynced += run.len
 		return nil
 	}
 	for data := run.data; len(data) > 0; {
