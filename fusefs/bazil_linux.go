@@ -6,16 +6,13 @@ import (
 	"fmt"
 	"log"
 	"os"
-	"os/exec"
 	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"unsafe"
 
 	"bazil.org/fuse"
-	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
 	"wolfdisk/volume"
@@ -25,11 +22,10 @@ import (
 // device itself: the library's own messages cannot carry what the kernel and this
 // package have to say to each other (docs/decisions/0002-fuse-driver.md).
 type bazil struct {
+	mountPointOps
 	conn *fuse.Conn // owns the device; nothing but Close is called
 	fd   int
 	opt  *Options
-	log  zerolog.Logger
-	id   string // "major:minor" of the mount, empty if unknown
 
 	k       *core
 	total   atomic.Int32 // readers
@@ -46,25 +42,8 @@ const maxData = 128 << 10
 // initFlags are what the kernel is asked for beyond the library's options.
 const initFlags = initAtomicTrunc | initDontMask | initReaddirplus | initReaddirplusAuto
 
-func mountDriver(o *Options) (driver, features, error) {
-	if o.Driver != DriverAuto && o.Driver != DriverBazil {
-		return nil, features{}, volume.Errorf(volume.Unsupported, "mount driver %q: known are %q and %q", o.Driver, DriverAuto, DriverBazil)
-	}
-	if err := Available(); err != nil {
-		return nil, features{}, err
-	}
-	dir, err := resolveMountPoint(o.Dir)
-	if err != nil {
-		return nil, features{}, volume.Wrap(err, "mount "+o.Dir)
-	}
-	o.Dir = dir
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
-		return nil, features{}, volume.Errorf(volume.KindOf(err), "mount point %s: %w", dir, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return nil, features{}, volume.Errorf(volume.NotDir, "mount point %s: not a directory", dir)
-	}
+func mountBazil(o *Options) (driver, features, error) {
+	dir := o.Dir
 	flags := uint32(initFlags)
 	if !o.NoACL {
 		flags |= initPosixACL
@@ -76,12 +55,11 @@ func mountDriver(o *Options) (driver, features, error) {
 	fd, err := deviceOf(conn)
 	if err != nil {
 		// The mount is ours, and nobody can serve it.
-		return nil, features{}, errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH), conn.Close())
+		return nil, features{}, errors.Join(err, detach(dir), conn.Close())
 	}
-	d := &bazil{conn: conn, fd: fd, opt: o, log: o.Log, gone: make(chan struct{})}
+	d := &bazil{mountPointOps: newMountPointOps(dir, o.Log), conn: conn, fd: fd, opt: o, gone: make(chan struct{})}
 	d.buffers.New = func() any { return newBuffers() }
-	d.id = mountID(dir)
-	d.tuneReadAhead()
+	d.tuneReadAhead(o.ReadAhead)
 	got := uint32(conn.Features())
 	o.Log.Info().Str("dir", dir).Str("driver", d.name()).Stringer("protocol", conn.Protocol()).
 		Str("flags", fmt.Sprintf("%#x", got)).Str("device", d.id).Msg("mounted")
@@ -182,89 +160,4 @@ func (d *bazil) close() error {
 		return volume.Errorf(volume.IO, "close the FUSE device: %w", err)
 	}
 	return nil
-}
-
-func (d *bazil) unmount(lazy bool) error {
-	flags := unix.UMOUNT_NOFOLLOW
-	if lazy {
-		flags |= unix.MNT_DETACH
-	}
-	err := unix.Unmount(d.opt.Dir, flags)
-	if errors.Is(err, unix.EPERM) {
-		err = helperUnmount(d.opt.Dir, lazy)
-	}
-	if err == nil {
-		return nil
-	}
-	return volume.Errorf(volume.KindOf(err), "unmount %s: %w", d.opt.Dir, err)
-}
-
-// helperUnmount unmounts with the rights of fusermount3, for users who are not root.
-func helperUnmount(dir string, lazy bool) error {
-	args := []string{"-u", "--", dir}
-	if lazy {
-		args = []string{"-u", "-z", "--", dir}
-	}
-	out, err := exec.Command("fusermount3", args...).CombinedOutput()
-	if err == nil {
-		return nil
-	}
-	if strings.Contains(string(out), "busy") {
-		return syscall.EBUSY
-	}
-	return volume.Errorf(volume.IO, "fusermount3: %w: %s", err, bytes.TrimSpace(out))
-}
-
-// abort breaks the connection through the kernel's control file system, where that
-// is mounted or else where only this call sees it.
-func (d *bazil) abort() error {
-	_, minor, ok := strings.Cut(d.id, ":")
-	if !ok {
-		return volume.Errorf(volume.NotFound, "the number of its connection is not known")
-	}
-	file := minor + "/abort"
-	err := os.WriteFile("/sys/fs/fuse/connections/"+file, []byte("1"), 0)
-	if errors.Is(err, unix.ENOENT) {
-		err = abortPrivately(file)
-	}
-	if err != nil {
-		return volume.Errorf(volume.KindOf(err), "break the connection: %w", err)
-	}
-	return nil
-}
-
-func abortPrivately(file string) error {
-	fs, err := unix.Fsopen("fusectl", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return fmt.Errorf("open the control file system: %w", err)
-	}
-	defer unix.Close(fs)
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return fmt.Errorf("configure the control file system: %w", err)
-	}
-	root, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("mount the control file system: %w", err)
-	}
-	defer unix.Close(root)
-	fd, err := unix.Openat(root, file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", file, err)
-	}
-	defer unix.Close(fd)
-	if _, err := unix.Write(fd, []byte("1")); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	return nil
-}
-
-// tuneReadAhead widens the window: INIT can only narrow it.
-func (d *bazil) tuneReadAhead() {
-	if d.id == "" {
-		return
-	}
-	path := "/sys/class/bdi/" + d.id + "/read_ahead_kb"
-	if err := os.WriteFile(path, fmt.Appendf(nil, "%d", d.opt.ReadAhead>>10), 0); err != nil {
-		d.log.Debug().Err(err).Msg("widen the read-ahead window; it stays at the kernel's default")
-	}
 }

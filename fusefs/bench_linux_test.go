@@ -13,8 +13,14 @@ import (
 // Benchmarks drive a mount from an agent.
 
 func benchAgent(b *testing.B, op string) {
+	for _, d := range []string{DriverBazil, DriverGofuse} {
+		b.Run(d, func(b *testing.B) { benchOver(b, d, op) })
+	}
+}
+
+func benchOver(b *testing.B, driver, op string) {
 	h := newHub()
-	r := mountHub(b, h, Options{})
+	r := mountHub(b, h, Options{Driver: driver})
 	a := startAgent(b, r.dir, 0)
 	start := time.Now()
 	b.ResetTimer()

@@ -22,7 +22,7 @@ const serveDir = "WOLFDISK_FUSEFS_TEST_DIR"
 
 // runServer serves a mount in a child, until it is killed.
 func runServer() {
-	s, err := Mount(context.Background(), newHub(), Options{Dir: os.Getenv(serveDir), AllowOther: true, Log: zerolog.Nop()})
+	s, err := Mount(context.Background(), newHub(), Options{Dir: os.Getenv(serveDir), Driver: os.Getenv(driverEnv), AllowOther: true, Log: zerolog.Nop()})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -239,6 +239,7 @@ func TestMountErrors(t *testing.T) {
 		{Options{Dir: file}, volume.NotDir, "not a directory"},
 		{Options{Dir: file + "/x/y"}, volume.NotDir, "file/x/y"},
 		{Options{Dir: t.TempDir() + "/none"}, volume.NotFound, "none"},
+		{Options{Dir: t.TempDir() + "/none", Driver: testDriver}, volume.NotFound, "none"},
 		{Options{Dir: t.TempDir(), Driver: "other"}, volume.Unsupported, `"other"`},
 		{Options{Dir: t.TempDir(), Readers: 1000}, volume.Invalid, "readers"},
 		{Options{Dir: t.TempDir(), MaxBackground: 1 << 20}, volume.Invalid, "max_background"},
@@ -281,13 +282,16 @@ func TestMountTable(t *testing.T) {
 // The options that the library has no option for arrive.
 func TestNegotiated(t *testing.T) {
 	r, _ := mountModel(t)
-	got := uint32(r.srv.driver.(*bazil).conn.Features())
-	want := uint32(initAsyncRead | initAtomicTrunc | initBigWrites | initDontMask | initReaddirplus | initReaddirplusAuto |
+	got, id := agreed(t, r.srv.driver)
+	want := uint64(initAsyncRead | initAtomicTrunc | initBigWrites | initDontMask | initReaddirplus | initReaddirplusAuto |
 		initAsyncDIO | initParallelDirOps | initPosixACL | initCacheSymlinks | initExplicitInval | initKillPrivV2 | initSetxattrExt)
+	if r.srv.Driver() == DriverGofuse {
+		want |= initMaxPages | initExt // which only that one can say
+	}
 	if got != want {
 		t.Errorf("negotiated %#x, want %#x", got, want)
 	}
-	kb, err := os.ReadFile("/sys/class/bdi/" + r.srv.driver.(*bazil).id + "/read_ahead_kb")
+	kb, err := os.ReadFile("/sys/class/bdi/" + id + "/read_ahead_kb")
 	if err != nil || strings.TrimSpace(string(kb)) != "1024" {
 		t.Errorf("read-ahead window %q KiB, %v", kb, err)
 	}

@@ -123,6 +123,9 @@ func mountHub(t testing.TB, h *hub, o Options) *rig {
 	o.Dir = t.TempDir()
 	os.Chmod(filepath.Dir(o.Dir), 0o755) // for agents that are not root
 	o.AllowOther = true
+	if o.Driver == "" {
+		o.Driver = testDriver
+	}
 	o.Log = zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
 	s, err := Mount(context.Background(), h, o)
 	if err != nil {

@@ -8,15 +8,16 @@ import (
 
 // Names of drivers, as configured.
 const (
-	DriverAuto  = "auto"
-	DriverBazil = "bazil"
+	DriverAuto   = "auto"
+	DriverBazil  = "bazil"
+	DriverGofuse = "gofuse"
 )
 
 // Options say how to mount. Zero values mean the defaults.
 type Options struct {
 	Dir    string // the mount point, an existing directory
 	FSName string // shown as the source of the mount: the volume's name
-	Driver string // DriverAuto (default) or DriverBazil
+	Driver string // DriverAuto (default), DriverBazil or DriverGofuse
 	// AllowOther lets all users in; the kernel checks permissions in any case. Only
 	// the superuser, or anybody if /etc/fuse.conf says so, may ask for it.
 	AllowOther bool
@@ -24,7 +25,8 @@ type Options struct {
 	SUID, Dev  bool // honour setuid and setgid bits, and device nodes
 	NoACL      bool // the kernel does not check POSIX ACLs, only modes
 	// Readers is how many readers wait for requests when nothing is to be done; there
-	// are more while requests wait for something. Default 2.
+	// are more while requests wait for something. Default 2. Only for DriverBazil: the
+	// other has its own rule.
 	Readers int
 	// MaxBackground is how many readahead and background requests the kernel sends
 	// at once. Default 128.

@@ -96,10 +96,12 @@ const (
 	initAsyncDIO        = 1 << 15
 	initParallelDirOps  = 1 << 18
 	initPosixACL        = 1 << 20
+	initMaxPages        = 1 << 22
 	initCacheSymlinks   = 1 << 23
 	initExplicitInval   = 1 << 25
 	initKillPrivV2      = 1 << 28
 	initSetxattrExt     = 1 << 29
+	initExt             = 1 << 30
 )
 
 // Sizes of structures, bytes.
