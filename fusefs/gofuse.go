@@ -56,6 +56,10 @@ type goMount interface {
 // allow less (max_pages_limit).
 const goMaxData = 1 << 20
 
+// goExtraCaps are what the kernel is asked for beyond the library's own set and
+// options. FreeBSD's offers none of them.
+const goExtraCaps = initAtomicTrunc | initDontMask | initReaddirplusAuto | initAsyncDIO | initKillPrivV2 | initSetxattrExt
+
 // goOptions are what the library is to negotiate: the same as the other driver's, with
 // larger requests.
 func goOptions(o *Options) *fuse.MountOptions {

@@ -13,10 +13,6 @@ import (
 	"wolfdisk/volume"
 )
 
-// goExtraCaps are what the kernel is asked for beyond the library's own set and
-// options.
-const goExtraCaps = initAtomicTrunc | initDontMask | initReaddirplusAuto | initAsyncDIO | initKillPrivV2 | initSetxattrExt
-
 // goMountOptions has nothing to add: fusermountGo mounts.
 func goMountOptions(*fuse.MountOptions, *Options) {}
 

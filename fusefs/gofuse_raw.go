@@ -222,11 +222,13 @@ func (f *rawFS) Writev(cancel <-chan struct{}, in *fuse.WriteIn, data [][]byte) 
 	return f.Write(cancel, in, data[0])
 }
 
-// copyBuffers hold the pieces of COPY_FILE_RANGE.
-var copyBuffers = sync.Pool{New: func() any { return new([maxData]byte) }}
+// goCopyPiece is how much COPY_FILE_RANGE copies at once, bytes.
+const goCopyPiece = 128 << 10
+
+var copyBuffers = sync.Pool{New: func() any { return new([goCopyPiece]byte) }}
 
 func (f *rawFS) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (n uint32, status fuse.Status) {
-	buf := copyBuffers.Get().(*[maxData]byte)
+	buf := copyBuffers.Get().(*[goCopyPiece]byte)
 	defer copyBuffers.Put(buf)
 	status = f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
 		done, errno := f.d.k.copyRange(s.c, volume.Ino(in.NodeId), in.OffIn, volume.Ino(in.NodeIdOut), in.OffOut, in.Len, buf[:])

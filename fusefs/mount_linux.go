@@ -31,17 +31,8 @@ func mountDriver(o *Options) (driver, features, error) {
 	if err := Available(); err != nil {
 		return nil, features{}, err
 	}
-	dir, err := resolveMountPoint(o.Dir)
-	if err != nil {
-		return nil, features{}, volume.Wrap(err, "mount "+o.Dir)
-	}
-	o.Dir = dir
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
-		return nil, features{}, volume.Errorf(volume.KindOf(err), "mount point %s: %w", dir, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return nil, features{}, volume.Errorf(volume.NotDir, "mount point %s: not a directory", dir)
+	if err := checkMountPoint(o); err != nil {
+		return nil, features{}, err
 	}
 	return mount(o)
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -31,31 +30,6 @@ func Available() error {
 		return volume.Errorf(volume.Unavailable, "FUSE is not usable: %w; install the package fuse3", err)
 	}
 	return nil
-}
-
-// resolveMountPoint makes a path absolute and free of symbolic links without asking
-// a file system that may be mounted there.
-func resolveMountPoint(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", volume.Errorf(volume.Invalid, "make the path absolute: %w", err)
-	}
-	for range 40 {
-		parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
-		if err != nil {
-			return "", volume.Errorf(volume.KindOf(err), "%w", err)
-		}
-		dir = filepath.Join(parent, filepath.Base(dir))
-		target, err := os.Readlink(dir)
-		if err != nil {
-			return dir, nil // no link: a directory, or something mounted, dead or alive
-		}
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(parent, target)
-		}
-		dir = filepath.Clean(target)
-	}
-	return "", volume.Errorf(volume.Invalid, "%s: %w", dir, unix.ELOOP)
 }
 
 // mountPoint is one line of /proc/self/mountinfo.
