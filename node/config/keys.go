@@ -178,8 +178,9 @@ var keys = []*Key{
 	},
 	{
 		Section: "mount", Name: "driver", Programs: Daemons,
-		Default: "bazil", OneOf: []string{"bazil"},
-		Doc:   "Library that talks FUSE to the kernel: `bazil` is bazil.org/fuse.",
+		Default: "auto", OneOf: []string{"auto", "bazil", "gofuse"},
+		Doc: "What talks FUSE to the kernel: `bazil` mounts through bazil.org/fuse (Linux only), `gofuse` through hanwen/go-fuse, with requests of up to 1 MiB instead of 128 KiB. " +
+			"`auto` is `bazil` on Linux and `gofuse` on FreeBSD. `wolfdiskctl status` shows the one in use.",
 		field: func(c *Config) any { return &c.Mount.Driver },
 	},
 	{

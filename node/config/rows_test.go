@@ -58,7 +58,7 @@ var rowTests = map[string]rowTest{
 	"volume.fsync":            {`"file"`, "log", "", `"log"`, "none", `"none" is not known: must be file or log`},
 	"volume.compress":         {`1`, "9", "9", `9`, "10", `"10" is out of range: must be a number from 0 to 9`},
 	"mount.dir":               {`"/srv/data"`, "/mnt/x", "", `"/mnt/x"`, "", `"" is empty: must be a path, or none`},
-	"mount.driver":            {`"bazil"`, "bazil", "", `"bazil"`, "nfs", `"nfs" is not known: must be bazil`},
+	"mount.driver":            {`"auto"`, "gofuse", "", `"gofuse"`, "nfs", `"nfs" is not known: must be auto, bazil or gofuse`},
 	"mount.allow_other":       {`true`, "false", "false", `false`, "maybe", `"maybe" is neither true nor false: must be true or false`},
 	"mount.read_only":         {`false`, "true", "true", `true`, "", `"" is neither true nor false`},
 	"mount.suid":              {`false`, "true", "true", `true`, "2", `"2" is neither true nor false`},
