@@ -44,14 +44,17 @@ func NewIn(bin, dir string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{
-		Bin: bin,
-		Dir: dir,
-		Key: filepath.Join(dir, "cluster.key"),
-		// The default port of the metrics can belong to one daemon of a machine only.
-		Env: []string{"WOLFDISK_ADMIN_BIND=none"},
-	}, nil
+	// The default port of the metrics can belong to one daemon of a machine only.
+	env := []string{"WOLFDISK_ADMIN_BIND=none"}
+	if driver := os.Getenv(DriverEnv); driver != "" {
+		env = append(env, "WOLFDISK_MOUNT_DRIVER="+driver)
+	}
+	return &Cluster{Bin: bin, Dir: dir, Key: filepath.Join(dir, "cluster.key"), Env: env}, nil
 }
+
+// DriverEnv is the environment variable that says which FUSE driver the nodes of new
+// clusters mount with. Without it they choose themselves.
+const DriverEnv = "WDTEST_DRIVER"
 
 // AddLeader prepares the leader, mounted over its own directory.
 func (c *Cluster) AddLeader(id string) (*Node, error) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,7 +36,10 @@ func sourceTree(t *testing.T) string {
 
 // TestRealInput is what people do: unpack, copy, synchronise, develop, keep a
 // database.
-func TestRealInput(t *testing.T) {
+func TestRealInput(t *testing.T) { realInput(t) }
+
+// realInput does the steps with the given names, or all.
+func realInput(t *testing.T, only ...string) {
 	b := startBed(t)
 	steps := []struct {
 		name string
@@ -53,6 +57,9 @@ func TestRealInput(t *testing.T) {
 		{"remove-tree", func(b *bed) { b.shell("rm -rf tar cp/*"); b.equal() }},
 	}
 	for _, s := range steps {
+		if len(only) > 0 && !slices.Contains(only, s.name) {
+			continue
+		}
 		t.Run(s.name, func(t *testing.T) { s.run(b.on(t)) })
 	}
 	if !t.Failed() {
