@@ -33,7 +33,11 @@ func (s *sys) close()       {}
 // is noticed by openDir, which compares device numbers.
 func (s *sys) open(dir int, name string, flags int, mode uint32) (int, error) {
 	flags |= unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_RESOLVE_BENEATH
-	return again2(func() (int, error) { return unix.Openat(dir, name, flags, mode) })
+	fd, err := again2(func() (int, error) { return unix.Openat(dir, name, flags, mode) })
+	if err == unix.EMLINK {
+		err = unix.ELOOP // what other systems, and our callers, call a link that is not followed
+	}
+	return fd, err
 }
 
 func (s *sys) reopen(fd, flags int) (int, error) {
@@ -45,7 +49,11 @@ func (s *sys) chown(o object, uid, gid uint32) error {
 }
 
 func (s *sys) chmod(o object, mode uint32) error {
-	return again(func() error { return unix.Fchmodat(o.fd, "", mode, atEmptyPath) })
+	err := again(func() error { return unix.Fchmodat(o.fd, "", mode, atEmptyPath) })
+	if err == unix.EFTYPE {
+		err = unix.EPERM // the sticky bit of a file is for the superuser
+	}
+	return err
 }
 
 func (s *sys) utimes(o object, atime, mtime volume.Time) error {
@@ -76,7 +84,7 @@ func (s *sys) renameNoReplace(from int, a string, to int, b string) error {
 func (s *sys) exchange(int, string, int, string) error { return unix.EOPNOTSUPP }
 
 func (s *sys) mknod(dir int, name string, mode, rdev uint32) error {
-	dev := unix.Mkdev(rdev>>8&0xfff, rdev&0xff|rdev>>12&0xfff00)
+	dev := freebsdDev(rdev)
 	switch mode & volume.ModeType {
 	case volume.ModeFIFO:
 		return mkfifoAt(dir, name, mode)
@@ -99,11 +107,8 @@ func mkfifoAt(dir int, name string, mode uint32) error {
 	})
 }
 
-func encodeDev(dev uint64) uint32 {
-	major, minor := unix.Major(dev), unix.Minor(dev)
-	return minor&0xff | major&0xfff<<8 | minor&0xfff00<<12
-}
-
+// fallocate leaves it to the caller, who writes zeros: there is no reservation without
+// growth here, and what punches holes (fspacectl) came late and not to all file systems.
 func (s *sys) fallocate(int, uint32, int64, int64) error { return unix.EOPNOTSUPP }
 
 func (s *sys) fdatasync(fd int) error {
@@ -127,7 +132,7 @@ func (s *sys) syncfs(fd int) error {
 func fillStat(st *unix.Stat_t) lowerStat {
 	return lowerStat{
 		Dev: st.Dev, Ino: st.Ino, Mode: uint32(st.Mode), Nlink: st.Nlink, UID: st.Uid, GID: st.Gid,
-		Rdev: encodeDev(st.Rdev), Size: st.Size,
+		Rdev: fromFreeBSDDev(st.Rdev), Size: st.Size,
 		Atime: volume.Time{Sec: int64(st.Atim.Sec), Nsec: uint32(st.Atim.Nsec)},
 		Mtime: volume.Time{Sec: int64(st.Mtim.Sec), Nsec: uint32(st.Mtim.Nsec)},
 		Ctime: volume.Time{Sec: int64(st.Ctim.Sec), Nsec: uint32(st.Ctim.Nsec)},

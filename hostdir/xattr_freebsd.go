@@ -1,6 +1,7 @@
 package hostdir
 
 import (
+	"runtime"
 	"sort"
 	"strings"
 	"unsafe"
@@ -37,46 +38,73 @@ func (s *sys) real(o object, name string, fn func(fd int, name string) error) er
 	return fn(fd, strings.TrimPrefix(name, userPrefix))
 }
 
-func pointer(b []byte) uintptr {
+// withPointer calls fn with the address of a buffer, which stays where it is meanwhile.
+// A signal may interrupt the call.
+func withPointer(b []byte, fn func(data uintptr) error) error {
 	if len(b) == 0 {
-		return 0
+		return again(func() error { return fn(0) })
 	}
-	return uintptr(unsafe.Pointer(&b[0]))
+	var pin runtime.Pinner
+	pin.Pin(&b[0])
+	defer pin.Unpin()
+	return again(func() error { return fn(uintptr(unsafe.Pointer(&b[0]))) })
 }
 
 func (s *sys) setXattr(o object, name string, value []byte) error {
 	return s.real(o, name, func(fd int, name string) error {
-		_, err := unix.ExtattrSetFd(fd, unix.EXTATTR_NAMESPACE_USER, name, pointer(value), len(value))
-		return err
+		return withPointer(value, func(data uintptr) error {
+			n, err := unix.ExtattrSetFd(fd, unix.EXTATTR_NAMESPACE_USER, name, data, len(value))
+			if err == nil && n != len(value) {
+				return unix.ENOSPC
+			}
+			return err
+		})
 	})
 }
 
 func (s *sys) removeXattr(o object, name string) error {
 	return s.real(o, name, func(fd int, name string) error {
-		return unix.ExtattrDeleteFd(fd, unix.EXTATTR_NAMESPACE_USER, name)
+		return again(func() error { return unix.ExtattrDeleteFd(fd, unix.EXTATTR_NAMESPACE_USER, name) })
 	})
 }
 
 func (s *sys) getXattr(o object, name string) (value []byte, err error) {
 	err = s.real(o, name, func(fd int, name string) error {
-		buf := make([]byte, volume.MaxXattrLen)
-		n, err := unix.ExtattrGetFd(fd, unix.EXTATTR_NAMESPACE_USER, name, pointer(buf), len(buf))
-		if err == nil {
-			value = buf[:n]
-		}
+		value, err = fill(volume.MaxXattrLen, func(data uintptr, n int) (int, error) {
+			return unix.ExtattrGetFd(fd, unix.EXTATTR_NAMESPACE_USER, name, data, n)
+		})
 		return err
 	})
 	return value, err
 }
 
+// fill calls get with a buffer of one byte more than can be, since the kernel cuts what
+// does not fit without a word.
+func fill(size int, get func(data uintptr, n int) (int, error)) ([]byte, error) {
+	buf := make([]byte, size+1)
+	got := 0
+	err := withPointer(buf, func(data uintptr) (err error) {
+		got, err = get(data, len(buf))
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case got < 0 || got > size:
+		return nil, unix.ERANGE
+	}
+	return buf[:got], nil
+}
+
 func (s *sys) listXattr(o object) (names []string, err error) {
 	err = s.real(o, "", func(fd int, _ string) error {
-		buf := make([]byte, volume.MaxXattrsLen)
-		n, err := unix.ExtattrListFd(fd, unix.EXTATTR_NAMESPACE_USER, pointer(buf), len(buf))
+		buf, err := fill(volume.MaxXattrsLen, func(data uintptr, n int) (int, error) {
+			return unix.ExtattrListFd(fd, unix.EXTATTR_NAMESPACE_USER, data, n)
+		})
 		if err != nil {
 			return err
 		}
-		for buf = buf[:n]; len(buf) > 0; {
+		for len(buf) > 0 {
 			l := int(buf[0])
 			if 1+l > len(buf) {
 				return unix.EIO
