@@ -33,6 +33,9 @@ type bazil struct {
 	wg      sync.WaitGroup
 	gone    chan struct{}
 	buffers sync.Pool // of *buffers, for readers that come and go
+
+	notices sync.RWMutex // held for reading while the kernel takes a notice
+	closed  bool         // guarded by notices
 }
 
 // maxData is the largest content of a request or reply: what the library offers the
@@ -156,6 +159,9 @@ func (d *bazil) done() <-chan struct{} { return d.gone }
 
 // close gives the device back. No reader is left, so the library's locks are free.
 func (d *bazil) close() error {
+	d.notices.Lock()
+	d.closed = true
+	d.notices.Unlock()
 	if err := d.conn.Close(); err != nil {
 		return volume.Errorf(volume.IO, "close the FUSE device: %w", err)
 	}

@@ -209,13 +209,24 @@ func killed(pid uint32) bool {
 	return false
 }
 
+// tell sends a notice. Nobody waits for the notifier's workers at the end, so one may
+// come when the device is closed and its number another file's.
+func (d *bazil) tell(msg []byte) error {
+	d.notices.RLock()
+	defer d.notices.RUnlock()
+	if d.closed {
+		return unix.ENODEV
+	}
+	return d.write(msg)
+}
+
 func (d *bazil) invalInode(ino volume.Ino, off, n int64) error {
 	var b [outHeaderLen + 24]byte
 	putOutHeader(b[:], len(b), notifyInvalInode, 0)
 	native.PutUint64(b[16:], uint64(ino))
 	native.PutUint64(b[24:], uint64(off))
 	native.PutUint64(b[32:], uint64(n))
-	return d.write(b[:])
+	return d.tell(b[:])
 }
 
 func (d *bazil) invalEntry(dir volume.Ino, name string) error {
@@ -224,11 +235,11 @@ func (d *bazil) invalEntry(dir volume.Ino, name string) error {
 	native.PutUint64(b[16:], uint64(dir))
 	native.PutUint32(b[24:], uint32(len(name)))
 	copy(b[32:], name)
-	return d.write(b)
+	return d.tell(b)
 }
 
 func (d *bazil) incEpoch() error {
 	var b [outHeaderLen]byte
 	putOutHeader(b[:], len(b), notifyIncEpoch, 0)
-	return d.write(b[:])
+	return d.tell(b[:])
 }

@@ -9,7 +9,10 @@
 //   - dispatch.go and wire.go translate between the kernel's messages and the core.
 //   - A driver mounts, reads requests and writes replies. bazil (Linux) mounts and
 //     negotiates through bazil.org/fuse and owns the device from then on; why, is in
-//     docs/decisions/0002-fuse-driver.md. Elsewhere Mount says Unsupported.
+//     docs/decisions/0002-fuse-driver.md. gofuse (Linux, FreeBSD) leaves reading,
+//     decoding and encoding to hanwen/go-fuse (gofuse*.go, instead of dispatch.go and
+//     wire.go); docs/decisions/0019-second-driver.md. Every test that mounts runs over
+//     each (TestGofuse). Elsewhere Mount says Unsupported.
 //   - nodes.go counts what the kernel knows, observe.go and origin.go judge ops,
 //     notify.go tells the kernel.
 //
@@ -52,11 +55,15 @@
 //   - Server.finish waits for the readers' end and cleans up.
 //   - For each request whose caller got a signal, one that looks whether the signal
 //     kills (bazil.interrupted), until the request is answered.
+//   - With gofuse the library's readers take the place of the first, and a timer, armed
+//     while there are requests, that of the last (gofuse.sweep). gofuse.serve waits for
+//     them and for the requests in progress.
 //
 // # Locks
 //
 // All are leaf locks: none is held while another is taken, a volume is called, or the
-// kernel is written to.
+// kernel is written to. But gofuse.gate and bazil.notices are held for reading for as long
+// as a request, or a notice, takes, and for writing only when the mount has ended.
 //
 // # Invariants
 //

@@ -3,5 +3,7 @@
 // followers. It is what benchmarks compare the leader with; it keeps nothing and is
 // not meant for data.
 //
-//	overlay MOUNTPOINT DIR
+//	overlay MOUNTPOINT DIR [DRIVER]
+//
+// DRIVER is one of [mount] driver: auto, bazil or gofuse.
 package main

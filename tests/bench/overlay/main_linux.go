@@ -21,17 +21,22 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: overlay MOUNTPOINT DIR")
+	driver := fusefs.DriverAuto
+	switch len(os.Args) {
+	case 3:
+	case 4:
+		driver = os.Args[3]
+	default:
+		fmt.Fprintln(os.Stderr, "usage: overlay MOUNTPOINT DIR [DRIVER]")
 		os.Exit(64)
 	}
-	if err := run(os.Args[1], os.Args[2]); err != nil {
+	if err := run(os.Args[1], os.Args[2], driver); err != nil {
 		fmt.Fprintln(os.Stderr, "overlay:", err)
 		os.Exit(1)
 	}
 }
 
-func run(mountpoint, dir string) (err error) {
+func run(mountpoint, dir, driver string) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	unix.Umask(0)
@@ -58,7 +63,7 @@ func run(mountpoint, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := fusefs.Mount(ctx, l, fusefs.Options{Dir: mountpoint, FSName: "overlay", AllowOther: true, Log: log})
+	srv, err := fusefs.Mount(ctx, l, fusefs.Options{Dir: mountpoint, FSName: "overlay", Driver: driver, AllowOther: true, Log: log})
 	if err != nil {
 		return err
 	}
