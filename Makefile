@@ -8,9 +8,11 @@ LDFLAGS  = -s -w -X wolfdisk/node/version.Version=$(VERSION)
 # How long: make soak DURATION=8h, make fuzz FUZZTIME=10m.
 DURATION = 10m
 FUZZTIME = 30s
-# More for the programs: make demo DEMO_FLAGS=--keep, make bench BENCH_FLAGS=--short.
+# More for the programs: make demo DEMO_FLAGS=--keep, make bench BENCH_FLAGS=--short,
+# make compare COMPARE_FLAGS=--short.
 DEMO_FLAGS =
 BENCH_FLAGS =
+COMPARE_FLAGS = --readme
 
 # One set of flags for everything, so that each dependency is compiled once for each
 # of: plain, race detector, FreeBSD.
@@ -39,6 +41,7 @@ test: need-test
 	$(STEP) "gofmt, go vet" tests/lint.sh
 	$(STEP) "FUSE" go run ./tests/fuseprobe
 	$(STEP) "end to end, real mounts" go test -short -count=1 -timeout 10m ./tests/e2e
+	$(STEP) "POSIX, real mounts" go test -short -count=1 -timeout 5m ./tests/posix
 	$(STEP) "services, mount helper, installation" go test -v -short -count=1 -timeout 5m ./tests/contrib
 	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 10m $(UNIT)
 	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
@@ -51,16 +54,22 @@ check: need-test
 	$(STEP) "services, mount helper, installation" go test -v -count=1 -timeout 10m ./tests/contrib
 	$(STEP) "unit tests, race detector" $(RACE) go test -race -count=1 -timeout 60m $(UNIT)
 	$(STEP) "end to end, real mounts" go test -count=1 -timeout 60m ./tests/e2e
+	$(STEP) "POSIX, real mounts" go test -v -count=1 -timeout 60m ./tests/posix
 	$(STEP) "build with race detector" $(RACE) go build -race -o bin/race/ $(PROGRAMS:%=./cmd/%)
 	$(STEP) "end to end, race detector in the daemons" env WDTEST_BIN=$(CURDIR)/bin/race go test -short -count=1 -timeout 60m ./tests/e2e
 	$(STEP) "fuzz" tests/fuzz.sh $(FUZZTIME)
 
 RACE = env CGO_ENABLED=1
-UNIT = $$(go list ./... | grep -v -e /tests/e2e -e /tests/contrib)
+UNIT = $$(go list ./... | grep -v -e /tests/e2e -e /tests/posix -e /tests/contrib)
 
 bench: need-bench build
 	go build -o bin/test/ ./tests/bench/...
 	bin/test/bench --bin bin --overlay bin/test/overlay --json dist/bench.json $(BENCH_FLAGS)
+
+# WolfDisk beside lsyncd and GlusterFS: the table of README.md. As root.
+compare: build
+	go build -o bin/test/ ./tests/bench
+	tests/bench/compare.sh $(COMPARE_FLAGS)
 
 fuzz:
 	tests/fuzz.sh $(FUZZTIME)
@@ -106,4 +115,4 @@ need-test:
 need-bench:
 	@tests/need.sh fuse3 fio bindfs tar
 
-.PHONY: all build demo test check bench fuzz crash soak lint package install clean need-demo need-test need-bench
+.PHONY: all build demo test check bench compare fuzz crash soak lint package install clean need-demo need-test need-bench

@@ -1,0 +1,112 @@
+//go:build linux
+
+package posix
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"wolfdisk/tests/cluster"
+)
+
+const (
+	readyTimeout = 30 * time.Second
+	equalTimeout = 2 * time.Minute
+)
+
+// bed is a leader with a follower that belongs to a test.
+type bed struct {
+	*cluster.Cluster
+	t *testing.T
+}
+
+// newBed starts a leader that keeps content in a real directory ("dir") or in chunks,
+// and a follower with chunks.
+func newBed(t *testing.T, storage string) *bed {
+	t.Helper()
+	if noFuse != "" {
+		t.Skip("FUSE is not usable: ", noFuse)
+	}
+	c, err := cluster.New(binDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bed{c, t}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, n := range b.Nodes() {
+				t.Log(n.LogTail())
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+	})
+	leader, err := c.AddLeader("alpha")
+	b.must(err)
+	leader.Env = append(leader.Env, "WOLFDISK_VOLUME_STORAGE="+storage)
+	_, err = c.AddFollower("beta")
+	b.must(err)
+	b.must(b.Start(readyTimeout))
+	return b
+}
+
+func (b *bed) must(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bed) follower() *cluster.Node { return b.Followers[0] }
+
+// in is a new folder of the leader's mount.
+func (b *bed) in(name string) string {
+	b.t.Helper()
+	dir := filepath.Join(b.Leader.Mount, name)
+	b.must(cluster.Run("mkdir", "-p", dir).OK())
+	return dir
+}
+
+// equal compares the mounts, then asks the nodes themselves.
+func (b *bed) equal() {
+	b.t.Helper()
+	_, err := b.Equal(equalTimeout)
+	b.must(err)
+	b.must(b.Leader.Ctl(equalTimeout, "verify").OK())
+}
+
+func TestLeader(t *testing.T) { testMounts(t, "dir") }
+
+// TestChunks: the leader of a volume that is kept in chunks, as a promoted follower's is.
+func TestChunks(t *testing.T) { testMounts(t, "chunks") }
+
+func testMounts(t *testing.T, storage string) {
+	needRoot(t)
+	t.Parallel()
+	b := newBed(t, storage)
+	layout := b.in("layout")
+	b.must(cluster.RunHelper(time.Minute, "layout", layout).OK())
+	t.Run("suite", func(t *testing.T) {
+		report(t, cluster.RunHelper(suiteTimeout, "suite", b.in("suite"), "mount", only))
+	})
+	t.Run("equal", func(t *testing.T) { (&bed{b.Cluster, t}).equal() })
+	there := filepath.Join(b.follower().Mount, "layout")
+	t.Run("follower-refuses", func(t *testing.T) {
+		(&bed{b.Cluster, t}).must(cluster.RunHelper(time.Minute, "refuse", there).OK())
+	})
+	for name, dir := range map[string]string{"leader-reads": layout, "follower-reads": there} {
+		t.Run(name, func(t *testing.T) {
+			(&bed{b.Cluster, t}).must(cluster.RunHelper(time.Minute, "reading", dir).OK())
+		})
+	}
+	t.Run("holes", func(t *testing.T) {
+		a, c := cluster.RunHelper(time.Minute, "holes", layout), cluster.RunHelper(time.Minute, "holes", there)
+		(&bed{b.Cluster, t}).must(a.OK())
+		(&bed{b.Cluster, t}).must(c.OK())
+		if a.Stdout != c.Stdout {
+			t.Errorf("the leader has data at\n%sthe follower at\n%s", a.Stdout, c.Stdout)
+		}
+	})
+}
