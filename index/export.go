@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/pierrec/lz4/v4"
 	"github.com/zeebo/xxh3"
 
@@ -417,11 +418,11 @@ func (e *Engine) SetContent(list []Content, cursor []byte) error {
 	}
 	b := e.db.NewBatch()
 	defer b.Close()
+	if err := dropContents(e.db, b, list); err != nil {
+		return err
+	}
 	for i := range list {
 		c := &list[i]
-		if err := b.DeleteRange(keyInoNum(kExtent, c.Ino, uint64(c.Off)), keyInoNum(kExtent, c.Ino, uint64(c.Off+c.Len)), nil); err != nil {
-			return err
-		}
 		for _, x := range c.Extents {
 			if x.Off < c.Off || x.Len <= 0 || x.Off+x.Len > c.Off+c.Len || x.Len > maxExtentLen {
 				return volume.Errorf(volume.Invalid, "index: extent %d+%d outside of %d+%d", x.Off, x.Len, c.Off, c.Len)
@@ -439,6 +440,30 @@ func (e *Engine) SetContent(list []Content, cursor []byte) error {
 		return err
 	}
 	return e.commitOutside(b)
+}
+
+// dropContents deletes the extents that begin in any of the ranges. A range deletion for
+// each would be kept in memory by the store, and there is one for every file of a copy,
+// while there is hardly ever anything to delete.
+func dropContents(r pebble.Reader, b *pebble.Batch, list []Content) (err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte{kExtent}, UpperBound: after([]byte{kExtent})})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for i := range list {
+		c := &list[i]
+		end := keyInoNum(kExtent, c.Ino, uint64(c.Off+c.Len))
+		for ok := it.SeekGE(keyInoNum(kExtent, c.Ino, uint64(c.Off))); ok && bytes.Compare(it.Key(), end) < 0; ok = it.Next() {
+			if err := b.Delete(it.Key(), nil); err != nil {
+				return err
+			}
+		}
+		if err := it.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Content is where the content of a range of a file lies. What no extent covers is a

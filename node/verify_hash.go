@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"hash"
 	"time"
 
 	"wolfdisk/chunkstore"
+	"wolfdisk/index"
 	"wolfdisk/volume"
 )
 
@@ -18,6 +20,8 @@ const (
 	// zeroUnit is the unit in which zeros are left out of a hash, so that a hole costs
 	// nothing wherever the copies keep theirs; it divides hashBuffer. Part of the protocol.
 	zeroUnit = 64 << 10
+	// hashSnapshot is how long hashing looks at the same snapshot of the index.
+	hashSnapshot = 500 * time.Millisecond
 	// versionWait is how long a node waits for an op that its leader had when it was asked.
 	versionWait = 2 * time.Second
 )
@@ -49,8 +53,9 @@ type verifyHash struct {
 }
 
 // hash implements verifyCopy.
-func (h *heldCopy) hash(ctx context.Context, files []verifyFile, fn func(*verifyHash) error) error {
+func (h *heldCopy) hash(ctx context.Context, files []verifyFile, fn func(*verifyHash) error) (err error) {
 	s := &hasher{h: h, buf: make([]byte, hashBuffer)}
+	defer func() { err = errors.Join(err, s.letGo()) }()
 	for _, f := range files {
 		got, err := s.file(ctx, f)
 		if err == nil {
@@ -67,6 +72,13 @@ type hasher struct {
 	h   *heldCopy
 	buf []byte
 	sum hash.Hash
+
+	// The index that chunks are found by, for a moment: small files share chunks, so the
+	// next one is often in the chunk that was read last.
+	snap    *index.Snapshot
+	release func() error
+	reader  *chunkstore.DiskReader
+	until   time.Time
 }
 
 // file hashes one file. The error is only that nobody waits for it any more, or that the
@@ -80,7 +92,7 @@ func (s *hasher) file(ctx context.Context, f verifyFile) (*verifyHash, error) {
 	if s.h.st.dir != nil {
 		err = s.fromDir(ctx, got)
 	} else {
-		err = s.fromChunks(ctx, got)
+		err = s.fromChunks(ctx, got, f.want)
 	}
 	if ctx.Err() != nil {
 		return nil, volume.Errorf(volume.Interrupted, "hash inode %s: %w", f.ino, context.Cause(ctx))
@@ -122,28 +134,52 @@ func (s *hasher) await(ctx context.Context, f verifyFile) error {
 	return nil
 }
 
-// fromChunks hashes a file as the index has it now: what its extents point to does not
-// change, and is kept as long as the snapshot.
-func (s *hasher) fromChunks(ctx context.Context, got *verifyHash) (err error) {
-	st := s.h.st
-	snap, release, err := s.h.n.holds.take(st.engine)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if rerr := release(); err == nil {
-			err = rerr
+// fromChunks hashes a file as the index has it now, or had it a moment ago if that is
+// not before version want of it: what its extents point to does not change, and is kept
+// as long as the snapshot.
+func (s *hasher) fromChunks(ctx context.Context, got *verifyHash, want volume.Version) error {
+	fresh := s.snap == nil || time.Now().After(s.until)
+	if fresh {
+		if err := s.take(); err != nil {
+			return err
 		}
-	}()
-	a, err := snap.Inode(got.ino)
+	}
+	a, err := s.snap.Inode(got.ino)
+	if !fresh && (err != nil || a.Version < want) {
+		if err := s.take(); err != nil {
+			return err
+		}
+		a, err = s.snap.Inode(got.ino)
+	}
 	if err != nil || !a.IsFile() {
 		return notFile(err)
 	}
 	got.version, got.size = a.Version, a.Size
-	r := chunkstore.NewDiskReader(snap, st.log.DiskReader(), st.chunks)
 	return s.read(got,
-		func(p []byte, off int64) (int, error) { return r.ReadAt(ctx, &a, p, off) },
-		func(off int64) (int64, error) { return r.Seek(ctx, &a, off, false) })
+		func(p []byte, off int64) (int, error) { return s.reader.ReadAt(ctx, &a, p, off) },
+		func(off int64) (int64, error) { return s.reader.Seek(ctx, &a, off, false) })
+}
+
+// take takes the index as it is now.
+func (s *hasher) take() (err error) {
+	if err := s.letGo(); err != nil {
+		return err
+	}
+	st := s.h.st
+	if s.snap, s.release, err = s.h.n.holds.take(st.engine); err != nil {
+		return err
+	}
+	s.reader, s.until = chunkstore.NewDiskReader(s.snap, st.log.DiskReader(), st.chunks), time.Now().Add(hashSnapshot)
+	return nil
+}
+
+// letGo ends what take began.
+func (s *hasher) letGo() error {
+	if s.snap == nil {
+		return nil
+	}
+	s.snap, s.reader = nil, nil
+	return s.release()
 }
 
 // fromDir hashes a lower file. It is the content of a version only if nothing changed it
