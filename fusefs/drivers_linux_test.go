@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"wolfdisk/volume"
 )
 
 // testDriver is the driver that tests mount with, and the environment variable that
@@ -64,7 +66,7 @@ func TestGofuse(t *testing.T) {
 // A test that mounts, and is not in the table, would prove nothing about the second
 // driver.
 func TestConformanceIsComplete(t *testing.T) {
-	listed := map[string]bool{"TestGofuse": true, "TestConformanceIsComplete": true}
+	listed := map[string]bool{"TestGofuse": true, "TestGofuseReservedName": true, "TestConformanceIsComplete": true}
 	for _, c := range conformance {
 		listed["Test"+c.name] = true
 	}
@@ -173,4 +175,24 @@ func TestMountFlags(t *testing.T) {
 			t.Errorf("%+v: mounted %q, want %q", tt.o, got, tt.want)
 		}
 	}
+}
+
+// go-fuse keeps one name of the root for itself. Below the root it is like any other, and
+// nothing that the volume has is lost by it.
+func TestGofuseReservedName(t *testing.T) {
+	const name = ".go-fuse-epoll-hack"
+	h := newHub()
+	h.elsewhere(t, volume.Request{Kind: volume.OpCreate, Parent: volume.RootIno, Name: name, Mode: volume.ModeFile | 0o644})
+	r := mountHub(t, h, Options{Driver: DriverGofuse})
+	a := startAgent(t, r.dir, 0)
+	a.do(cmd{Op: "mkdir", Path: "d", Mode: 0o755})
+	a.put("d/"+name, "mine")
+	if got := a.content("d/" + name); got != "mine" {
+		t.Errorf("content %q", got)
+	}
+	if got := a.names("."); !slices.Equal(got, []string{name, "d"}) {
+		t.Errorf("the root lists %q", got)
+	}
+	a.fails("ERANGE", cmd{Op: "unlink", Path: name})
+	h.ino(t, name) // still there
 }

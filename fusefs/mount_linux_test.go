@@ -521,8 +521,12 @@ func TestKillPriv(t *testing.T) {
 			t.Fatalf("mode %o", m)
 		}
 	}
+	// At once: the kernel runs files by the mode that it keeps.
 	check := func(what string) {
 		t.Helper()
+		if m := a.do(cmd{Op: "mode", Path: "f"}).N; m != unix.S_IFREG|0o777 {
+			t.Errorf("%s: mode %o by what the kernel keeps", what, m)
+		}
 		r.settle()
 		if m := a.stat("f").Mode; m != unix.S_IFREG|0o777 {
 			t.Errorf("%s: mode %o", what, m)
@@ -544,6 +548,13 @@ func TestKillPriv(t *testing.T) {
 	fresh()
 	a.do(cmd{Op: "chown", Path: "f", UID: 4242, GID: 4242})
 	check("chown")
+	fresh()
+	user.do(cmd{Op: "chown", Path: "f", UID: -1, GID: -1}) // not the owner
+	if m := a.stat("f").Mode; m != unix.S_IFREG|0o6777 {
+		t.Errorf("chown without owner and group by another: mode %o", m)
+	}
+	a.do(cmd{Op: "chown", Path: "f", UID: -1, GID: -1})
+	check("chown without owner and group")
 	fresh()
 	rootFD := a.open("f", unix.O_RDWR)
 	a.do(cmd{Op: "write", FD: rootFD, Data: []byte("z")})
@@ -594,6 +605,7 @@ func TestFollowerIsReadOnly(t *testing.T) {
 	a.fails("EROFS", cmd{Op: "pwrite", FD: fd, Data: []byte("x")})
 	a.fails("EROFS", cmd{Op: "unlink", Path: "f"})
 	a.fails("EROFS", cmd{Op: "chmod", Path: "f", Mode: 0o600})
+	a.do(cmd{Op: "chown", Path: "f", UID: -1, GID: -1}) // changes nothing
 	if got := a.content("f"); got != "old" {
 		t.Errorf("content %q", got)
 	}

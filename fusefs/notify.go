@@ -222,6 +222,24 @@ func (n *notifier) popLocked() notice {
 	return x
 }
 
+// attrNow drops an inode's attributes from the kernel before it returns. Only for a
+// request on that very inode: the kernel then takes no lock for it that the request
+// holds, and no page is touched.
+func (n *notifier) attrNow(ino volume.Ino) {
+	err := n.kernel.invalInode(ino, -1, 0)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case err == nil:
+		n.stats.sent++
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENOTCONN), errors.Is(err, syscall.EBADF):
+		n.stats.unknown++
+	default:
+		n.stats.failed++
+		n.log.Warn().Err(err).Stringer("ino", ino).Msg("invalidate the kernel's attributes")
+	}
+}
+
 // replaceStuck lets another worker go on behind a notice that sleeps in the kernel.
 func (n *notifier) replaceStuck(id int) {
 	n.mu.Lock()

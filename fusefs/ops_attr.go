@@ -65,8 +65,11 @@ func (k *core) setattr(c *call, ino volume.Ino, in *setattrIn) syscall.Errno {
 	if c.req.Set&volume.SetSize != 0 {
 		c.req.Set &^= volume.SetMtimeNow // a truncation sets it, even to the same size
 	}
-	if c.req.Set == 0 && !c.req.KillPriv {
-		return k.getattr(c, ino)
+	if c.req.Set == 0 {
+		if errno := k.getattr(c, ino); errno != 0 || !k.mayKill(c, in.valid) {
+			return errno
+		}
+		c.req.KillPriv = true
 	}
 	k.nodes.markAttr(ino, k.tick())
 	if _, err := k.do(c); err != nil {
@@ -77,10 +80,24 @@ func (k *core) setattr(c *call, ino volume.Ino, in *setattrIn) syscall.Errno {
 	return 0
 }
 
+// mayKill reports whether a SETATTR that sets nothing takes setuid and setgid away
+// from the file in c.attr. The kernel makes one of chown(2) with neither owner nor
+// group, which clears them by POSIX, and looks at nobody's right to do that; and one
+// before it writes to a file that has them, for anybody who may write.
+func (k *core) mayKill(c *call, valid uint32) bool {
+	if privBits(c.attr.Mode) == 0 {
+		return false
+	}
+	return valid&fattrKillSUIDGID != 0 || c.caller.UID == 0 || c.caller.UID == c.attr.UID
+}
+
 // killed tells the kernel, which does not look at modes after a write, if setuid or
-// setgid went.
+// setgid went: at once, so that nobody whom the write was acknowledged to sees the old
+// mode, or runs the file by it. The notice in the queue meets a reply with older
+// attributes that is on its way.
 func (k *core) killed(c *call, mode uint32) {
 	if c.req.KillPriv && k.nodes.lostPriv(c.req.Ino, mode) {
+		k.notify.attrNow(c.req.Ino)
 		k.staleAttr(c.req.Ino, -1)
 	}
 }
