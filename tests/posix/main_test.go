@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 		"refuse":  runRefuse,
 		"reading": runReading,
 		"holes":   runHoles,
+		"file":    runFile,
+		"tree":    runTree,
+		"crowd":   runCrowd,
 	}))
 	os.Exit(run(m))
 }

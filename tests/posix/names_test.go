@@ -154,7 +154,7 @@ var mknodTable = table{
 			c, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 			b.ok("socket", err)
 			b.ok("connect", unix.Connect(c, &unix.SockaddrUnix{Name: "sock"}))
-						d, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			d, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 			b.ok("socket", err)
 			b.is("bind to the name", unix.Bind(d, &unix.SockaddrUnix{Name: "sock"}), unix.EADDRINUSE)
 			b.ok("rename", unix.Rename("sock", "moved"))
