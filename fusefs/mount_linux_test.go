@@ -462,6 +462,8 @@ func TestXattr(t *testing.T) {
 	}
 	a.do(cmd{Op: "removexattr", Path: "f", Name: "user.a"})
 	a.fails("ENODATA", cmd{Op: "removexattr", Path: "f", Name: "user.a"})
+	a.fails("ENOTSUP", cmd{Op: "getxattr", Path: "f", Name: "other.a", Len: 9})
+	a.fails("EINVAL", cmd{Op: "getxattr", Path: "f", Name: "trusted.", Len: 9})
 }
 
 // acl encodes an access ACL: u::rw-, u:uid:perm, g::---, m::rwx, o::---.

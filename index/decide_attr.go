@@ -21,6 +21,9 @@ func (d *decider) setAttr() error {
 		}
 	}
 	const attrs = volume.SetMode | volume.SetUID | volume.SetGID | volume.SetAtime | volume.SetMtime | volume.SetAtimeNow | volume.SetMtimeNow
+	if r.Set == 0 && r.KillPriv {
+		d.killOnly(&n)
+	}
 	if r.Set&attrs == 0 {
 		return nil
 	}
@@ -61,6 +64,15 @@ func (d *decider) setAttr() error {
 		d.killMode(&n, op)
 	}
 	return nil
+}
+
+// killOnly is a request that sets nothing but takes privileges away: chown(2) with
+// neither owner nor group. Without any there is nothing to record.
+func (d *decider) killOnly(n *inode) {
+	op := &volume.Op{Kind: volume.OpSetAttr, Time: d.env.Now, Caller: d.req.Caller, Ino: n.Ino}
+	if d.killMode(n, op); op.Mask != 0 || op.Flags != 0 {
+		d.out.Ops = append(d.out.Ops, op)
+	}
 }
 
 // killMode clears setuid, and setgid where it means a group to run as, in an op on a

@@ -156,13 +156,22 @@ func (e *Engine) GetXattr(ino volume.Ino, name string) ([]byte, error) {
 		return nil, err
 	}
 	if n.flags&fHasXattrs == 0 {
-		return nil, volume.NoXattr
+		return nil, absentXattr(&n, name)
 	}
 	v, ok, err := e.get(keyInoName(kXattr, ino, name))
 	if err == nil && !ok {
-		err = volume.NoXattr
+		err = absentXattr(&n, name)
 	}
 	return v, err
+}
+
+// absentXattr is why an attribute is not there: its name may be none that could be.
+func absentXattr(n *inode, name string) error {
+	acl := name == volume.XattrACLAccess || name == volume.XattrACLDefault
+	if err := checkXattr(n, name, nil); err != nil && err != volume.NotPermitted && !acl {
+		return err
+	}
+	return volume.NoXattr
 }
 
 // ListXattr is the sorted names of an inode's attributes.

@@ -12,6 +12,7 @@ package volume
 //	OpRmdir       Parent, Name
 //	OpRename      Parent, Name, NewParent, NewName, Exclusive (RENAME_NOREPLACE), Exchange
 //	OpSetAttr     Ino, Set, Mode, UID, GID, Atime, Mtime, Size (a truncation), KillPriv
+//	              (which counts also where Set is empty)
 //	OpWrite       Ino, Offset or Append, Data, KillPriv
 //	OpFallocate   Ino, Alloc, Offset, Length, KillPriv
 //	OpSetXattr    Ino, Name, Data, Exclusive (XATTR_CREATE), Replace (XATTR_REPLACE), KillPriv

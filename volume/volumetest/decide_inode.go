@@ -62,6 +62,12 @@ func (m *Model) decideSetAttr(req *volume.Request, now volume.Time) (decision, e
 	if req.Set&volume.SetMtimeNow != 0 {
 		op.Mask |= volume.SetMtime
 	}
+	if req.Set == 0 && req.KillPriv {
+		if kill(n, op); op.Mask != 0 || op.Flags != 0 {
+			d.ops = append(d.ops, op)
+		}
+		return d, nil
+	}
 	if op.Mask == 0 {
 		return d, nil
 	}

@@ -86,13 +86,14 @@
 //
 // # Attributes
 //
-// Set empty: nothing changes. With SetSize: a directory IsDir, anything else but a
+// Set empty: nothing changes, but what KillPriv takes away. With SetSize: a directory IsDir, anything else but a
 // file, or a negative Size, Invalid. Then the mode of a symbolic link Unsupported;
 // nanoseconds out of range Invalid.
 //
 //   - The effect is that of chown, chmod, truncate and utimes one after the other. It
 //     takes at most two ops: first an OpTruncate if Set has SetSize, then an OpSetAttr
-//     if Set has anything else. Result.Version is the last.
+//     if Set has anything else, or is empty and KillPriv takes something away.
+//     Result.Version is the last.
 //   - Of Mode only the permission bits count. The Now bits become SetAtime and SetMtime
 //     with the op's time, and win over explicit times.
 //   - KillPriv without SetMode, on anything but a directory: the mode loses setuid, and
@@ -166,7 +167,8 @@
 //
 // # Reading
 //
-// GetAttr, GetXattr, ListXattr Stale. ReadLink Stale, Invalid. ReadDir Stale, NotDir.
+// GetAttr, ListXattr Stale. GetXattr Stale, then the errors of a removal if it is not
+// there, but for NotPermitted and what is said of ACLs: NoXattr. ReadLink Stale, Invalid. ReadDir Stale, NotDir.
 // ParentOf Stale, NotDir (of a removed directory nothing is said). ReadAt Stale, IsDir,
 // Invalid (not a file, or a negative offset). Seek Stale, IsDir, Invalid, NotSeekable
 // (offset negative or not before the end). What Seek reports as a hole is zeros; it

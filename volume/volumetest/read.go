@@ -106,6 +106,9 @@ func (m *Model) GetXattr(_ context.Context, ino volume.Ino, name string) ([]byte
 	}
 	v, ok := n.xattrs[name]
 	if !ok {
+		if err := checkXattr(n, name, nil); err != nil && err != volume.NotPermitted && !isACL(name) {
+			return nil, err
+		}
 		return nil, volume.NoXattr
 	}
 	return bytes.Clone(v), nil

@@ -89,6 +89,18 @@ func chownChecks() []check {
 				e.mode(e.ok(setReq(dir, set, own)).Attr.Ino, volume.ModeDir|row.mode)
 			}})
 		}
+		checks = append(checks, check{fmt.Sprintf("an empty set of mode %o with kill-priv", row.mode), func(e *env) {
+			kill := func(r *volume.Request) { r.KillPriv = true }
+			ino, dir := e.create(e.dir, "f", volume.ModeFile|row.mode), e.create(e.dir, "d", volume.ModeDir|row.mode)
+			if row.mode == row.want {
+				e.nothing(setReq(ino, 0, kill))
+			} else {
+				e.ok(setReq(ino, 0, kill))
+			}
+			e.mode(ino, volume.ModeFile|row.want)
+			e.nothing(setReq(dir, 0, kill))
+			e.mode(dir, volume.ModeDir|row.mode)
+		}})
 		checks = append(checks, check{fmt.Sprintf("chown of mode %o without kill-priv", row.mode), func(e *env) {
 			ino := e.create(e.dir, "f", volume.ModeFile|row.mode)
 			e.mode(e.ok(setReq(ino, volume.SetUID, func(r *volume.Request) { r.UID = 1 })).Attr.Ino, volume.ModeFile|row.mode)
@@ -106,6 +118,13 @@ func chownChecks() []check {
 			e.chmod(ino, 0o755)
 			e.same("capability", string(e.xattr(ino, volume.XattrCapability)), "caps")
 			e.ok(setReq(ino, volume.SetGID, func(r *volume.Request) { r.GID = 5 }))
+			e.noXattr(ino, volume.XattrCapability)
+		}},
+		check{"an empty set with kill-priv drops capabilities", func(e *env) {
+			ino := e.file(e.dir, "f")
+			e.setXattr(ino, volume.XattrCapability, []byte("caps"))
+			e.nothing(setReq(ino, 0, func(*volume.Request) {}))
+			e.ok(setReq(ino, 0, func(r *volume.Request) { r.KillPriv = true }))
 			e.noXattr(ino, volume.XattrCapability)
 		}},
 		check{"chown of a directory keeps capabilities", func(e *env) {

@@ -34,7 +34,6 @@ func readChecks() []check {
 				names, err := e.sys.Vol.ListXattr(e.ctx, ino)
 				e.same("list", []any{len(names), err}, []any{0, nil})
 				e.noXattr(ino, "user.none")
-				e.noXattr(ino, "unknown.namespace")
 			}
 		}},
 		{"parents", func(e *env) {

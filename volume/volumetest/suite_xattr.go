@@ -63,6 +63,16 @@ func xattrChecks() []check {
 			}
 		}})
 	}
+	for _, row := range badXattrNames() {
+		checks = append(checks, check{fmt.Sprintf("get %.20q of %d bytes", row.name, len(row.name)), func(e *env) {
+			ino := e.file(e.dir, "n")
+			_, err := e.sys.Vol.GetXattr(e.ctx, ino, row.name)
+			e.fails(row.want, err, "without attributes")
+			e.setXattr(ino, "user.a", nil)
+			_, err = e.sys.Vol.GetXattr(e.ctx, ino, row.name)
+			e.fails(row.want, err, "with others")
+		}})
+	}
 	checks = append(checks,
 		check{"names are listed sorted", func(e *env) {
 			ino := e.file(e.dir, "n")
@@ -160,10 +170,17 @@ func xattrRefusals() []refusal {
 			return replace(exclusive(xattrReq(f.f, "user.a", "")))
 		}},
 	}
-	for _, row := range []struct {
-		name string
-		want volume.Kind
-	}{
+	for _, row := range badXattrNames() {
+		rows = append(rows,
+			refusal{fmt.Sprintf("set %.20q of %d bytes", row.name, len(row.name)), row.want, func(f *fixture) volume.Request { return xattrReq(f.f, row.name, "v") }},
+			refusal{fmt.Sprintf("remove %.20q of %d bytes", row.name, len(row.name)), row.want, func(f *fixture) volume.Request { return removeXattrReq(f.f, row.name) }})
+	}
+	return rows
+}
+
+// badXattrNames are names that no attribute can have.
+func badXattrNames() []badXattrName {
+	return []badXattrName{
 		{"", volume.OutOfRange},
 		{"user." + strings.Repeat("n", volume.MaxXattrNameLen-4), volume.OutOfRange},
 		{"user.a\x00b", volume.OutOfRange},
@@ -178,10 +195,10 @@ func xattrRefusals() []refusal {
 		{"nothing", volume.Unsupported},
 		{"other.a", volume.Unsupported},
 		{".a", volume.Unsupported},
-	} {
-		rows = append(rows,
-			refusal{fmt.Sprintf("set %.20q of %d bytes", row.name, len(row.name)), row.want, func(f *fixture) volume.Request { return xattrReq(f.f, row.name, "v") }},
-			refusal{fmt.Sprintf("remove %.20q of %d bytes", row.name, len(row.name)), row.want, func(f *fixture) volume.Request { return removeXattrReq(f.f, row.name) }})
 	}
-	return rows
+}
+
+type badXattrName struct {
+	name string
+	want volume.Kind
 }
