@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 		"file":    runFile,
 		"tree":    runTree,
 		"crowd":   runCrowd,
+		"change":  runChange,
+		"look":    runLook,
 	}))
 	os.Exit(run(m))
 }
