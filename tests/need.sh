@@ -16,6 +16,8 @@ probe() {
 	iproute2) command -v ip ;;
 	util-linux) command -v unshare && command -v nsenter && command -v setpriv ;;
 	procps) command -v ps && command -v pgrep ;;
+	glusterfs-server) command -v glusterd ;;
+	glusterfs-client) command -v glusterfs ;;
 	ca-certificates) test -e /etc/ssl/certs/ca-certificates.crt ;;
 	*) command -v "$1" ;;
 	esac >/dev/null 2>&1

@@ -1,4 +1,4 @@
-// Command bench measures a leader with one live follower against what it is to be
+// Command bench measures a leader with live followers against what it is to be
 // compared with, in one run on one disk:
 //
 //	bare      the directory itself
@@ -6,6 +6,7 @@
 //	          called with MOUNTPOINT and DIR, ends when it is unmounted)
 //	bindfs    the Debian package
 //	leader    wolfdisk-master with a wolfdisk-slave beside it
+//	leader-2  the same with two of them (--followers)
 //
 // Rounds are interleaved: each workload runs on all systems, in another order each
 // round, before the next one. The report gives medians and ratios, then the table
@@ -15,4 +16,14 @@
 // Ratios of rates are leader / other, ratios of times too: the requirement says
 // which way is better. Absolute numbers say more about the machine than about
 // WolfDisk.
+//
+// # Beside other programs
+//
+// compare.sh makes the table of README.md: WolfDisk, lsyncd and GlusterFS on machines
+// that are network namespaces, one program after the other. Nothing is required of its
+// figures. Rows and columns are comparedRows and comparedColumns, to which a test holds
+// README.md; a step of peerSteps measures some rows of one column through what an
+// application sees of the mounts or directories, so that all programs are measured in
+// the same way. "The other side has it" means that a look at it found everything; what
+// counts is when that look began.
 package main

@@ -17,42 +17,67 @@ import (
 )
 
 // extras are what only the cluster can show.
-func (b *bench) extras(c *cluster.Cluster) error {
+func (b *bench) extras(m *mirror) error {
 	for _, e := range []struct {
 		name string
-		run  func(*cluster.Cluster) error
+		run  func(*mirror) error
 	}{
 		{"lag", b.lag},
 		{"replay", b.replay},
 		{"bytes per byte", b.writeAmplification},
 		{"idle", b.idle},
 	} {
-		b.note("cluster: %s", e.name)
-		if err := e.run(c); err != nil {
+		b.note("%s: %s", leaderName(m.followers), e.name)
+		if err := e.run(m); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
 		}
 	}
-	for name, n := range map[string]*cluster.Node{"leader": c.Leader, "follower": c.Followers[0]} {
+	return b.eachNode(m, "_peak_rss_mib", func(n *cluster.Node) (float64, error) {
 		kib, err := procStatus(n.Proc().Pid(), "VmHWM")
+		return float64(kib) / 1024, err
+	})
+}
+
+// extra notes a figure of a cluster.
+func (b *bench) extra(m *mirror, name string, v float64) {
+	b.report.Extras[extraName(name, m.followers)] = v
+}
+
+// eachNode notes a figure of the leader and the highest of the followers.
+func (b *bench) eachNode(m *mirror, what string, figure func(*cluster.Node) (float64, error)) error {
+	highest := make(map[string]float64)
+	for _, n := range m.Nodes() {
+		v, err := figure(n)
 		if err != nil {
 			return err
 		}
-		b.report.Extras[name+"_peak_rss_mib"] = float64(kib) / 1024
+		role := "follower"
+		if n == m.Leader {
+			role = "leader"
+		}
+		highest[role] = max(highest[role], v)
+	}
+	for role, v := range highest {
+		b.extra(m, role+what, v)
 	}
 	return nil
 }
 
 // lag runs the child that does mixed operations at a fixed rate on the leader and
-// waits for some of them on the follower.
-func (b *bench) lag(c *cluster.Cluster) error {
-	dir, err := mkdir(c.Leader.Mount, "lag")
+// waits for some of them on all followers.
+func (b *bench) lag(m *mirror) error {
+	dir, err := mkdir(m.Leader.Mount, "lag")
 	if err != nil {
 		return err
 	}
-	if _, err := c.CatchUp(c.Followers[0], wait); err != nil {
+	if err := m.catchUp(); err != nil {
 		return err
 	}
-	r := cluster.RunHelper(time.Duration(b.sizes.lagSeconds)*time.Second+wait, "lag", dir, filepath.Join(c.Followers[0].Mount, "lag"), strconv.Itoa(b.sizes.lagSeconds))
+	args := []string{strconv.Itoa(b.sizes.lagSeconds), dir}
+	for _, f := range m.Followers {
+		args = append(args, filepath.Join(f.Mount, "lag"))
+	}
+	r := cluster.RunHelper(time.Duration(b.sizes.lagSeconds)*time.Second+wait, "lag", args...)
 	if err := r.OK(); err != nil {
 		return err
 	}
@@ -65,21 +90,24 @@ func (b *bench) lag(c *cluster.Cluster) error {
 	}
 	slices.Sort(out.Millis)
 	at := func(q float64) float64 { return out.Millis[int(q*float64(len(out.Millis)-1))] }
-	b.report.Extras["lag_p50_ms"], b.report.Extras["lag_p99_ms"], b.report.Extras["lag_max_ms"] = at(0.5), at(0.99), at(1)
+	b.extra(m, "lag_p50_ms", at(0.5))
+	b.extra(m, "lag_p99_ms", at(0.99))
+	b.extra(m, "lag_max_ms", at(1))
 	return nil
 }
 
 type lagResult struct {
 	Rate   float64   // operations per second that were done
-	Millis []float64 // from the return of a create on the leader to its sight on the follower
+	Millis []float64 // from the return of a create on the leader to its sight on the last follower
 }
 
-// lagChild is the child: LEADERDIR FOLLOWERDIR SECONDS.
+// lagChild is the child: SECONDS LEADERDIR FOLLOWERDIR...
 func lagChild(args []string) error {
-	if len(args) != 3 {
-		return fmt.Errorf("want LEADERDIR FOLLOWERDIR SECONDS, got %q", args)
+	if len(args) < 3 {
+		return fmt.Errorf("want SECONDS LEADERDIR FOLLOWERDIR..., got %q", args)
 	}
-	seconds, err := strconv.Atoi(args[2])
+	dir, followers := args[1], args[2:]
+	seconds, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
@@ -93,13 +121,9 @@ func lagChild(args []string) error {
 	go func() {
 		var r lagResult
 		for p := range probes {
-			for deadline := p.at.Add(10 * time.Second); ; time.Sleep(50 * time.Microsecond) {
-				var st unix.Stat_t
-				if unix.Lstat(args[1]+"/"+p.name, &st) == nil {
-					break
-				}
-				if time.Now().After(deadline) {
-					errs <- fmt.Errorf("%s is not on the follower after 10 s", p.name)
+			for _, f := range followers {
+				if err := waitName(f+"/"+p.name, p.at.Add(10*time.Second)); err != nil {
+					errs <- err
 					return
 				}
 			}
@@ -113,7 +137,7 @@ func lagChild(args []string) error {
 	for i := range count {
 		time.Sleep(time.Until(began.Add(time.Duration(i) * time.Second / rate)))
 		name := fmt.Sprintf("probe-%d", i)
-		if err := mixedOp(args[0], i, name); err != nil {
+		if err := mixedOp(dir, i, name); err != nil {
 			return fmt.Errorf("op %d: %w", i, err)
 		}
 		if i%5 == 0 {
@@ -128,6 +152,18 @@ func lagChild(args []string) error {
 	case r := <-out:
 		r.Rate = float64(count) / took.Seconds()
 		return json.NewEncoder(os.Stdout).Encode(r)
+	}
+}
+
+func waitName(path string, deadline time.Time) error {
+	for ; ; time.Sleep(50 * time.Microsecond) {
+		var st unix.Stat_t
+		if unix.Lstat(path, &st) == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s is not there after 10 s", path)
+		}
 	}
 }
 
@@ -150,18 +186,18 @@ func mixedOp(dir string, i int, name string) error {
 	return unix.Symlink("target", last+".link")
 }
 
-// replay lets the follower catch up with many small creates and compares its rate
-// with that of the leader's mount.
-func (b *bench) replay(c *cluster.Cluster) error {
-	f := c.Followers[0]
+// replay lets the last follower catch up with many small creates and compares its rate
+// with that of the leader's mount; others follow all the time.
+func (b *bench) replay(m *mirror) error {
+	f := m.Followers[len(m.Followers)-1]
 	if err := f.Stop(); err != nil {
 		return err
 	}
-	from, err := c.Leader.Status()
+	from, err := m.Leader.Status()
 	if err != nil {
 		return err
 	}
-	dir, err := mkdir(c.Leader.Mount, "replay")
+	dir, err := mkdir(m.Leader.Mount, "replay")
 	if err != nil {
 		return err
 	}
@@ -170,7 +206,7 @@ func (b *bench) replay(c *cluster.Cluster) error {
 		return err
 	}
 	made := r.Took
-	to, err := c.Leader.Status()
+	to, err := m.Leader.Status()
 	if err != nil {
 		return err
 	}
@@ -188,9 +224,9 @@ func (b *bench) replay(c *cluster.Cluster) error {
 	took := max(time.Since(began), time.Millisecond)
 	all := float64(to.Position.Version - from.Position.Version)
 	left := float64(to.Position.Version - start.Position.Version)
-	b.report.Extras["leader_ops_per_second"] = all / made.Seconds()
-	b.report.Extras["replay_ops_per_second"] = left / took.Seconds()
-	b.report.Extras["replay_ratio"] = left / took.Seconds() / (all / made.Seconds())
+	b.extra(m, "leader_ops_per_second", all/made.Seconds())
+	b.extra(m, "replay_ops_per_second", left/took.Seconds())
+	b.extra(m, "replay_ratio", left/took.Seconds()/(all/made.Seconds()))
 	if left < all/4 {
 		// Too fast for the poll: what was seen of it says nothing. The whole time
 		// since the daemon's start is a bound from below.
@@ -228,23 +264,22 @@ func createChild(args []string) error {
 	return nil
 }
 
-// writeAmplification overwrites a file at random and looks at what both daemons
+// writeAmplification overwrites a file at random and looks at what the daemons
 // made the disk write, once all of it is durable.
-func (b *bench) writeAmplification(c *cluster.Cluster) error {
-	dir, err := mkdir(c.Leader.Mount, "amplification")
+func (b *bench) writeAmplification(m *mirror) error {
+	dir, err := mkdir(m.Leader.Mount, "amplification")
 	if err != nil {
 		return err
 	}
 	if _, err := b.fio(dir, "write", "iops", "--rw=write", "--bs=1m", "--size=SMALL", "--end_fsync=1"); err != nil {
 		return err
 	}
-	nodes := map[string]*cluster.Node{"leader": c.Leader, "follower": c.Followers[0]}
-	before := make(map[string]int64)
-	if err := quiet(c); err != nil {
+	before := make(map[*cluster.Node]int64)
+	if err := quiet(m); err != nil {
 		return err
 	}
-	for name, n := range nodes {
-		if before[name], err = writeBytes(n.Proc().Pid()); err != nil {
+	for _, n := range m.Nodes() {
+		if before[n], err = writeBytes(n.Proc().Pid()); err != nil {
 			return err
 		}
 	}
@@ -264,25 +299,21 @@ func (b *bench) writeAmplification(c *cluster.Cluster) error {
 	if err := json.Unmarshal([]byte(r.Stdout), &out); err != nil || len(out.Jobs) != 1 || out.Jobs[0].Write.Bytes <= 0 {
 		return fmt.Errorf("fio: %w in %s", err, r.Stdout)
 	}
-	if err := quiet(c); err != nil {
+	if err := quiet(m); err != nil {
 		return err
 	}
-	for name, n := range nodes {
+	return b.eachNode(m, "_written_per_byte", func(n *cluster.Node) (float64, error) {
 		after, err := writeBytes(n.Proc().Pid())
-		if err != nil {
-			return err
-		}
-		b.report.Extras[name+"_written_per_byte"] = float64(after-before[name]) / out.Jobs[0].Write.Bytes
-	}
-	return nil
+		return float64(after-before[n]) / out.Jobs[0].Write.Bytes, err
+	})
 }
 
-// quiet waits until everything is durable on both sides.
-func quiet(c *cluster.Cluster) error {
-	if _, err := c.CatchUp(c.Followers[0], wait); err != nil {
+// quiet waits until everything is durable on all sides.
+func quiet(m *mirror) error {
+	if err := m.catchUp(); err != nil {
 		return err
 	}
-	for _, n := range c.Nodes() {
+	for _, n := range m.Nodes() {
 		if _, err := n.WaitStatus(wait, "durable", func(s cluster.Status) bool { return s.DurableVersion >= s.Position.Version }); err != nil {
 			return err
 		}
@@ -291,9 +322,9 @@ func quiet(c *cluster.Cluster) error {
 	return nil
 }
 
-// idle fills the volume and looks at two daemons that have nothing to do.
-func (b *bench) idle(c *cluster.Cluster) error {
-	dir, err := mkdir(c.Leader.Mount, "idle")
+// idle fills the volume and looks at daemons that have nothing to do.
+func (b *bench) idle(m *mirror) error {
+	dir, err := mkdir(m.Leader.Mount, "idle")
 	if err != nil {
 		return err
 	}
@@ -301,44 +332,42 @@ func (b *bench) idle(c *cluster.Cluster) error {
 		return err
 	}
 	// As after a restart: what is resident then is what the files cost.
-	for _, n := range []*cluster.Node{c.Followers[0], c.Leader} {
+	for _, n := range slices.Backward(m.Nodes()) { // the leader last
 		if err := n.Stop(); err != nil {
 			return err
 		}
 	}
-	if err := c.Start(wait); err != nil {
+	if err := m.Start(wait); err != nil {
 		return err
 	}
-	if err := quiet(c); err != nil {
+	if err := quiet(m); err != nil {
 		return err
 	}
 	time.Sleep(3 * time.Second)
 	const seconds = 10
-	nodes := map[string]*cluster.Node{"leader": c.Leader, "follower": c.Followers[0]}
-	before := make(map[string]float64)
-	for name, n := range nodes {
-		if before[name], err = cpuSeconds(n.Proc().Pid()); err != nil {
+	before := make(map[*cluster.Node]float64)
+	for _, n := range m.Nodes() {
+		if before[n], err = cpuSeconds(n.Proc().Pid()); err != nil {
 			return err
 		}
 	}
 	time.Sleep(seconds * time.Second)
-	for name, n := range nodes {
+	cpu := func(n *cluster.Node) (float64, error) {
 		after, err := cpuSeconds(n.Proc().Pid())
-		if err != nil {
-			return err
-		}
-		kib, err := procStatus(n.Proc().Pid(), "VmRSS")
-		if err != nil {
-			return err
-		}
-		b.report.Extras["idle_"+name+"_cpu_percent"] = (after - before[name]) / seconds * 100
-		b.report.Extras["idle_"+name+"_rss_mib"] = float64(kib) / 1024
+		return (after - before[n]) / seconds * 100, err
 	}
-	s, err := c.Leader.Status()
+	resident := func(n *cluster.Node) (float64, error) {
+		kib, err := procStatus(n.Proc().Pid(), "VmRSS")
+		return float64(kib) / 1024, err
+	}
+	if err := errors.Join(b.eachNode(m, "_idle_cpu_percent", cpu), b.eachNode(m, "_idle_rss_mib", resident)); err != nil {
+		return err
+	}
+	s, err := m.Leader.Status()
 	if err != nil {
 		return err
 	}
-	b.report.Extras["idle_files"] = float64(s.Files)
+	b.extra(m, "idle_files", float64(s.Files))
 	return nil
 }
 

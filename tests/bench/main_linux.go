@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -20,21 +21,35 @@ type bench struct {
 	report      *Report
 	sizes       sizes
 	archive     string
-	convergence []float64
+	convergence map[string][]float64 // by system
 	began       time.Time
 	onlyCopies  bool
+
+	bin        string // of the comparison with other programs, as all that follows
+	comparison Comparison
+	treeBytes  int64 // in the tree that is unpacked
 }
 
 func main() {
-	cluster.Dispatch(cluster.Helpers(map[string]cluster.Helper{"lag": lagChild, "create": createChild}))
+	helpers := map[string]cluster.Helper{"lag": lagChild, "create": createChild}
+	maps.Copy(helpers, peerChildren)
+	cluster.Dispatch(cluster.Helpers(helpers))
 	bin := flag.String("bin", "bin", "folder of the programs")
 	overlay := flag.String("overlay", "", "program that lays a FUSE overlay: OVERLAY MOUNTPOINT DIR")
 	out := flag.String("json", "bench.json", "file for the report as JSON; a .txt beside it has the text")
 	short := flag.Bool("short", false, "one round with small sizes: does it run, not how fast")
 	copies := flag.Bool("copies", false, "only adoption and snapshots, against cp and rsync")
+	compare := flag.String("compare", "", "only the comparison with other programs, below this `FOLDER` (tests/bench/compare.sh)")
+	document := flag.String("document", "", "with --compare: put the table into this `FILE`")
+	followers := flag.String("followers", "1,2", "how many followers a leader has: a cluster for each number of this `LIST`")
 	rounds := flag.Int("rounds", 0, "rounds (default 5, short 1)")
 	flag.Parse()
-	b := &bench{sizes: longSizes, began: time.Now()}
+	counts, err := parseFollowers(*followers)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(64)
+	}
+	b := &bench{sizes: longSizes, began: time.Now(), convergence: map[string][]float64{}}
 	if *short {
 		b.sizes = shortSizes
 	}
@@ -42,7 +57,14 @@ func main() {
 	if *rounds > 0 {
 		b.sizes.rounds = *rounds
 	}
-	b.report = &Report{Machine: machine(), Began: b.began.UTC().Format(time.RFC3339), Short: *short, Rounds: b.sizes.rounds, Extras: map[string]float64{}}
+	b.report = &Report{Machine: machine(), Began: b.began.UTC().Format(time.RFC3339), Short: *short, Rounds: b.sizes.rounds, Followers: counts, Extras: map[string]float64{}}
+	if *compare != "" {
+		if err := b.compare(*compare, *bin, *out, *document); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	pass, err := b.run(*bin, *overlay, *out)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -126,24 +148,26 @@ func (b *bench) measure(base, bin, overlay string) (err error) {
 	if b.onlyCopies {
 		return b.copies(base, bin)
 	}
-	systems, c, err := startSystems(base, bin, overlay)
+	systems, mirrors, err := startSystems(base, bin, overlay, b.report.Followers)
 	defer func() {
-		if err != nil && c != nil {
-			for _, n := range c.Nodes() {
-				fmt.Fprintln(os.Stderr, n.LogTail())
+		for _, m := range mirrors {
+			for _, n := range m.Nodes() {
+				if err != nil {
+					fmt.Fprintln(os.Stderr, n.LogTail())
+				}
 			}
 		}
 		for _, s := range systems {
 			err = errors.Join(err, s.stop())
 		}
-		if c != nil {
-			err = errors.Join(err, c.Close())
+		for _, m := range mirrors {
+			err = errors.Join(err, m.Close())
 		}
 	}()
 	if err != nil {
 		return err
 	}
-	s, err := c.Leader.Status()
+	s, err := mirrors[0].Leader.Status()
 	if err != nil {
 		return err
 	}
@@ -158,9 +182,11 @@ func (b *bench) measure(base, bin, overlay string) (err error) {
 			}
 		}
 	}
-	b.report.Extras["convergence_seconds"] = median(b.convergence)
-	if err := b.extras(c); err != nil {
-		return err
+	for _, m := range mirrors {
+		b.extra(m, "convergence_seconds", median(b.convergence[leaderName(m.followers)]))
+		if err := b.extras(m); err != nil {
+			return fmt.Errorf("%s: %w", leaderName(m.followers), err)
+		}
 	}
 	return b.copies(base, bin)
 }
@@ -187,6 +213,13 @@ func (b *bench) once(s *system, w workload) error {
 
 // pack makes the archive that is unpacked: the source tree of the Go toolchain.
 func (b *bench) pack(base string) error {
+	if b.sizes.wholeTree {
+		return b.packPart(base, ".")
+	}
+	return b.packPart(base, "crypto")
+}
+
+func (b *bench) packPart(base, part string) error {
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		return fmt.Errorf("go env GOROOT: %w", err)
@@ -194,10 +227,6 @@ func (b *bench) pack(base string) error {
 	src, err := filepath.EvalSymlinks(filepath.Join(strings.TrimSpace(string(out)), "src"))
 	if err != nil {
 		return err
-	}
-	part := "."
-	if !b.sizes.wholeTree {
-		part = "crypto"
 	}
 	b.archive = filepath.Join(base, "source.tar")
 	return cluster.Run("tar", "-C", src, "-cf", b.archive, part).OK()

@@ -5,23 +5,53 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 )
 
-// systemNames are all that are compared, in the order of the report.
-var systemNames = []string{"bare", "overlay", "bindfs", "leader"}
+// otherNames are what the leader is compared with, in the order of the report.
+var otherNames = []string{"bare", "overlay", "bindfs"}
+
+// leaderName is the system that is a leader with so many followers.
+func leaderName(followers int) string {
+	if followers == 1 {
+		return "leader"
+	}
+	return fmt.Sprintf("leader-%d", followers)
+}
+
+// extraName is the name of a figure of a cluster with so many followers.
+func extraName(name string, followers int) string {
+	if followers == 1 {
+		return name
+	}
+	return fmt.Sprintf("%s_%d_followers", name, followers)
+}
+
+// parseFollowers reads a list of numbers of followers, each once.
+func parseFollowers(list string) (counts []int, err error) {
+	for _, word := range strings.Split(list, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 || n > 8 || slices.Contains(counts, n) {
+			return nil, fmt.Errorf("followers %q: want different numbers from 1 to 8 with commas between", list)
+		}
+		counts = append(counts, n)
+	}
+	return counts, nil
+}
 
 // Report is the outcome, as it is written to the JSON file.
 type Report struct {
-	Software string             `json:"software"`
-	Machine  string             `json:"machine"`
-	Began    string             `json:"began"`
-	Short    bool               `json:"short"`
-	Rounds   int                `json:"rounds"`
-	Results  []Result           `json:"results"`
-	Extras   map[string]float64 `json:"extras"` // measured on the cluster alone
-	Rows     []Row              `json:"rows"`
+	Software  string             `json:"software"`
+	Machine   string             `json:"machine"`
+	Began     string             `json:"began"`
+	Short     bool               `json:"short"`
+	Rounds    int                `json:"rounds"`
+	Followers []int              `json:"followers"` // of each cluster
+	Results   []Result           `json:"results"`
+	Extras    map[string]float64 `json:"extras"` // measured on the clusters alone
+	Rows      []Row              `json:"rows"`
 }
 
 // Result is one workload on all systems.
@@ -71,8 +101,8 @@ func median(v []float64) float64 {
 }
 
 // ratio is leader / other of the medians.
-func (r *Report) ratio(workload, other string) (float64, bool) {
-	a, okA := r.median(workload, "leader")
+func (r *Report) ratio(workload, leader, other string) (float64, bool) {
+	a, okA := r.median(workload, leader)
 	b, okB := r.median(workload, other)
 	if !okA || !okB || b == 0 {
 		return 0, false
@@ -86,15 +116,26 @@ type requirement struct {
 	atMost bool
 	bound  float64
 	unit   string
-	value  func(*Report) (float64, bool)
+	value  func(r *Report, followers int) (float64, bool)
+	once   bool // not for every number of followers, but for the first
 }
 
-func vs(workload, other string) func(*Report) (float64, bool) {
-	return func(r *Report) (float64, bool) { return r.ratio(workload, other) }
+func vs(workload, other string) func(*Report, int) (float64, bool) {
+	return func(r *Report, followers int) (float64, bool) {
+		return r.ratio(workload, leaderName(followers), other)
+	}
 }
 
-func extra(name string) func(*Report) (float64, bool) {
-	return func(r *Report) (float64, bool) {
+func extra(name string) func(*Report, int) (float64, bool) {
+	return func(r *Report, followers int) (float64, bool) {
+		v, ok := r.Extras[extraName(name, followers)]
+		return v, ok
+	}
+}
+
+// alone is a figure that has nothing to do with the number of followers.
+func alone(name string) func(*Report, int) (float64, bool) {
+	return func(r *Report, _ int) (float64, bool) {
 		v, ok := r.Extras[name]
 		return v, ok
 	}
@@ -106,45 +147,58 @@ const (
 )
 
 var requirements = []requirement{
-	{"untar of a source tree, time, against the overlay", atMost, 1.5, "x", vs("untar", "overlay")},
-	{"untar of a source tree, time, against bindfs", atMost, 1.0, "x", vs("untar", "bindfs")},
-	{"4 KiB sequential writes, against the overlay", atLeast, 0.6, "x", vs("write-4k-seq", "overlay")},
-	{"4 KiB sequential writes, against bindfs", atLeast, 1.0, "x", vs("write-4k-seq", "bindfs")},
-	{"4 KiB random writes, against the overlay", atLeast, 0.6, "x", vs("write-4k-rand", "overlay")},
-	{"4 KiB random writes, against bindfs", atLeast, 1.0, "x", vs("write-4k-rand", "bindfs")},
-	{"1 MiB sequential writes into the page cache, against the overlay", atLeast, 0.5, "x", vs("write-1m", "overlay")},
-	{"1 MiB sequential writes with end_fsync, against the overlay", atLeast, 0.3, "x", vs("write-1m-fsync", "overlay")},
-	{"fsync'd 4 KiB writes, against the overlay", atLeast, 0.6, "x", vs("write-4k-fsync", "overlay")},
-	{"follower equal after the untar ends", atMost, 1, "s", extra("convergence_seconds")},
-	{"lag at 500 mixed ops/s, 99th percentile", atMost, 10, "ms", extra("lag_p99_ms")},
-	{"follower's replay of small creates, against the leader's mount", atLeast, 3, "x", extra("replay_ratio")},
-	{"follower reads with a warm page cache, against the overlay", atLeast, 0.9, "x", vs("read-warm", "overlay")},
-	{"follower's disk bytes per byte of 4 KiB random overwrites", atMost, 2.5, "x", extra("follower_written_per_byte")},
-	{"idle leader with many files, resident", atMost, 100, "MiB", extra("idle_leader_rss_mib")},
-	{"idle follower with many files, resident", atMost, 100, "MiB", extra("idle_follower_rss_mib")},
-	{"adoption and snapshot of a source tree, time, against rsync -a", atMost, 1.0, "x", extra("copy_tree_to_rsync")},
-	{"adoption and snapshot of one large file, time, against rsync -a", atMost, 1.0, "x", extra("copy_file_to_rsync")},
+	{"untar of a source tree, time, against the overlay", atMost, 1.5, "x", vs("untar", "overlay"), false},
+	{"untar of a source tree, time, against bindfs", atMost, 1.0, "x", vs("untar", "bindfs"), false},
+	{"4 KiB sequential writes, against the overlay", atLeast, 0.6, "x", vs("write-4k-seq", "overlay"), false},
+	{"4 KiB sequential writes, against bindfs", atLeast, 1.0, "x", vs("write-4k-seq", "bindfs"), false},
+	{"4 KiB random writes, against the overlay", atLeast, 0.6, "x", vs("write-4k-rand", "overlay"), false},
+	{"4 KiB random writes, against bindfs", atLeast, 1.0, "x", vs("write-4k-rand", "bindfs"), false},
+	{"1 MiB sequential writes into the page cache, against the overlay", atLeast, 0.5, "x", vs("write-1m", "overlay"), false},
+	{"1 MiB sequential writes with end_fsync, against the overlay", atLeast, 0.3, "x", vs("write-1m-fsync", "overlay"), false},
+	{"fsync'd 4 KiB writes, against the overlay", atLeast, 0.6, "x", vs("write-4k-fsync", "overlay"), false},
+	{"follower equal after the untar ends", atMost, 1, "s", extra("convergence_seconds"), false},
+	{"lag at 500 mixed ops/s, 99th percentile", atMost, 10, "ms", extra("lag_p99_ms"), false},
+	{"follower's replay of small creates, against the leader's mount", atLeast, 3, "x", extra("replay_ratio"), false},
+	{"follower reads with a warm page cache, against the overlay", atLeast, 0.9, "x", vs("read-warm", "overlay"), false},
+	{"follower's disk bytes per byte of 4 KiB random overwrites", atMost, 2.5, "x", extra("follower_written_per_byte"), false},
+	{"idle leader with many files, resident", atMost, 100, "MiB", extra("leader_idle_rss_mib"), false},
+	{"idle follower with many files, resident", atMost, 100, "MiB", extra("follower_idle_rss_mib"), false},
+	{"adoption and snapshot of a source tree, time, against rsync -a", atMost, 1.0, "x", alone("copy_tree_to_rsync"), true},
+	{"adoption and snapshot of one large file, time, against rsync -a", atMost, 1.0, "x", alone("copy_file_to_rsync"), true},
 	// "No CPU" is what a clock tick of 10 ms can still tell from none over the time.
-	{"idle leader with many files, CPU", atMost, 1, "%", extra("idle_leader_cpu_percent")},
-	{"idle follower with many files, CPU", atMost, 1, "%", extra("idle_follower_cpu_percent")},
+	{"idle leader with many files, CPU", atMost, 1, "%", extra("leader_idle_cpu_percent"), false},
+	{"idle follower with many files, CPU", atMost, 1, "%", extra("follower_idle_cpu_percent"), false},
 }
 
 // judge fills in the table and tells whether everything passed.
 func (r *Report) judge() bool {
 	all := true
 	r.Rows = nil
-	for _, q := range requirements {
-		sign := ">="
-		if q.atMost {
-			sign = "<="
+	for i, followers := range r.Followers {
+		for _, q := range requirements {
+			if q.once && i > 0 {
+				continue
+			}
+			row := q.judge(r, followers)
+			if followers > 1 && !q.once {
+				row.What += fmt.Sprintf("; %d followers", followers)
+			}
+			all = all && row.Pass
+			r.Rows = append(r.Rows, row)
 		}
-		v, ok := q.value(r)
-		row := Row{What: q.what, Required: fmt.Sprintf("%s %g %s", sign, q.bound, q.unit), Measured: v, Unit: q.unit, Known: ok}
-		row.Pass = ok && (q.atMost && v <= q.bound || !q.atMost && v >= q.bound)
-		all = all && row.Pass
-		r.Rows = append(r.Rows, row)
 	}
-	return all
+	return all && len(r.Rows) > 0
+}
+
+func (q requirement) judge(r *Report, followers int) Row {
+	sign := ">="
+	if q.atMost {
+		sign = "<="
+	}
+	v, ok := q.value(r, followers)
+	row := Row{What: q.what, Required: fmt.Sprintf("%s %g %s", sign, q.bound, q.unit), Measured: v, Unit: q.unit, Known: ok}
+	row.Pass = ok && (q.atMost && v <= q.bound || !q.atMost && v >= q.bound)
+	return row
 }
 
 // writeText prints the report for people.
@@ -152,14 +206,27 @@ func (r *Report) writeText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "WolfDisk %s, %s, %s, %d rounds, medians\n\n", r.Software, r.Machine, r.Began, r.Rounds)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "workload\tunit\t%s\tto bare\tto overlay\tto bindfs\t\n", strings.Join(systemNames, "\t"))
+	var leaders []string
+	for _, n := range r.Followers {
+		leaders = append(leaders, leaderName(n))
+	}
+	systems := slices.Concat(otherNames, leaders)
+	fmt.Fprintf(t, "workload\tunit\t%s\t", strings.Join(systems, "\t"))
+	for _, leader := range leaders {
+		for _, other := range otherNames {
+			fmt.Fprintf(t, "%s to %s\t", leader, other)
+		}
+	}
+	fmt.Fprintln(t)
 	for _, res := range r.Results {
 		fmt.Fprintf(t, "%s\t%s\t", res.Workload, res.Unit)
-		for _, s := range systemNames {
+		for _, s := range systems {
 			fmt.Fprintf(t, "%s\t", number(r.median(res.Workload, s)))
 		}
-		for _, s := range systemNames[:3] {
-			fmt.Fprintf(t, "%s\t", number(r.ratio(res.Workload, s)))
+		for _, leader := range leaders {
+			for _, other := range otherNames {
+				fmt.Fprintf(t, "%s\t", number(r.ratio(res.Workload, leader, other)))
+			}
 		}
 		fmt.Fprintln(t)
 	}

@@ -17,13 +17,31 @@ type system struct {
 	dir  string // where workloads write
 	read string // where readers read what was written: the follower's mount of a cluster
 	stop func() error
+	// leads is true for a WolfDisk leader.
+	leads bool
 	// settle waits until nothing of the last workload is left to do.
 	settle func() error
 }
 
-// startSystems starts all of them below one folder. An overlay that is not there is
-// left out, which the report shows.
-func startSystems(base, bin, overlay string) ([]*system, *cluster.Cluster, error) {
+// mirror is a leader with followers.
+type mirror struct {
+	*cluster.Cluster
+	followers int
+}
+
+// catchUp waits until every follower has what the leader has.
+func (m *mirror) catchUp() error {
+	for _, f := range m.Followers {
+		if _, err := m.CatchUp(f, wait); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startSystems starts all of them below one folder, with a cluster for each number of
+// followers. An overlay that is not there is left out, which the report shows.
+func startSystems(base, bin, overlay string, followers []int) ([]*system, []*mirror, error) {
 	var all []*system
 	plain := filepath.Join(base, "bare")
 	if err := os.MkdirAll(plain, 0o755); err != nil {
@@ -44,11 +62,18 @@ func startSystems(base, bin, overlay string) ([]*system, *cluster.Cluster, error
 		return all, nil, err
 	}
 	all = append(all, s)
-	s, c, err := startCluster(base, bin)
-	if err != nil {
-		return all, c, err
+	var mirrors []*mirror
+	for _, n := range followers {
+		s, m, err := startCluster(base, bin, n)
+		if m != nil {
+			mirrors = append(mirrors, m)
+		}
+		if err != nil {
+			return all, mirrors, err
+		}
+		all = append(all, s)
 	}
-	return append(all, s), c, nil
+	return all, mirrors, nil
 }
 
 func nothing() error { return nil }
@@ -77,28 +102,29 @@ func startFuse(base, name string, args func(mount, dir string) []string) (*syste
 	return &system{name: name, dir: mount, read: mount, stop: stop, settle: nothing}, nil
 }
 
-// startCluster joins the two without the proxies of the tests, which cost time.
-func startCluster(base, bin string) (*system, *cluster.Cluster, error) {
-	c, err := cluster.NewIn(bin, base)
+// startCluster joins the nodes without the proxies of the tests, which cost time.
+func startCluster(base, bin string, followers int) (*system, *mirror, error) {
+	name := leaderName(followers)
+	c, err := cluster.NewIn(bin, filepath.Join(base, name))
 	if err != nil {
 		return nil, nil, err
 	}
+	m := &mirror{c, followers}
 	leader, err := c.AddLeader("leader")
 	if err != nil {
-		return nil, c, err
+		return nil, m, err
 	}
-	follower, err := c.AddFollower("follower")
-	if err != nil {
-		return nil, c, err
+	leader.Advertise = leader.Addr
+	for i := range followers {
+		f, err := c.AddFollower(fmt.Sprint("follower-", i+1))
+		if err != nil {
+			return nil, m, err
+		}
+		f.Advertise = f.Addr
+		f.Connect = []string{leader.Addr}
 	}
-	leader.Advertise, follower.Advertise = leader.Addr, follower.Addr
-	follower.Connect = []string{leader.Addr}
 	if err := c.Start(wait); err != nil {
-		return nil, c, err
+		return nil, m, err
 	}
-	settle := func() error {
-		_, err := c.CatchUp(follower, wait)
-		return err
-	}
-	return &system{name: "leader", dir: leader.Mount, read: follower.Mount, stop: nothing, settle: settle}, c, nil
+	return &system{name: name, dir: leader.Mount, read: c.Followers[0].Mount, stop: nothing, leads: true, settle: m.catchUp}, m, nil
 }

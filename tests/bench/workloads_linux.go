@@ -21,11 +21,22 @@ type sizes struct {
 	idleFiles   int
 	copyBytes   int64
 	wholeTree   bool
+
+	// of the comparison with other programs
+	peerTree    string // part of the source tree
+	peerFile    string // the size of the large file
+	peerSmall   string // of files written with 4 KiB
+	peerSeconds int    // of workloads that are bounded by time
+	peerRounds  int    // of writes
+	peerOrder   int    // seconds of looking at the order
+	peerStream  int    // seconds of making files before the cable is pulled
 }
 
 var (
-	shortSizes = sizes{rounds: 1, fioSize: "32M", bigSize: "256M", seconds: 2, lagSeconds: 5, replayFiles: 4000, idleFiles: 20000, copyBytes: 128 << 20}
-	longSizes  = sizes{rounds: 5, fioSize: "128M", bigSize: "1G", seconds: 6, lagSeconds: 20, replayFiles: 20000, idleFiles: 100000, copyBytes: 2 << 30, wholeTree: true}
+	shortSizes = sizes{rounds: 1, fioSize: "32M", bigSize: "256M", seconds: 2, lagSeconds: 5, replayFiles: 4000, idleFiles: 20000, copyBytes: 128 << 20,
+		peerTree: "crypto/tls", peerFile: "16M", peerSmall: "4M", peerSeconds: 1, peerRounds: 1, peerOrder: 3, peerStream: 2}
+	longSizes = sizes{rounds: 5, fioSize: "128M", bigSize: "1G", seconds: 6, lagSeconds: 20, replayFiles: 20000, idleFiles: 100000, copyBytes: 2 << 30, wholeTree: true,
+		peerTree: "runtime", peerFile: "256M", peerSmall: "64M", peerSeconds: 2, peerRounds: 3, peerOrder: 6, peerStream: 3}
 )
 
 // workload runs in a fresh folder of a system and gives one figure.
@@ -48,13 +59,13 @@ func (b *bench) untar(s *system, folder string) (float64, error) {
 	began := time.Now()
 	r := cluster.Cmd{Args: []string{"tar", "-C", filepath.Join(s.dir, folder), "-xf", b.archive}, Timeout: 10 * time.Minute}.Run()
 	took := time.Since(began)
-	if err := r.OK(); err != nil || s.name != "leader" {
+	if err := r.OK(); err != nil || !s.leads {
 		return took.Seconds(), err
 	}
 	if err := s.settle(); err != nil {
 		return 0, err
 	}
-	b.convergence = append(b.convergence, time.Since(began).Seconds()-took.Seconds())
+	b.convergence[s.name] = append(b.convergence[s.name], time.Since(began).Seconds()-took.Seconds())
 	return took.Seconds(), nil
 }
 
