@@ -36,6 +36,7 @@ type core struct {
 	start    time.Time
 
 	own           ownOps
+	unseen        unseen
 	observed      atomic.Uint64 // counts changes that did not come through this mount
 	suspectsArmed atomic.Bool
 	rootNames     nameSet // unless epochs
@@ -117,6 +118,7 @@ func (k *core) countFresh(c *call, seen uint64) error {
 		c.attr = a
 	}
 	k.nodes.sentMode(ino, c.attr.Mode)
+	k.pinSpecial(c, &c.attr)
 	return nil
 }
 
@@ -127,19 +129,49 @@ func (k *core) countNew(c *call) {
 	c.counted = append(c.counted, ino)
 	k.nodes.markAttr(ino, k.tick())
 	k.nodes.sentMode(ino, c.attr.Mode)
+	k.pinSpecial(c, &c.attr)
+}
+
+// pinSpecial tells the volume that a FIFO, socket or device is open for as long as the
+// kernel knows it: the kernel opens such files itself and says nothing, and who has one
+// open may change its attributes when its last name is gone.
+func (k *core) pinSpecial(c *call, a *volume.Attr) {
+	switch a.Mode & volume.ModeType {
+	case volume.ModeFile, volume.ModeDir, volume.ModeLink:
+		return
+	}
+	if !k.nodes.pin(a.Ino) {
+		return
+	}
+	if err := k.vol.Open(c.ctx, a.Ino, false); err != nil {
+		k.nodes.unpin(a.Ino) // it ended meanwhile: there is nothing left to keep
+	}
+}
+
+func (k *core) closePinned(ino volume.Ino) {
+	err := k.vol.Close(k.calls.base, ino)
+	if kind := volume.KindOf(err); err != nil && kind != volume.Closed && kind != volume.Stale {
+		k.log.Warn().Err(err).Stringer("ino", ino).Msg("close a special file that the kernel forgot")
+	}
 }
 
 // undo takes back the lookups of a reply that did not arrive.
 func (k *core) undo(c *call) {
 	for _, ino := range c.counted {
-		k.nodes.forget(ino, 1)
+		if _, pinned := k.nodes.forget(ino, 1); pinned {
+			k.closePinned(ino)
+		}
 	}
 	c.counted = c.counted[:0]
 }
 
 // forget is FORGET: no reply, no waiting.
 func (k *core) forget(node, n uint64) {
-	if !k.nodes.forget(volume.Ino(node), n) {
+	ok, pinned := k.nodes.forget(volume.Ino(node), n)
+	if pinned {
+		k.closePinned(volume.Ino(node))
+	}
+	if !ok {
 		k.log.Warn().Stringer("ino", volume.Ino(node)).Uint64("lookups", n).Msg("the kernel forgets more than it was told")
 	}
 }

@@ -15,6 +15,8 @@ const (
 	nodeSGID uint8 = 1 << 1
 	// nodeGone: its attributes are remembered in gone.
 	nodeGone uint8 = 1 << 2
+	// nodePinned: the volume was told that it is open, for as long as the kernel knows it.
+	nodePinned uint8 = 1 << 3
 )
 
 // node is what is kept of an inode that the kernel knows: little, since there can
@@ -69,23 +71,52 @@ func (t *nodes) add(ino volume.Ino, n uint64) {
 	s.mu.Unlock()
 }
 
-// forget takes n references back. It reports false if there were not so many.
-func (t *nodes) forget(ino volume.Ino, n uint64) bool {
+// pin notes that an inode is to be open for as long as the kernel knows it; false if
+// that was noted before. unpin takes it back.
+func (t *nodes) pin(ino volume.Ino) bool {
+	s := t.shard(ino)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.m[ino]
+	if e.lookups == 0 || e.flags&nodePinned != 0 {
+		return false
+	}
+	e.flags |= nodePinned
+	s.m[ino] = e
+	return true
+}
+
+func (t *nodes) unpin(ino volume.Ino) {
+	s := t.shard(ino)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.m[ino]; ok {
+		e.flags &^= nodePinned
+		s.m[ino] = e
+	}
+}
+
+// forget takes n references back. It reports ok false if there were not so many, and
+// pinned if the last of them had the inode pinned.
+func (t *nodes) forget(ino volume.Ino, n uint64) (ok, pinned bool) {
 	if ino == volume.RootIno {
-		return true // known from the mount to its end
+		return true, false // known from the mount to its end
 	}
 	s := t.shard(ino)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.m[ino]
-	ok := e.lookups >= n
+	ok = e.lookups >= n
 	e.lookups -= min(n, e.lookups)
-	if e.lookups == 0 && e.flags&nodeGone != 0 {
-		delete(s.gone, ino)
-		e.flags &^= nodeGone
+	if e.lookups == 0 {
+		if e.flags&nodeGone != 0 {
+			delete(s.gone, ino)
+		}
+		pinned = e.flags&nodePinned != 0
+		e.flags &^= nodeGone | nodePinned
 	}
 	s.put(ino, e)
-	return ok
+	return ok, pinned
 }
 
 func (s *nodeShard) put(ino volume.Ino, e node) {
@@ -244,6 +275,9 @@ func (t *nodes) drop() map[volume.Ino]uint32 {
 		s := &t.shards[i]
 		s.mu.Lock()
 		for ino, n := range s.m {
+			if n.flags&nodePinned != 0 {
+				n.opens++
+			}
 			if n.opens > 0 {
 				open[ino] = n.opens
 			}

@@ -74,6 +74,9 @@ func (k *core) Applied(ops []*volume.Op) {
 		}
 		k.judge(suspect{op.Version, op.Ino, opKey(op), ch, k.tick()})
 	}
+	if len(ops) > 0 {
+		k.mark(ops[0].Version)
+	}
 }
 
 // judge decides whether an op came through this mount, now or when a Do that may have

@@ -59,12 +59,15 @@ func (k *core) plus(c *call, dir volume.Ino, e *volume.DirEntry) bool {
 	k.nodes.add(e.Ino, 1)
 	a, err := k.vol.GetAttr(c.ctx, e.Ino)
 	if err != nil {
-		k.nodes.forget(e.Ino, 1)
+		if _, pinned := k.nodes.forget(e.Ino, 1); pinned {
+			k.closePinned(e.Ino)
+		}
 		return false
 	}
 	k.sawName(dir, e.Name)
 	c.counted = append(c.counted, e.Ino)
 	k.nodes.sentMode(e.Ino, a.Mode)
+	k.pinSpecial(c, &a)
 	c.attr = a
 	return true
 }

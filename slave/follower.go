@@ -100,10 +100,10 @@ func (f *Follower) Receive(ctx context.Context, frame []byte) error {
 	if err != nil {
 		return f.fail(err)
 	}
-	f.applied.Store(uint64(rec.Last))
 	if f.opt.Observer != nil {
 		f.opt.Observer.Applied(ops)
 	}
+	f.applied.Store(uint64(rec.Last))
 	f.wake()
 	return nil
 }
@@ -155,9 +155,15 @@ func (f *Follower) Stop(err error) {
 	f.held.wake()
 }
 
-// Progress is how far this follower is.
+// Progress is how far this follower is. Applied is what every reader sees, also one
+// with everything in his cache.
 func (f *Follower) Progress() (received, applied, durable volume.Version) {
 	received, applied = volume.Version(f.received.Load()), volume.Version(f.applied.Load())
+	if o, ok := f.opt.Observer.(volume.LateObserver); ok {
+		if first, any := o.Unseen(); any {
+			applied = min(applied, first-1)
+		}
+	}
 	return received, applied, f.opt.Log.Durable()
 }
 

@@ -13,6 +13,9 @@ import (
 // for lag and retention, and must not cost what the frames cost.
 const progressEvery = 5 * time.Millisecond
 
+// seenEvery is how often a follower asks whether what it has applied is seen by now.
+const seenEvery = time.Millisecond
+
 // durableEvery is how often a report tells what the log's own syncing made durable,
 // when nothing else happens.
 const durableEvery = 250 * time.Millisecond
@@ -107,13 +110,18 @@ func (f *Session) report(ctx context.Context) {
 			time.Sleep(progressEvery)
 		}
 		var changed <-chan struct{}
+		var soon <-chan time.Time
 		if c, ok := to.(*Follower); ok {
 			changed = c.changed
+			if uint64(a) < c.applied.Load() {
+				soon = time.After(seenEvery)
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		case <-soon:
 		case <-tick.C:
 		}
 	}

@@ -75,6 +75,13 @@ type Observer interface {
 	Applied(ops []*Op)
 }
 
+// LateObserver is an observer whose readers see what it was told of a little later.
+type LateObserver interface {
+	Observer
+	// Unseen is the first op it was told of that a reader may not see yet.
+	Unseen() (first Version, any bool)
+}
+
 // View is the part of the index that a content backing reads: the shape that the
 // lower side is to be kept in.
 type View interface {

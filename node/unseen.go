@@ -1,0 +1,19 @@
+package node
+
+import "wolfdisk/volume"
+
+// Unseen implements volume.LateObserver for all front ends together.
+func (o *observers) Unseen() (first volume.Version, any bool) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, v := range o.list {
+		late, ok := v.(volume.LateObserver)
+		if !ok {
+			continue
+		}
+		if f, is := late.Unseen(); is && (!any || f < first) {
+			first, any = f, true
+		}
+	}
+	return first, any
+}
