@@ -35,6 +35,10 @@ func (n *node) Status(context.Context) admin.Status {
 	if store != nil {
 		s.Position = admin.PositionOf(store.log.Last())
 		s.Position.Version = uint64(store.engine.Position().Version)
+		if f := n.following(); f != nil && leader == nil {
+			_, seen, _ := f.Progress()
+			s.Position.Version = min(s.Position.Version, uint64(seen))
+		}
 		s.DurableVersion = uint64(store.log.Durable())
 		s.Oplog = admin.Oplog{First: uint64(store.log.First()), Last: uint64(store.log.Last().Version), Bytes: uint64(store.log.Bytes())}
 		s.Files, s.Bytes = store.engine.Counts()
