@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -28,6 +29,11 @@ import (
 const (
 	// MaxContentItem bounds an item, bytes.
 	MaxContentItem = 4 << 20
+	// contentBuffer is how much of an answer is gathered before it is sent, bytes.
+	contentBuffer = 64 << 10
+	// solidFile is up to which size holes are not looked for, bytes: looking costs more
+	// than the zeros.
+	solidFile = 16 << 10
 	// MaxContentItems bounds the items of a request.
 	MaxContentItems = 4096
 	// maxContentRuns bounds the runs of an item: beyond, holes are sent as zeros.
@@ -105,22 +111,24 @@ func ServeContent(ctx context.Context, q *ContentRequest, r Reader, w io.Writer,
 	if at := r.Position().Version; at < q.From {
 		return Errorf(Unavailable, "content at version %d: this node is at %d", q.From, at)
 	}
+	// Each write is a message, and small files are a few bytes each.
+	b := bufio.NewWriterSize(w, contentBuffer)
 	for _, it := range q.Items {
 		head, content, err := contentOf(ctx, it, r, buf)
 		if err != nil {
 			return err
 		}
-		if _, err := w.Write(head); err != nil {
+		if _, err := b.Write(head); err != nil {
 			return err
 		}
 		if q.Hashes || len(content) == 0 {
 			continue
 		}
-		if _, err := w.Write(content); err != nil {
+		if _, err := b.Write(content); err != nil {
 			return err
 		}
 	}
-	return nil
+	return b.Flush()
 }
 
 // contentOf reads an item: the head of its answer, and its runs one behind the other.
@@ -137,7 +145,10 @@ func contentOf(ctx context.Context, it ContentItem, r Reader, buf []byte) (head,
 	head = []byte{contentHere, 0, 0, 0, 0}
 	runs := uint32(0)
 	for at := it.Off; at < end; {
-		from, to, err := nextRun(ctx, r, it.Ino, at, end, runs+1 == maxContentRuns)
+		from, to, err := at, end, error(nil)
+		if a.Size > solidFile {
+			from, to, err = nextRun(ctx, r, it.Ino, at, end, runs+1 == maxContentRuns)
+		}
 		if err != nil {
 			if errors.Is(err, Stale) {
 				return gone, nil, nil
