@@ -34,12 +34,13 @@ fi
 dir=''
 child=''
 policy=''
-# shellcheck disable=SC2317 # called by the trap
+# shellcheck disable=SC2317,SC2329 # called by the trap
 clean() {
 	trap - EXIT
 	# unshare takes everything inside with it.
 	if test -n "$child"; then
-		kill -9 "$child" 2>/dev/null && wait "$child" 2>/dev/null
+		kill -9 "$child" 2>/dev/null || :
+		wait "$child" 2>/dev/null || :
 	fi
 	test -z "$policy" || rm -f "$policy"
 	if test -n "$dir"; then

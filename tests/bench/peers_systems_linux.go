@@ -130,10 +130,15 @@ func startLsyncd(name, base, options string) (*peer, error) {
 	if err := waitPort(2, 873); err != nil {
 		return p, err
 	}
+	// What is there at its start it sends without delay.
+	if _, err := p.shell("mkdir ready"); err != nil {
+		return p, err
+	}
 	if _, err := cluster.StartProc(at("lsyncd.out"), nil, false, inside(1, "lsyncd", at("lsyncd.lua"))...); err != nil {
 		return p, err
 	}
-	return p, p.ready()
+	_, err = p.arrived("ready")
+	return p, err
 }
 
 // startGluster runs two glusterd, each with its own state, a volume over both, and a
@@ -183,7 +188,11 @@ func startGluster(_ *bench, name, base string) (*peer, error) {
 			return p, err
 		}
 	}
-	return p, p.ready()
+	if _, err := p.shell("mkdir ready"); err != nil {
+		return p, err
+	}
+	_, err := p.arrived("ready")
+	return p, err
 }
 
 // waitPort waits until something listens on a port of a machine.
@@ -208,13 +217,4 @@ func until(timeout time.Duration, try func() error) error {
 			return err
 		}
 	}
-}
-
-// ready waits until a file that was made on the writer's machine is on the others.
-func (p *peer) ready() error {
-	if err := cluster.Run("mkdir", filepath.Join(p.dir, "ready")).OK(); err != nil {
-		return err
-	}
-	_, err := p.arrived("ready")
-	return err
 }

@@ -36,7 +36,7 @@ var (
 	shortSizes = sizes{rounds: 1, fioSize: "32M", bigSize: "256M", seconds: 2, lagSeconds: 5, replayFiles: 4000, idleFiles: 20000, copyBytes: 128 << 20,
 		peerTree: "crypto/tls", peerFile: "16M", peerSmall: "4M", peerSeconds: 1, peerRounds: 1, peerOrder: 3, peerStream: 2}
 	longSizes = sizes{rounds: 5, fioSize: "128M", bigSize: "1G", seconds: 6, lagSeconds: 20, replayFiles: 20000, idleFiles: 100000, copyBytes: 2 << 30, wholeTree: true,
-		peerTree: "runtime", peerFile: "256M", peerSmall: "64M", peerSeconds: 2, peerRounds: 3, peerOrder: 6, peerStream: 3}
+		peerTree: "runtime", peerFile: "256M", peerSmall: "64M", peerSeconds: 1, peerRounds: 3, peerOrder: 6, peerStream: 3}
 )
 
 // workload runs in a fresh folder of a system and gives one figure.
