@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"wolfdisk/volume"
 )
 
@@ -52,6 +54,7 @@ var conformance = []struct {
 	{"MountFlags", TestMountFlags},
 	{"Negotiated", TestNegotiated},
 	{"LargeRequests", TestLargeRequests},
+	{"ChangeRemoved", TestChangeRemoved},
 }
 
 func TestGofuse(t *testing.T) {
@@ -195,4 +198,35 @@ func TestGofuseReservedName(t *testing.T) {
 	}
 	a.fails("ERANGE", cmd{Op: "unlink", Path: name})
 	h.ino(t, name) // still there
+}
+
+// A directory that was removed while somebody works in it can still be changed, as on
+// a local file system; and a path that goes while it is changed is no stale handle.
+func TestChangeRemoved(t *testing.T) {
+	r, a := mountModel(t)
+	a.do(cmd{Op: "mkdir", Path: "d", Mode: 0o755})
+	a.do(cmd{Op: "chdir", Path: "d"})
+	a.do(cmd{Op: "rmdir", Path: "d"})
+	a.do(cmd{Op: "chmod", Path: "./", Mode: 0o1700})
+	at := volume.Time{Sec: -1, Nsec: 7}
+	a.do(cmd{Op: "utimes", Path: "./", Atime: at, Mtime: at})
+	if st := a.stat("./"); st.Mode != unix.S_IFDIR|0o1700 || st.Nlink != 0 || st.Mtim != (unix.Timespec{Sec: -1, Nsec: 7}) {
+		t.Errorf("changed after its removal: %+v", st)
+	}
+	// The volume says ESTALE of a file that went on the way.
+	a.put("f", "content")
+	p := a.open("f", unix.O_PATH)
+	a.do(cmd{Op: "unlink", Path: "f"})
+	c := r.srv.core.calls.get()
+	defer r.srv.core.calls.put(c)
+	c.begin(1, 0, 0, 0)
+	ino := volume.Ino(a.do(cmd{Op: "fstat", FD: p}).Stat.Ino)
+	errno := r.srv.core.setattr(c, ino, &setattrIn{valid: fattrSize | fattrMode | fattrUID | fattrGID, size: 3, mode: 0o600, uid: 7, gid: 8})
+	if errno != 0 || c.attr.Size != 3 || c.attr.Mode != unix.S_IFREG|0o600 || c.attr.UID != 7 || c.attr.GID != 8 || c.attr.Nlink != 0 {
+		t.Errorf("truncated after its removal: %v %+v", errno, c.attr)
+	}
+	c.end()
+	if errno := r.srv.core.setattr(c, 1<<40, &setattrIn{valid: fattrMode}); errno != unix.ESTALE {
+		t.Errorf("an inode that never was: %v", errno)
+	}
 }

@@ -26,7 +26,14 @@ func (f *rawFS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, ou
 	})
 }
 
-func (f *rawFS) Forget(node, n uint64) { f.d.k.forget(node, n) }
+// Forget may close what the kernel knew, so it holds the gate too.
+func (f *rawFS) Forget(node, n uint64) {
+	f.d.gate.RLock()
+	defer f.d.gate.RUnlock()
+	if !f.d.ended {
+		f.d.k.forget(node, n)
+	}
+}
 
 func (f *rawFS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {

@@ -3,6 +3,7 @@ package fusefs
 import (
 	"errors"
 	"math"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +27,10 @@ const (
 	firstRetry = time.Millisecond
 	maxRetry   = time.Second
 	maxTries   = 12
+	// movePatience is how long the rename of a directory waits until its listing is
+	// invalidated; awaitEvery, how often it looks.
+	movePatience = 20 * time.Millisecond
+	awaitEvery   = 50 * time.Microsecond
 	// attrRepeat is when an invalidation is repeated because a reply with older
 	// attributes may have been on its way.
 	attrRepeat = 500 * time.Millisecond
@@ -224,8 +229,12 @@ func (n *notifier) popLocked() notice {
 
 // attrNow drops an inode's attributes from the kernel before it returns. Only for a
 // request on that very inode: the kernel then takes no lock for it that the request
-// holds, and no page is touched.
+// holds, and no page is touched. Where it does take one, the notice in the queue has to
+// do.
 func (n *notifier) attrNow(ino volume.Ino) {
+	if noticeLocksFile {
+		return
+	}
 	err := n.kernel.invalInode(ino, -1, 0)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -239,6 +248,10 @@ func (n *notifier) attrNow(ino volume.Ino) {
 		n.log.Warn().Err(err).Stringer("ino", ino).Msg("invalidate the kernel's attributes")
 	}
 }
+
+// noticeLocksFile: FreeBSD's kernel locks the file that a notice is about, as the request
+// on it already does.
+const noticeLocksFile = runtime.GOOS == "freebsd"
 
 // replaceStuck lets another worker go on behind a notice that sleeps in the kernel.
 func (n *notifier) replaceStuck(id int) {
@@ -345,6 +358,14 @@ func (n *notifier) pushed() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.num
+}
+
+// await waits until everything up to a number has been sent, but not for long: a
+// request must not depend on what the kernel may answer only after it.
+func (n *notifier) await(num uint64, atMost time.Duration) {
+	for deadline := time.Now().Add(atMost); !n.doneThrough(num) && time.Now().Before(deadline); {
+		time.Sleep(awaitEvery)
+	}
 }
 
 // doneThrough reports whether everything up to a number has been sent.

@@ -73,6 +73,9 @@ func (k *core) setattr(c *call, ino volume.Ino, in *setattrIn) syscall.Errno {
 	}
 	k.nodes.markAttr(ino, k.tick())
 	if _, err := k.do(c); err != nil {
+		if volume.KindOf(err) == volume.Stale && k.changeGone(c) {
+			return 0
+		}
 		return k.fail(c, "setattr", ino, err)
 	}
 	k.nodes.lostPriv(ino, c.attr.Mode) // the reply says so

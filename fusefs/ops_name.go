@@ -165,12 +165,16 @@ func (k *core) rename(c *call, dir volume.Ino, name string, newDir volume.Ino, n
 	if dir == newDir || res.Version == 0 {
 		return 0
 	}
-	// The kernel keeps the listings of directories that moved, with the old "..".
+	// The kernel keeps the listings of directories that moved, with the old "..". Who
+	// is answered shall not find it any more.
 	if res.Attr.IsDir() {
 		k.staleAttr(res.Attr.Ino, 0)
 	}
 	if c.req.Exchange && res.Replaced.IsDir() {
 		k.staleAttr(res.Replaced.Ino, 0)
+	}
+	if res.Attr.IsDir() || c.req.Exchange && res.Replaced.IsDir() {
+		k.notify.await(k.notify.pushed(), movePatience)
 	}
 	return 0
 }
