@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 		"file":    runFile,
 		"tree":    runTree,
 		"crowd":   runCrowd,
+		"fill":    runFill,
+		"count":   runCount,
 		"change":  runChange,
 		"look":    runLook,
 	}))
