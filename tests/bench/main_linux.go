@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -24,6 +25,7 @@ type bench struct {
 	convergence map[string][]float64 // by system
 	began       time.Time
 	onlyCopies  bool
+	only        *regexp.Regexp // names of workloads; nil for everything
 
 	bin        string // of the comparison with other programs, as all that follows
 	comparison Comparison
@@ -42,6 +44,7 @@ func main() {
 	compare := flag.String("compare", "", "only the comparison with other programs, below this `FOLDER` (tests/bench/compare.sh)")
 	document := flag.String("document", "", "with --compare: put the table into this `FILE`")
 	followers := flag.String("followers", "1,2", "how many followers a leader has: a cluster for each number of this `LIST`")
+	only := flag.String("only", "", "only the workloads whose names match this `PATTERN`, without the figures that belong to none")
 	rounds := flag.Int("rounds", 0, "rounds (default 5, short 1)")
 	flag.Parse()
 	counts, err := parseFollowers(*followers)
@@ -54,6 +57,12 @@ func main() {
 		b.sizes = shortSizes
 	}
 	b.onlyCopies = *copies
+	if *only != "" {
+		if b.only, err = regexp.Compile(*only); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: --only:", err)
+			os.Exit(64)
+		}
+	}
 	if *rounds > 0 {
 		b.sizes.rounds = *rounds
 	}
@@ -174,6 +183,9 @@ func (b *bench) measure(base, bin, overlay string) (err error) {
 	b.report.Software = s.Software
 	for round := range b.sizes.rounds {
 		for _, w := range workloads {
+			if b.only != nil && !b.only.MatchString(w.name) {
+				continue
+			}
 			b.note("round %d of %d: %s", round+1, b.sizes.rounds, w.name)
 			for i := range systems {
 				if err := b.once(systems[(i+round)%len(systems)], w); err != nil {
@@ -181,6 +193,9 @@ func (b *bench) measure(base, bin, overlay string) (err error) {
 				}
 			}
 		}
+	}
+	if b.only != nil {
+		return nil
 	}
 	for _, m := range mirrors {
 		b.extra(m, "convergence_seconds", median(b.convergence[leaderName(m.followers)]))

@@ -28,7 +28,8 @@ func good() *Report {
 	r.add("untar", "s", "leader", 3)
 	r.add("untar", "s", "overlay", 2)
 	r.add("untar", "s", "bindfs", 3)
-	for _, w := range []string{"write-4k-seq", "write-4k-rand", "write-1m", "write-1m-fsync", "write-4k-fsync", "read-warm"} {
+	for _, w := range []string{"write-4k-seq", "write-4k-rand", "write-1m", "write-1m-fsync", "write-4k-fsync", "read-warm",
+		"create", "stat-cold", "rename", "unlink", "ls-cold", "ls-warm", "read-leader-cold", "read-leader-warm"} {
 		for _, v := range []float64{900, 1000, 1100} { // the median counts
 			r.add(w, "1/s", "leader", v)
 			r.add(w, "1/s", "overlay", 1000)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -18,6 +19,7 @@ type sizes struct {
 	seconds     int    // of workloads that are bounded by time
 	lagSeconds  int
 	replayFiles int
+	metaFiles   int // of workloads on names and attributes
 	idleFiles   int
 	copyBytes   int64
 	wholeTree   bool
@@ -33,9 +35,9 @@ type sizes struct {
 }
 
 var (
-	shortSizes = sizes{rounds: 1, fioSize: "32M", bigSize: "256M", seconds: 2, lagSeconds: 5, replayFiles: 4000, idleFiles: 20000, copyBytes: 128 << 20,
+	shortSizes = sizes{rounds: 1, fioSize: "32M", bigSize: "256M", seconds: 2, lagSeconds: 5, replayFiles: 4000, metaFiles: 4000, idleFiles: 20000, copyBytes: 128 << 20,
 		peerTree: "crypto/tls", peerFile: "16M", peerSmall: "4M", peerSeconds: 1, peerRounds: 1, peerOrder: 3, peerStream: 2}
-	longSizes = sizes{rounds: 5, fioSize: "128M", bigSize: "1G", seconds: 6, lagSeconds: 20, replayFiles: 20000, idleFiles: 100000, copyBytes: 2 << 30, wholeTree: true,
+	longSizes = sizes{rounds: 5, fioSize: "128M", bigSize: "1G", seconds: 6, lagSeconds: 20, replayFiles: 20000, metaFiles: 20000, idleFiles: 100000, copyBytes: 2 << 30, wholeTree: true,
 		peerTree: "runtime", peerFile: "256M", peerSmall: "64M", peerSeconds: 1, peerRounds: 3, peerOrder: 6, peerStream: 3}
 )
 
@@ -53,6 +55,14 @@ var workloads = []workload{
 	{"write-1m", "MB/s", fioWrite("bw", "--rw=write", "--bs=1m", "--size=BIG")},
 	{"write-1m-fsync", "MB/s", fioWrite("bw", "--rw=write", "--bs=1m", "--size=BIG", "--end_fsync=1")},
 	{"read-warm", "MB/s", (*bench).readWarm},
+	{"create", "1/s", (*bench).create},
+	{"stat-cold", "1/s", onTree(true, stat)},
+	{"rename", "1/s", onTree(false, rename)},
+	{"unlink", "1/s", onTree(false, os.Remove)},
+	{"ls-cold", "1/s", list(true)},
+	{"ls-warm", "1/s", list(false)},
+	{"read-leader-cold", "MB/s", readLeader(true)},
+	{"read-leader-warm", "MB/s", readLeader(false)},
 }
 
 func (b *bench) untar(s *system, folder string) (float64, error) {
