@@ -66,11 +66,8 @@ func (k *core) setattr(c *call, ino volume.Ino, in *setattrIn) syscall.Errno {
 		c.req.Set &^= volume.SetMtimeNow // a truncation sets it, even to the same size
 	}
 	if c.req.Set == 0 {
-		if errno := k.getattr(c, ino); errno != 0 || privBits(c.attr.Mode) == 0 {
+		if errno := k.getattr(c, ino); errno != 0 || !k.mayKill(c, in.valid) {
 			return errno
-		}
-		if !k.mayKill(c, in.valid) {
-			return forbidden(c.attr.Mode)
 		}
 		c.req.KillPriv = true
 	}
@@ -91,17 +88,10 @@ func (k *core) setattr(c *call, ino volume.Ino, in *setattrIn) syscall.Errno {
 // group, which clears them by POSIX, and looks at nobody's right to do that; and one
 // before it writes to a file that has them, for anybody who may write.
 func (k *core) mayKill(c *call, valid uint32) bool {
-	return valid&fattrKillSUIDGID != 0 || c.caller.UID == 0 || c.caller.UID == c.attr.UID
-}
-
-// forbidden is the answer to such a chown(2) by somebody else: he may ask for nothing,
-// but not for bits to go. Setgid without a group to run as stays for everybody.
-func forbidden(mode uint32) syscall.Errno {
-	const runs = volume.ModeSetGID | 0o010
-	if mode&volume.ModeSetUID != 0 || mode&runs == runs {
-		return syscall.EPERM
+	if privBits(c.attr.Mode) == 0 {
+		return false
 	}
-	return 0
+	return valid&fattrKillSUIDGID != 0 || c.caller.UID == 0 || c.caller.UID == c.attr.UID
 }
 
 // killed tells the kernel, which does not look at modes after a write, if setuid or

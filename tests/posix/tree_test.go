@@ -229,7 +229,7 @@ func (w *treeWork) attributes() call {
 	case 2:
 		uid, gid := []int{0, 1000, 1001, -1}[w.r.IntN(4)], []int{0, 1000, 2000, -1}[w.r.IntN(4)]
 		if uid+gid == -2 {
-			uid = 1000 // neither: file systems differ about whom that is forbidden to
+			uid = 1000 // neither: a mount cannot tell what comes of it from a write, and forbids nothing
 		}
 		return only(fmt.Sprintf("lchown %s %d %d", p, uid, gid), func(at func(string) string) error { return unix.Lchown(at(p), uid, gid) })
 	case 3:
