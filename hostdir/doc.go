@@ -16,6 +16,8 @@
 //	    staging/          inodes without a name, called by their ID; see nameless
 //	    kept/             what was found where the index has something else, or
 //	                      nothing: moved here, reported, never deleted
+//	    old/              what a copy that is being made has no place for, until
+//	                      that copy is consistent; see Reshape
 //
 // An inode that loses its last name but lives on (open, or its end not yet
 // decided) is renamed into staging by the same system call that takes its name

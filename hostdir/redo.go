@@ -25,13 +25,18 @@ import (
 //     durable then.
 //  4. Owner, mode, attributes, size and times are set from the index.
 //
+// With home everything that the index knows is brought back to where the index has it,
+// also where no op has touched it: on a node that gets what the log lost once more. Without,
+// the directory may stay ahead of the log, for the caller to make ops of that.
+//
 // A file that was changed since this boot is somebody's edit: it keeps its content and
 // is reported. Nothing that is not known is deleted: it goes to kept. All steps may be
 // interrupted and repeated; a journal in the state directory (journal.go) remembers
 // what was somebody's edit before the first change of our own. Afterwards the caller
 // stores PendingLower, runs Tidy, and makes a checkpoint.
-func (d *Dir) Redo(ctx context.Context, view volume.View, touched *Touched, ops iter.Seq2[*volume.Op, error], report func(Difference)) error {
+func (d *Dir) Redo(ctx context.Context, view volume.View, touched *Touched, home bool, ops iter.Seq2[*volume.Op, error], report func(Difference)) error {
 	r := d.newRedo(ctx, view, touched, report)
+	r.home = home
 	return volume.Wrap(r.run(ops, r.findEdits, d.endJournal), "redo after a power loss")
 }
 
@@ -56,6 +61,7 @@ func (r *redo) run(ops iter.Seq2[*volume.Op, error], begin, end func() error) er
 		run  func() error
 	}{
 		{"find edits", begin},
+		{"find what was moved", r.strays},
 		{"collect misplaced files", r.collect},
 		{"place files", r.place},
 		{"redo content", func() error { return r.content(ops) }},
@@ -79,6 +85,7 @@ type redo struct {
 	report func(Difference)
 
 	repeat bool                  // an earlier redo of this boot was interrupted
+	home   bool                  // see Redo
 	edited map[volume.Ino]bool   // changed by somebody since this boot
 	lost   map[volume.Ino]bool   // to be found nowhere
 	placed map[volume.Ino]bool   // done by place

@@ -39,7 +39,7 @@ func leftAlone(dir volume.Ino, name string) bool {
 func (d *Dir) checkOwn() error {
 	return d.listDir(d.own, func(name string, _ uint64, _ uint32) error {
 		switch name {
-		case markerName, markerName + ".tmp", stagingName, keptName:
+		case markerName, markerName + ".tmp", stagingName, keptName, oldName:
 			return nil
 		}
 		return volume.Errorf(volume.NotEmpty, "%s/%s holds %q, which WolfDisk did not put there; the name %s is reserved at the root of a volume: "+

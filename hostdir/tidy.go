@@ -83,45 +83,62 @@ func (d *Dir) Tidy(ctx context.Context, view volume.View) error {
 	if err != nil {
 		return volume.Wrap(err, "list "+Reserved+"/"+stagingName)
 	}
-	for _, name := range names {
-		if err := d.tidyOne(name, view); err != nil {
-			return volume.Wrap(err, "tidy "+Reserved+"/"+stagingName+"/"+name)
+	for last := false; len(names) > 0; {
+		var waiting []string // their directories are in staging, too
+		for _, name := range names {
+			waits, err := d.tidyOne(name, last, view)
+			if err != nil {
+				return volume.Wrap(err, "tidy "+Reserved+"/"+stagingName+"/"+name)
+			}
+			if waits {
+				waiting = append(waiting, name)
+			}
 		}
+		last = len(waiting) == len(names)
+		names = waiting
 	}
 	return nil
 }
 
-func (d *Dir) tidyOne(name string, view volume.View) error {
+// tidyOne deals with one name in staging. waits says that there is no directory yet to put
+// it into; the last time it is kept then.
+func (d *Dir) tidyOne(name string, last bool, view volume.View) (waits bool, err error) {
 	p := place{d.staging, name}
-	n, err := strconv.ParseUint(name, 16, 64)
+	n, nerr := strconv.ParseUint(name, 16, 64)
 	ino := volume.Ino(n)
-	if err != nil || !ino.Valid() || ino.String() != name {
-		return d.aside(p)
+	if nerr != nil || !ino.Valid() || ino.String() != name {
+		return false, d.aside(p)
 	}
 	attr, err := view.Inode(ino)
 	if err != nil {
 		if volume.KindOf(err) != volume.NotFound {
-			return err
+			return false, err
 		}
-		return d.removeTree(p) // ours, and over
+		return false, d.removeTree(p) // ours, and over
 	}
 	if attr.Nlink == 0 {
-		return nil
+		return false, nil
 	}
 	d.dirty.mark(ino, attr.Ctime) // its ctime changes below
 	names, err := view.Names(ino)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, ref := range names {
 		dir, release, err := d.dirFD(ref.Parent, view)
 		if err != nil {
 			if volume.KindOf(err) == volume.Missing {
+				waits = true
 				continue
 			}
-			return err
+			return false, err
 		}
 		err = d.sys.renameNoReplace(p.dir, p.name, dir, ref.Name)
+		if err == nil {
+			if above, err := view.Inode(ref.Parent); err == nil {
+				d.dirty.mark(ref.Parent, above.Ctime) // so do its times
+			}
+		}
 		if err == unix.EEXIST {
 			var a, b lowerStat
 			if a, err = statAt(dir, ref.Name); err == nil {
@@ -133,9 +150,12 @@ func (d *Dir) tidyOne(name string, view volume.View) error {
 			}
 		}
 		release()
-		return err
+		return false, err
 	}
-	return d.aside(p)
+	if waits && !last {
+		return true, nil
+	}
+	return false, d.aside(p)
 }
 
 // removeTree removes a file, or a directory with what is in it, of our own staging.

@@ -303,7 +303,7 @@ func syncSession(t *testing.T, k *wire.Keys, addr string, c *copying, rng *rand.
 				return err
 			}
 		}
-		if err := c.sync.Run(ctx, s, func() []slave.Caller { return nil }); err != nil {
+		if err := c.sync.Run(ctx, slave.Source{ID: "a", Caller: s}, func() []slave.Source { return nil }); err != nil {
 			return err
 		}
 		var err error

@@ -94,7 +94,9 @@ func (n *node) idleWork(ctx context.Context) {
 
 // settleIdle lets the directory catch up by a batch; false if the index is broken.
 func (n *node) settleIdle(st *storage) bool {
-	if st.dir == nil || n.syncing() {
+	n.checkpointMu.Lock() // or it could go on while a copy takes the directory over
+	defer n.checkpointMu.Unlock()
+	if st.dir == nil || n.syncing() || n.between.Load() {
 		return true // a copy that is being made in the directory has an index of its own
 	}
 	if _, err := st.dir.SettleIdle(st.engine, idleBatch); err != nil {

@@ -25,7 +25,11 @@ func (n *node) openFollower(ctx context.Context) error {
 	if err := n.finishTakeOver(); err != nil {
 		return err
 	}
+	if err := n.findBetween(); err != nil {
+		return err
+	}
 	o := n.storageOptions()
+	o.between = n.between.Load()
 	st, err := openStorage(ctx, o)
 	if err != nil {
 		return err
@@ -33,18 +37,28 @@ func (n *node) openFollower(ctx context.Context) error {
 	if err := n.compareDirectory(ctx, st); err != nil {
 		return errors.Join(err, st.abandon())
 	}
+	// All is known before the first session: what it brings depends on it.
+	err = n.recovered(st)
+	if err == nil {
+		err = n.takeUpSync(st)
+	}
+	if err != nil {
+		return errors.Join(err, st.abandon())
+	}
 	f := n.newFollower(st)
 	n.mu.Lock()
-	n.store, n.follower, n.phase = st, f, phaseWaiting
+	n.store, n.follower = st, f
+	if n.sync == nil {
+		n.phase = phaseWaiting
+	}
 	n.mu.Unlock()
-	if err := n.recovered(); err != nil {
-		return err
+	if st.log.Last().Version == 0 || n.between.Load() {
+		return nil // shown once a leader has said how to follow, or the copy is made
 	}
-	if err := n.takeUpSync(st); err != nil {
-		return err
-	}
-	if st.log.Last().Version == 0 {
-		return nil // shown once a leader has said how to follow
+	if st.dir != nil {
+		if err := st.dir.DropOld(ctx); err != nil {
+			n.log.Warn().Err(err).Msg("removing what the old copy had; the next start tries again")
+		}
 	}
 	return n.serveFollower(ctx, f)
 }
@@ -68,7 +82,7 @@ func (n *node) followLeader(ctx context.Context, s *wire.Session) (*slave.Follow
 	f := n.follower
 	n.mu.Unlock()
 	if f != nil {
-		if err := f.Failed(); err != nil {
+		if err := f.Failed(); err != nil && !n.wantSnapshot.Load() && !n.syncing() && !n.between.Load() {
 			return nil, err
 		}
 		return f, nil
@@ -102,11 +116,25 @@ func (n *node) sessionEnded(remote *wire.Hello, err error) {
 	n.mu.Lock()
 	f := n.follower
 	n.mu.Unlock()
-	if f != nil && f.Failed() != nil {
+	if f != nil && f.Failed() != nil && !n.lacks(f.Failed()) {
 		n.stopWith(fmt.Errorf("following %s: %w", remote.NodeID, f.Failed()))
 		return
 	}
 	n.refused(remote.NodeID, "", err)
+}
+
+// lacks reports whether a follower failed because its real directory has not what an op
+// needs: after a power loss of both sides, or changed by somebody. What the leader has is
+// taken anew then, by comparison.
+func (n *node) lacks(why error) bool {
+	st := n.storage()
+	if st == nil || st.dir == nil || volume.KindOf(why) != volume.Missing {
+		return false
+	}
+	if !n.syncing() && !n.between.Load() && !n.wantSnapshot.Swap(true) {
+		n.log.Warn().Str("code", "WD-1408").Err(why).Msg("this follower's directory lacks what the leader's ops need: it is compared with a snapshot")
+	}
+	return true
 }
 
 // refused takes note of a session that did not come about, or ended by a refusal.

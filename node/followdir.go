@@ -17,7 +17,7 @@ import (
 // After a power loss the directory may rightly be ahead of the log: what the
 // log lost comes again from the leader and is applied once more.
 func (n *node) compareDirectory(ctx context.Context, st *storage) error {
-	if st.dir == nil || n.recovery.pending() || st.log.Last().Version == 0 {
+	if st.dir == nil || n.recovery.pending() || st.log.Last().Version == 0 || n.between.Load() {
 		return nil // with no version a copy may be under way, which knows better
 	}
 	count := 0

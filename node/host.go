@@ -145,10 +145,10 @@ func (n *node) reader() (volume.Reader, error) {
 	switch {
 	case n.leader != nil:
 		return n.leader, nil
-	case n.follower != nil:
+	case n.follower != nil && !n.between.Load():
 		return n.follower, nil
 	}
-	return nil, volume.Errorf(volume.Unavailable, "node %s holds no volume", n.cfg.Node.ID)
+	return nil, volume.Errorf(volume.Unavailable, "node %s holds no volume that could be served", n.cfg.Node.ID)
 }
 
 // answerRanges says where a file has data.

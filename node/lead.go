@@ -55,7 +55,7 @@ func (n *node) startLeading(ctx context.Context) error {
 	}
 	for _, step := range []func() error{
 		func() error { return n.reconcileStart(ctx, l) },
-		n.recovered,
+		func() error { return n.recovered(n.storage()) },
 	} {
 		if err == nil {
 			err = step()
@@ -211,9 +211,13 @@ const checkpointEvery = time.Minute
 
 func (n *node) checkpointNow() error {
 	st := n.storage()
-	if st == nil || st.dir == nil || n.syncing() {
+	if st == nil || st.dir == nil || n.syncing() || n.between.Load() {
 		return nil
 	}
+	return n.checkpointOf(st)
+}
+
+func (n *node) checkpointOf(st *storage) error {
 	// One at a time, so that the version in the state file only grows: the log is trimmed
 	// by it.
 	n.checkpointMu.Lock()

@@ -73,9 +73,12 @@ type node struct {
 	// wantSnapshot says that the next session is to bring a snapshot whatever the log
 	// holds, fullSync that all content is to travel.
 	wantSnapshot, fullSync atomic.Bool
-	holds                  holds
-	verify                 verifying
-	served                 chan struct{} // slots for serving content
+	// between says that the real directory is between two versions; see between.go.
+	between atomic.Bool
+	sources sources // of the content of copies
+	holds   holds
+	verify  verifying
+	served  chan struct{} // slots for serving content
 	// life is held by whoever moves content between the log and chunks, or removes chunks.
 	life sync.Mutex
 	// checkpointMu is held while a checkpoint is made.
@@ -327,14 +330,24 @@ func (n *node) storageOptions() storageOptions {
 
 // dialAll dials every address this node knows.
 func (n *node) dialAll() {
-	addrs := append([]string(nil), n.cfg.Cluster.Peers...)
+	n.dialAddresses(n.cfg.Cluster.Peers)
 	if st := n.storage(); st != nil {
-		for _, m := range st.engine.Members() {
-			if m.ID != n.cfg.Node.ID && m.Address != "" {
-				addrs = append(addrs, m.Address)
-			}
+		n.dialMembers(st.engine.Members())
+	}
+}
+
+// dialMembers dials the members of a cluster, as far as that is not being done already.
+func (n *node) dialMembers(members []volume.Member) {
+	var addrs []string
+	for _, m := range members {
+		if m.ID != n.cfg.Node.ID && m.Address != "" {
+			addrs = append(addrs, m.Address)
 		}
 	}
+	n.dialAddresses(addrs)
+}
+
+func (n *node) dialAddresses(addrs []string) {
 	for _, a := range addrs {
 		n.mu.Lock()
 		_, known := n.dialled[a]
@@ -461,6 +474,7 @@ func (n *node) release() error {
 		f.Stop(volume.Errorf(volume.Closed, "the daemon is stopping"))
 	}
 	n.verify.copies.dropAll(true)
+	errs = append(errs, n.closeSync())
 	clean := n.agrees(st)
 	if st != nil {
 		v := st.engine.Position().Version
@@ -492,7 +506,7 @@ func (n *node) agrees(st *storage) bool {
 	role, l, f := n.role, n.leader, n.follower
 	n.mu.Unlock()
 	switch {
-	case n.state == nil || n.recovery == nil || n.recovery.pending():
+	case n.state == nil || n.recovery == nil || n.recovery.pending() || n.between.Load():
 		return false
 	case st == nil:
 		return n.prev.Clean || n.state.Get().Volume.IsZero()

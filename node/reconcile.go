@@ -411,12 +411,14 @@ func (r *reconciler) summary() string {
 }
 
 // recovered ends the recovery once directory and index agree and are on disk.
-func (n *node) recovered() error {
+func (n *node) recovered(st *storage) error {
 	if !n.recovery.pending() {
 		return nil
 	}
-	if err := n.checkpointNow(); err != nil {
-		return err
+	if st.dir != nil && !n.between.Load() {
+		if err := n.checkpointOf(st); err != nil {
+			return err
+		}
 	}
 	return n.recovery.end()
 }

@@ -45,7 +45,7 @@ func (n *node) hello() wire.Hello {
 	n.mu.Unlock()
 	if s != nil {
 		h.Position, h.Lineage, h.Durable = s.log.Last(), s.engine.Lineage(), s.log.Durable()
-		h.Consistent = true
+		h.Consistent = !n.between.Load()
 	}
 	if c != nil && c.Begun() { // what joins is the copy that is being made
 		h.Position, h.Lineage = c.Position()

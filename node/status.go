@@ -59,8 +59,10 @@ func (n *node) Status(context.Context) admin.Status {
 
 func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 	var out []admin.Peer
+	content := n.sources.all()
 	for _, p := range n.peers.list() {
-		a := admin.Peer{ID: p.hello.NodeID, Address: p.address, Role: "follower", State: admin.PeerDisconnected, Software: p.hello.Software}
+		a := admin.Peer{ID: p.hello.NodeID, Address: p.address, Role: "follower", State: admin.PeerDisconnected, Software: p.hello.Software,
+			ContentBytes: content[p.hello.NodeID]}
 		if p.session != nil {
 			a.State = "connected"
 			if !p.hello.Leading.IsZero() {

@@ -46,6 +46,7 @@ type storageOptions struct {
 	// others hold of the log.
 	recovery *recovery
 	postpone bool
+	between  bool // the directory is between two versions, of which the index knows neither
 	zlog     zerolog.Logger
 	// foreign is told of files that somebody changed behind us.
 	foreign func(volume.Ino)
@@ -83,7 +84,7 @@ func openStorage(ctx context.Context, o storageOptions) (_ *storage, err error) 
 	if err := replay(ctx, s.log, s.engine); err != nil {
 		return nil, err
 	}
-	if o.postpone && o.recovery.lost() {
+	if o.between || o.postpone && o.recovery.lost() {
 		return s, nil
 	}
 	return s, s.recoverDir(ctx, o)
@@ -343,7 +344,7 @@ func (s *storage) redo(ctx context.Context, o storageOptions, from volume.Versio
 			return err
 		}
 	}
-	if err := s.dir.Redo(ctx, s.engine, touched, s.ops(ctx, from), s.reportKept); err != nil {
+	if err := s.dir.Redo(ctx, s.engine, touched, !o.leads, s.ops(ctx, from), s.reportKept); err != nil {
 		return err
 	}
 	if err := s.engine.PutLower(s.dir.PendingLower()); err != nil {

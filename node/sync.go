@@ -17,8 +17,6 @@ import (
 	"wolfdisk/chunkstore"
 	"wolfdisk/index"
 	"wolfdisk/node/admin"
-	"wolfdisk/node/config"
-	"wolfdisk/node/exit"
 	"wolfdisk/oplog"
 	"wolfdisk/slave"
 	"wolfdisk/volume"
@@ -39,8 +37,18 @@ func (n *node) syncDirs() ([]string, error) {
 // nextSyncDir is a folder for another copy.
 func (n *node) nextSyncDir() (string, error) {
 	dirs, err := n.syncDirs()
+	if err != nil {
+		return "", err
+	}
+	// A number is not used again while the directory is as a copy of that number left it.
+	if by, err := n.betweenBy(); err != nil {
+		return "", err
+	} else if by != "" {
+		dirs = append(dirs, by)
+		slices.SortFunc(dirs, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
+	}
 	last := 0
-	if err == nil && len(dirs) > 0 {
+	if len(dirs) > 0 {
 		if last, err = strconv.Atoi(strings.TrimPrefix(filepath.Base(dirs[len(dirs)-1]), syncDirPrefix)); err != nil {
 			err = volume.Errorf(volume.Invalid, "%s is not a folder of ours: move it away", dirs[len(dirs)-1])
 		}
@@ -71,17 +79,11 @@ func (n *node) follow(ctx context.Context, s *wire.Session) error {
 // join agrees with the leader on how to follow. It returns when the session ends, or to
 // end it.
 func (n *node) join(ctx context.Context, s *slave.Session, f *slave.Follower, sync *slave.Sync) error {
-	how, err := s.Join(ctx, n.wantSnapshot.Load())
+	how, err := s.Join(ctx, n.wantSnapshot.Load() || sync == nil && n.between.Load())
 	if err != nil {
 		return err
 	}
 	if how == volume.JoinSnapshot {
-		if v := f.Position().Version; v > 0 && n.cfg.Volume.Storage == config.StorageDir {
-			err := exit.Errorf(exit.Unsafe, "WD-1312: this node is at version %d, which the log of leader %s does not reach back to, and a directory that holds a copy cannot take another: "+
-				"move the state directory and what is in %s away and start again", v, s.Remote().NodeID, n.cfg.Volume.Dir)
-			n.stopWith(err)
-			return err
-		}
 		if sync, err = n.beginSync(); err != nil {
 			n.stopWith(err)
 			return err
@@ -125,8 +127,11 @@ func (n *node) syncOptions(st *storage, dir string) slave.SyncOptions {
 	opt := slave.SyncOptions{
 		FS: vfs.Default, Dir: dir, Log: log, Index: index.Options{Log: n.log},
 		Chunks: st.chunks, Into: st.dir, ChunkSize: n.state.Get().ChunkSize, Phase: n.syncPhase, Full: n.fullSync.Load(), Log0: n.log,
+		From: n.sources.count, Named: n.dialMembers,
 	}
 	if st.dir != nil { // what came before is in the directory, and durable
+		opt.Old = st.engine
+		opt.Leave = func(ctx context.Context) (slave.Left, error) { return n.leaveDirectory(ctx, st, filepath.Base(dir)) }
 		opt.Ready = func(v volume.Version) error { return n.state.Update(func(s *State) { s.Checkpoint = v }) }
 	}
 	return opt
@@ -145,34 +150,27 @@ func (n *node) takeUpSync(st *storage) error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range dirs { // one, unless a crash left others
+	slices.Reverse(dirs)
+	found := false
+	for _, dir := range dirs { // one, unless a crash left others: the newest counts
 		opt := n.syncOptions(st, dir)
 		var s *slave.Sync
-		if st.dir == nil || n.sameBoot(dir) {
+		if !found {
 			s, err = slave.OpenSync(opt)
 		}
-		if err == nil && s != nil {
-			n.setSync(s, opt)
-			return nil
-		}
-		if err == nil {
-			err = slave.RemoveSync(opt)
-		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case s != nil:
+			found = true
+			n.setSync(s, opt)
+		default:
+			if err := slave.RemoveSync(opt); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
-}
-
-// bootName is a file in the folder of a copy that is made in a real directory: the boot
-// it was begun in. After a power loss the directory may lack what the copy's index has,
-// so it is begun anew.
-const bootName = "boot"
-
-func (n *node) sameBoot(dir string) bool {
-	b, err := os.ReadFile(filepath.Join(dir, bootName))
-	return err == nil && string(b) == n.boot
 }
 
 func (n *node) setSync(s *slave.Sync, opt slave.SyncOptions) {
@@ -200,9 +198,6 @@ func (n *node) beginSync() (*slave.Sync, error) {
 	}
 	opt := n.syncOptions(n.storage(), dir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, volume.Wrap(err, "make a folder for the copy")
-	}
-	if err := os.WriteFile(filepath.Join(dir, bootName), []byte(n.boot), 0o600); err != nil {
 		return nil, volume.Wrap(err, "make a folder for the copy")
 	}
 	s := slave.NewSync(opt)
@@ -235,7 +230,7 @@ func (n *node) makeCopy(ctx context.Context, s *slave.Session, sync *slave.Sync)
 	defer n.holds.sync()()
 	defer func() { n.endProgress(n.progressNow()) }() // of the last phase
 	began := time.Now()
-	err := sync.Run(ctx, s.Session, func() []slave.Caller { return n.otherSources(s.Session) })
+	err := sync.Run(ctx, slave.Source{ID: s.Remote().NodeID, Caller: s.Session}, func() []slave.Source { return n.otherSources(s.Session) })
 	if err != nil {
 		if !sync.Begun() {
 			// Names come whole or not at all.
@@ -249,7 +244,7 @@ func (n *node) makeCopy(ctx context.Context, s *slave.Session, sync *slave.Sync)
 		return err
 	}
 	pos := f.Position()
-	n.log.Info().Stringer("position", pos).Dur("took", time.Since(began)).Msg("the copy is consistent and serves")
+	n.log.Info().Stringer("position", pos).Dur("took", time.Since(began)).Interface("from", n.sources.all()).Msg("the copy is consistent and serves")
 	return nil
 }
 
@@ -257,17 +252,6 @@ func (n *node) progressNow() *progress {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.progress
-}
-
-// otherSources are the nodes beside the leader that may have content.
-func (n *node) otherSources(leader *wire.Session) []slave.Caller {
-	var list []slave.Caller
-	for _, p := range n.peers.list() {
-		if p.session != nil && p.session != leader && p.hello.Consistent && p.hello.Role != volume.RoleClient && p.hello.Role != volume.RoleWitness {
-			list = append(list, p.session)
-		}
-	}
-	return list
 }
 
 // takeOver puts a finished copy in charge. The old one stays open, since somebody may
@@ -294,6 +278,9 @@ func (n *node) takeOver(ctx context.Context, s *slave.Session, sync *slave.Sync)
 	n.store, n.follower, n.sync = st, f, nil
 	n.mu.Unlock()
 	was.Stop(volume.Errorf(volume.Closed, "another copy has taken this one's place"))
+	if err := n.endBetween(); err != nil {
+		return nil, err
+	}
 	if err := n.serveFollower(ctx, f); err != nil {
 		return nil, err
 	}
@@ -303,6 +290,11 @@ func (n *node) takeOver(ctx context.Context, s *slave.Session, sync *slave.Sync)
 	}
 	if err := old.remove(n.cfg.Node.DataDir); err != nil {
 		n.log.Warn().Err(err).Msg("removing the old copy")
+	}
+	if st.dir != nil {
+		if err := st.dir.DropOld(n.ctx); err != nil {
+			n.log.Warn().Err(err).Msg("removing what the old copy had; the next start tries again")
+		}
 	}
 	return f, nil
 }
@@ -324,6 +316,16 @@ func (n *node) finishTakeOver() error {
 	}
 	slices.Reverse(dirs)
 	for i, dir := range dirs {
+		if slave.Finished(vfs.Default, dir) {
+			// Unless a later copy has begun to change the directory.
+			if by, err := n.betweenBy(); err != nil {
+				return err
+			} else if by <= filepath.Base(dir) {
+				if err := n.endBetween(); err != nil {
+					return err
+				}
+			}
+		}
 		done, err := slave.TakePlace(vfs.Default, dir, n.cfg.Node.DataDir)
 		if err != nil {
 			return err
@@ -383,9 +385,6 @@ func (n *node) resyncVerb(_ context.Context, query url.Values, emit func(any) er
 	st := n.storage()
 	if n.following() == nil || st == nil {
 		return admin.Refused("WD-1330", "this node does not follow anybody", "ask a follower")
-	}
-	if st.chunks == nil {
-		return admin.Refused("WD-1330", "a node with storage = \"dir\" cannot take a snapshot", "ask a follower with storage = \"chunks\"")
 	}
 	leader := n.peers.leader()
 	if leader == nil {

@@ -36,8 +36,12 @@ type SyncOptions struct {
 	Index index.Options
 	// Chunks is the store that the old copy has, too; nil if content goes to Into.
 	Chunks *chunkstore.Store
-	// Into is the real directory that the copy is made in; it was empty when that began.
-	Into      *hostdir.Dir
+	// Into is the real directory that the copy is made in, and Old the index of what it
+	// held when it was last consistent; see syncdir.go.
+	Into *hostdir.Dir
+	Old  *index.Engine
+	// Leave is called before Into is changed: from then on it is between two versions.
+	Leave     func(context.Context) (Left, error)
 	ChunkSize int64
 	// Ready is told, just before the copy is marked as ready, through which version it is
 	// on disk. It may be nil.
@@ -47,7 +51,15 @@ type SyncOptions struct {
 	// Phase begins a phase of known size; the function it returns counts what is done,
 	// and path says where.
 	Phase func(name string, files, bytes uint64) func(files, bytes uint64, path string)
-	Log0  zerolog.Logger
+	// From counts content that came from a node, bytes; it may be nil.
+	From func(id string, bytes uint64)
+	// Named is told of the members that the copy knows, when its names are complete; it may
+	// be nil.
+	Named func([]volume.Member)
+	// Patience is how long a source beside the leader may take for a request: then
+	// the leader is asked. 0 means 10 s.
+	Patience time.Duration
+	Log0     zerolog.Logger
 }
 
 // Sync makes a new copy of a leader's volume beside the one that there is: index,
@@ -65,6 +77,7 @@ type Sync struct {
 	recvMu  sync.Mutex
 	lineage volume.Lineage // of the log's end; guarded by recvMu
 	next    *Follower      // takes the frames once the copy is done; guarded by recvMu
+	into    intoDir        // of a copy in a real directory
 
 	received, applied atomic.Uint64
 	arrived           chan struct{} // holds a token after a frame
@@ -101,6 +114,15 @@ func NewSync(opt SyncOptions) *Sync {
 	opt.Log.Dir, opt.Log.FS = opt.FS.PathJoin(opt.Dir, syncLogName), opt.FS
 	opt.Index.Dir, opt.Index.FS = opt.FS.PathJoin(opt.Dir, syncIndexName), opt.FS
 	opt.Index.Extents = opt.Into == nil
+	if opt.From == nil {
+		opt.From = func(string, uint64) {}
+	}
+	if opt.Named == nil {
+		opt.Named = func([]volume.Member) {}
+	}
+	if opt.Patience == 0 {
+		opt.Patience = patience
+	}
 	s := &Sync{opt: opt, began: make(chan struct{}), arrived: make(chan struct{}, 1)}
 	s.opt.Index.SyncLog = func(v volume.Version) error {
 		if v == 0 {
@@ -127,14 +149,13 @@ func (s *Sync) reopen() (bool, error) {
 	if at.Version == 0 {
 		return false, nil
 	}
-	if s.opt.Into != nil {
-		// Which of the ops that came meanwhile the directory has is not known.
-		if c, err := e.Cursor(); err != nil || string(c) == string(maxCursor.encode()) {
-			return false, err
-		}
-	}
 	if at.Version > log.Last().Version {
 		return false, volume.Errorf(volume.Corrupt, "its index is at version %d, its log ends at %d", at.Version, log.Last().Version)
+	}
+	if s.opt.Into != nil {
+		if at, err = s.takeUpDir(); err != nil {
+			return false, err
+		}
 	}
 	s.from = at
 	s.lineage = e.Lineage()
@@ -208,6 +229,12 @@ func (s *Sync) Receive(ctx context.Context, frame []byte) error {
 	return nil
 }
 
+// Source is a node that has content.
+type Source struct {
+	ID string
+	Caller
+}
+
 // Caller is a session that others can be asked on.
 type Caller interface {
 	Call(ctx context.Context, kind uint16, body []byte) (*wire.AnswerReader, error)
@@ -217,12 +244,13 @@ type Caller interface {
 // Run makes the copy, or goes on making it, until it is consistent: applied through a
 // version that the leader named after the last content was read. sources are asked
 // anew now and then; those that cannot serve are left out.
-func (s *Sync) Run(ctx context.Context, leader Caller, sources func() []Caller) error {
+func (s *Sync) Run(ctx context.Context, leader Source, sources func() []Source) error {
 	if s.engine == nil {
 		if err := s.names(ctx, leader); err != nil {
 			return err
 		}
 	}
+	s.opt.Named(s.engine.Members())
 	if err := s.content(ctx, leader, sources); err != nil {
 		return err
 	}
@@ -322,7 +350,7 @@ func (s *Sync) Finish(ctx context.Context, take func(*oplog.Log, *index.Engine) 
 		err = s.log.Sync(ctx, s.log.Last().Version)
 	}
 	if err == nil && s.opt.Into != nil {
-		err = s.settle(ctx)
+		err = s.settleDir(ctx)
 	}
 	if err == nil {
 		err = s.engine.Flush()
@@ -367,10 +395,16 @@ func (s *Sync) Close() error {
 // closedFollower takes no frames.
 var closedFollower = &Follower{stopped: volume.Errorf(volume.Closed, "the copy that was being made is closed")}
 
+// Finished reports whether a copy was made to its end, so that it takes the old one's place.
+func Finished(fs vfs.FS, syncDirName string) bool {
+	_, err := fs.Stat(fs.PathJoin(syncDirName, ReadyName))
+	return err == nil
+}
+
 // TakePlace puts a finished copy in the place of the old one, whose parts lie in dir and
 // are closed. It is begun again after a crash; false if no copy is ready.
 func TakePlace(fs vfs.FS, syncDirName, dir string) (bool, error) {
-	if _, err := fs.Stat(fs.PathJoin(syncDirName, ReadyName)); err != nil {
+	if !Finished(fs, syncDirName) {
 		return false, nil
 	}
 	for _, name := range []string{syncLogName, syncIndexName} {
@@ -432,8 +466,12 @@ func EachFrame(ctx context.Context, log *oplog.Log, from volume.Version, fn func
 	return nil
 }
 
-// waitSource is how long a source that failed is left out.
-const waitSource = 5 * time.Second
+const (
+	// waitSource is how long a source that failed is left out.
+	waitSource = 5 * time.Second
+	// patience is SyncOptions.Patience.
+	patience = 10 * time.Second
+)
 
 // maxCursor is where the content is complete.
 var maxCursor = cursor{ino: math.MaxUint64}

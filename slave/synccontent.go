@@ -3,6 +3,7 @@ package slave
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,7 @@ const (
 // batch is one request, and what came of it.
 type batch struct {
 	items []volume.ContentItem
+	holes []hole // in files of a real directory, which may have data there
 	end   cursor // behind the last item
 	bytes uint64
 	files uint64 // that end in it
@@ -42,9 +44,16 @@ type batch struct {
 	done chan struct{}
 }
 
+// hole is a range of a file that reads as zeros.
+type hole struct {
+	ino      volume.Ino
+	off, len int64
+}
+
 // gotItem is the content of one item: runs whose Data is nil are here already.
 type gotItem struct {
 	runs []gotRun
+	gone bool // there is no such file any more
 }
 
 type gotRun struct {
@@ -56,7 +65,7 @@ type gotRun struct {
 }
 
 // content brings the content of all files of the snapshot.
-func (s *Sync) content(ctx context.Context, leader Caller, sources func() []Caller) error {
+func (s *Sync) content(ctx context.Context, leader Source, sources func() []Source) error {
 	raw, err := s.engine.Cursor()
 	if err != nil {
 		return err
@@ -66,7 +75,7 @@ func (s *Sync) content(ctx context.Context, leader Caller, sources func() []Call
 		return err
 	}
 	if s.opt.Into != nil {
-		if err := s.shape(ctx); err != nil {
+		if at, err = s.shape(ctx, raw == nil, at); err != nil {
 			return err
 		}
 	}
@@ -77,8 +86,8 @@ func (s *Sync) content(ctx context.Context, leader Caller, sources func() []Call
 	defer snap.Close()
 	files, bytes := snap.Counts()
 	ctx, cancel := context.WithCancel(ctx)
-	c := &collector{s: s, ctx: ctx, leader: leader, sources: sources,
-		count: s.opt.Phase("copying content", files, bytes), known: s.opt.Into == nil && s.opt.Chunks.Stats().Chunks > 0 && !s.opt.Full}
+	c := &collector{s: s, ctx: ctx, leader: leader, sources: sources, failed: map[string]time.Time{},
+		count: s.opt.Phase("copying content", files, bytes), known: s.holdsSome() && !s.opt.Full}
 	todo, ordered := make(chan *batch), make(chan *batch, inFlight)
 	produced := make(chan error, 1)
 	var fetchers sync.WaitGroup
@@ -108,21 +117,36 @@ func (s *Sync) content(ctx context.Context, leader Caller, sources func() []Call
 	if err != nil {
 		return err
 	}
+	if s.opt.Into != nil {
+		if err := s.settleDir(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.engine.SetContent(nil, maxCursor.encode()); err != nil {
 		return err
 	}
 	return s.engine.Flush()
 }
 
+// holdsSome reports whether some of the content may be here already.
+func (s *Sync) holdsSome() bool {
+	if s.opt.Into != nil {
+		return s.into.holds
+	}
+	return s.opt.Chunks.Stats().Chunks > 0
+}
+
 type collector struct {
 	s       *Sync
 	ctx     context.Context
-	leader  Caller
-	sources func() []Caller
+	leader  Source
+	sources func() []Source
 	count   func(files, bytes uint64, path string)
 	known   bool // this store holds chunks, so hashes are worth asking for
 	turn    atomic.Uint32
-	alone   atomic.Int64 // until when only the leader is asked, since another failed; Unix ns
+
+	mu     sync.Mutex
+	failed map[string]time.Time // sources, and when they last failed to serve
 
 	shared   []byte
 	inShared []sharedRun
@@ -142,7 +166,7 @@ type sharedRun struct {
 func (c *collector) produce(snap *index.Snapshot, at cursor, emit func(*batch) bool) error {
 	b := &batch{done: make(chan struct{})}
 	send := func() bool {
-		if len(b.items) == 0 {
+		if len(b.items) == 0 && len(b.holes) == 0 {
 			return true
 		}
 		ok := emit(b)
@@ -173,11 +197,28 @@ func (c *collector) produce(snap *index.Snapshot, at cursor, emit func(*batch) b
 			}
 			return true
 		}
+		if c.s.opt.Into != nil && a.Size > 0 {
+			var same bool
+			if same, failed = c.s.sameFile(&a); failed != nil || same {
+				c.count(1, uint64(a.Size-off), "")
+				return failed == nil
+			}
+		}
 		b.files++
 		if a.Size <= volume.MaxContentItem {
 			return add(off, a.Size)
 		}
-		failed = c.ranges(&a, off, add)
+		failed = c.ranges(&a, off, add, func(off, end int64) bool {
+			if !c.s.into.holds {
+				return true
+			}
+			if len(b.holes) == batchItems && !send() {
+				stopped = true
+				return false
+			}
+			b.holes, b.end = append(b.holes, hole{a.Ino, off, end - off}), cursor{a.Ino, end}
+			return true
+		})
 		return failed == nil && !stopped
 	})
 	if failed != nil {
@@ -193,8 +234,8 @@ func (c *collector) produce(snap *index.Snapshot, at cursor, emit func(*batch) b
 }
 
 // ranges calls fn for the parts of a large file that have data, at the leader as it is
-// now. What has come there since is in the ops that follow.
-func (c *collector) ranges(a *volume.Attr, off int64, fn func(off, end int64) bool) error {
+// now, and hole for the others. What has come there since is in the ops that follow.
+func (c *collector) ranges(a *volume.Attr, off int64, fn, hole func(off, end int64) bool) error {
 	for off < a.Size {
 		b, err := c.leader.CallAll(c.ctx, volume.RequestRanges, volume.RangesRequest(c.s.from.Version, a.Ino, off), volume.MaxRangesAnswer)
 		if err != nil {
@@ -205,12 +246,18 @@ func (c *collector) ranges(a *volume.Attr, off int64, fn func(off, end int64) bo
 			return err
 		}
 		for _, r := range list {
+			if end := min(r.Off, a.Size); off < end && !hole(off, end) {
+				return nil
+			}
 			off = r.Off + r.Len
 			if r.Off < a.Size && !fn(r.Off, min(off, a.Size)) {
 				return nil
 			}
 		}
 		if !more {
+			if off < a.Size {
+				hole(off, a.Size)
+			}
 			return nil
 		}
 	}
@@ -227,24 +274,37 @@ func (c *collector) fetch(todo <-chan *batch) {
 
 // fetchOne asks one of the sources, and the leader if that one cannot serve.
 func (c *collector) fetchOne(b *batch) error {
-	var others []Caller
-	if time.Now().UnixNano() > c.alone.Load() {
-		others = c.sources()
-	}
+	others := c.working()
 	n := int(c.turn.Add(1)) % (len(others) + 1)
 	if n > 0 {
-		if err := c.ask(others[n-1], b); err == nil {
-			return nil
-		} else if c.ctx.Err() != nil {
+		from := others[n-1]
+		ctx, cancel := context.WithTimeout(c.ctx, c.s.opt.Patience)
+		err := c.ask(ctx, from, b)
+		cancel()
+		if err == nil || c.ctx.Err() != nil {
 			return err
 		}
-		c.alone.Store(time.Now().Add(waitSource).UnixNano())
+		c.s.opt.Log0.Debug().Err(err).Str("peer", from.ID).Msg("sync: this node does not serve content: asking others")
+		c.mu.Lock()
+		c.failed[from.ID] = time.Now()
+		c.mu.Unlock()
 	}
-	return c.ask(c.leader, b)
+	return c.ask(c.ctx, c.leader, b)
+}
+
+// working are the sources beside the leader, without those that failed lately.
+func (c *collector) working() []Source {
+	list := c.sources()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(list, func(s Source) bool {
+		at, failed := c.failed[s.ID]
+		return failed && time.Since(at) < waitSource
+	})
 }
 
 // ask brings a batch from one node: hashes first where chunks may be here already.
-func (c *collector) ask(from Caller, b *batch) error {
+func (c *collector) ask(ctx context.Context, from Source, b *batch) error {
 	b.got = make([]gotItem, len(b.items))
 	want := make([]int, 0, len(b.items)) // indexes of items to be asked for whole
 	var hashes []int
@@ -256,7 +316,7 @@ func (c *collector) ask(from Caller, b *batch) error {
 		}
 	}
 	if len(hashes) > 0 {
-		missing, err := c.askHashes(from, b, hashes)
+		missing, err := c.askHashes(ctx, from, b, hashes)
 		if err != nil {
 			return err
 		}
@@ -265,12 +325,13 @@ func (c *collector) ask(from Caller, b *batch) error {
 	if len(want) == 0 {
 		return nil
 	}
-	return c.request(from, b, want, false, func(i int, r *volume.ContentReader, runs []volume.ContentRun) error {
+	return c.request(ctx, from, b, want, false, func(i int, r *volume.ContentReader, runs []volume.ContentRun) error {
 		for _, run := range runs {
 			data := buffer(run.Len)
 			if err := r.Content(run, data); err != nil {
 				return err
 			}
+			c.s.opt.From(from.ID, uint64(run.Len))
 			got := gotRun{off: run.Off, len: run.Len, hash: run.Hash, data: data}
 			if c.own(run.Len) {
 				// Here and not where batches are put in order: packing and writing large
@@ -295,11 +356,15 @@ func (c *collector) own(n int) bool {
 }
 
 // askHashes says which items have content that is not here; the others are done.
-func (c *collector) askHashes(from Caller, b *batch, items []int) (missing []int, err error) {
-	err = c.request(from, b, items, true, func(i int, _ *volume.ContentReader, runs []volume.ContentRun) error {
+func (c *collector) askHashes(ctx context.Context, from Source, b *batch, items []int) (missing []int, err error) {
+	err = c.request(ctx, from, b, items, true, func(i int, _ *volume.ContentReader, runs []volume.ContentRun) error {
 		var got []gotRun
 		for _, run := range runs {
-			if n, ok := c.s.opt.Chunks.Len(run.Hash); !ok || n != int64(run.Len) {
+			here, err := c.s.hasRun(c.ctx, b.items[i], run)
+			if err != nil {
+				return err
+			}
+			if !here {
 				missing = append(missing, i)
 				return nil
 			}
@@ -312,20 +377,21 @@ func (c *collector) askHashes(from Caller, b *batch, items []int) (missing []int
 }
 
 // request asks for some items of a batch and calls fn with what comes.
-func (c *collector) request(from Caller, b *batch, items []int, hashes bool, fn func(i int, r *volume.ContentReader, runs []volume.ContentRun) error) error {
+func (c *collector) request(ctx context.Context, from Source, b *batch, items []int, hashes bool, fn func(i int, r *volume.ContentReader, runs []volume.ContentRun) error) error {
 	q := &volume.ContentRequest{Hashes: hashes, From: c.s.from.Version}
 	for _, i := range items {
 		q.Items = append(q.Items, b.items[i])
 		b.got[i] = gotItem{}
 	}
-	a, err := from.Call(c.ctx, volume.RequestContent, q.Encode())
+	a, err := from.Call(ctx, volume.RequestContent, q.Encode())
 	if err != nil {
 		return volume.Wrap(err, "ask for content")
 	}
 	defer a.Close()
 	r := volume.NewContentReader(a, q)
 	for _, i := range items {
-		_, runs, _, err := r.Next() // what is gone is gone in the ops that follow, too
+		_, runs, gone, err := r.Next() // what is gone is gone in the ops that follow, too
+		b.got[i].gone = gone
 		if err == nil {
 			err = fn(i, r, runs)
 		}
@@ -347,6 +413,11 @@ func (c *collector) collect(ordered <-chan *batch) error {
 		}
 		if b.err != nil {
 			return b.err
+		}
+		for _, h := range b.holes {
+			if err := c.s.punch(c.ctx, h); err != nil {
+				return err
+			}
 		}
 		for i := range b.items {
 			if err := c.store(b.items[i], &b.got[i]); err != nil {
@@ -372,6 +443,11 @@ func (c *collector) collect(ordered <-chan *batch) error {
 func (c *collector) store(it volume.ContentItem, got *gotItem) error {
 	c.parts = append(c.parts, index.Content{Ino: it.Ino, Off: it.Off, Len: int64(it.Len)})
 	part := len(c.parts) - 1
+	if c.s.into.holds && !got.gone {
+		if err := c.s.punchBetween(c.ctx, it, got.runs); err != nil {
+			return err
+		}
+	}
 	for i := range got.runs {
 		run := &got.runs[i]
 		if err := c.storeRun(part, it.Off+int64(run.off), run); err != nil {
@@ -402,7 +478,7 @@ func unbuffer(b []byte) {
 
 func (c *collector) storeRun(part int, off int64, run *gotRun) error {
 	if c.s.opt.Into != nil {
-		c.unsynced += run.len
+		c.unsynced += len(run.data)
 		return c.s.write(c.ctx, c.parts[part].Ino, off, run.data)
 	}
 	p := &c.parts[part]
@@ -459,7 +535,7 @@ func (c *collector) flushShared() error {
 
 // enter makes durable what was put, and enters it.
 func (c *collector) enter() error {
-	if len(c.parts) == 0 {
+	if len(c.parts) == 0 && c.end == (cursor{}) {
 		return nil
 	}
 	if c.s.opt.Into != nil {

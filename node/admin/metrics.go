@@ -89,6 +89,7 @@ func newStatusCollector(source Source) *statusCollector {
 	peer("lag_ops", "Ops the peer is behind.", func(p *Peer) float64 { return float64(p.LagOps) })
 	peer("lag_bytes", "Bytes the peer is behind.", func(p *Peer) float64 { return float64(p.LagBytes) })
 	peer("lag_seconds", "Time the peer is behind.", func(p *Peer) float64 { return p.LagSeconds })
+	peer("content_bytes", "Content that the peer has sent for copies which this node makes, since the start.", func(p *Peer) float64 { return float64(p.ContentBytes) })
 	peer("sync_ratio", "How much of its copy the peer has, 0 to 1.", func(p *Peer) float64 { return p.SyncPercent / 100 })
 	return c
 }

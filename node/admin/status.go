@@ -130,6 +130,9 @@ type Peer struct {
 	LagBytes    uint64  `json:"lag_bytes"`
 	LagSeconds  float64 `json:"lag_seconds"`
 	SyncPercent float64 `json:"sync_percent"`
+	// ContentBytes is what the peer has sent of the content of copies that this node makes,
+	// since the node's start.
+	ContentBytes uint64 `json:"content_bytes"`
 	// Progress is that of a snapshot which the peer takes from this node; absent
 	// otherwise.
 	Progress *Progress `json:"progress,omitempty"`

@@ -39,6 +39,10 @@ type Status struct {
 		Path   string `json:"path"`
 		Driver string `json:"driver"`
 	} `json:"mount"`
+	Progress *struct {
+		Phase   string  `json:"phase"`
+		Percent float64 `json:"percent"`
+	} `json:"progress"`
 	ConflictsOpen int       `json:"conflicts_open"`
 	Warnings      []Warning `json:"warnings"`
 	Peers         []Peer    `json:"peers"`
@@ -65,6 +69,8 @@ type Peer struct {
 	LagBytes    int64   `json:"lag_bytes"`
 	LagSeconds  float64 `json:"lag_seconds"`
 	SyncPercent float64 `json:"sync_percent"`
+	// ContentBytes is what it has sent of the content of copies.
+	ContentBytes uint64 `json:"content_bytes"`
 }
 
 // Ctl runs wolfdiskctl on the node's state directory.
