@@ -40,12 +40,12 @@ var readdirTable = table{
 	}},
 	{name: "readdir/every-entry-once-whatever-the-buffer", run: func(b *box) {
 		b.mkdir("d")
-		b.fill("d", 3000)
+		b.fill("d", 1000)
 		for _, size := range []int{280, 1000, 4096, 32 << 10, 1 << 20} {
 			fd := b.open("d", unix.O_RDONLY|unix.O_DIRECTORY)
 			list, err := listAll(fd, size)
 			b.ok("getdents", err)
-			eq(b, fmt.Sprint("entries with ", size, " bytes"), len(b.names(list)), 3000)
+			eq(b, fmt.Sprint("entries with ", size, " bytes"), len(b.names(list)), 1000)
 			b.close(fd)
 		}
 	}},
@@ -160,7 +160,7 @@ var readdirTable = table{
 	}},
 	{name: "readdir/while-removing-what-was-listed", run: func(b *box) {
 		b.mkdir("d")
-		b.fill("d", 2000)
+		b.fill("d", 800)
 		fd := b.open("d", unix.O_RDONLY|unix.O_DIRECTORY)
 		seen := 0
 		for {
@@ -177,11 +177,11 @@ var readdirTable = table{
 			}
 		}
 		b.close(fd)
-		eq(b, "listed", seen, 2000)
+		eq(b, "listed", seen, 800)
 		b.ok("rmdir", unix.Rmdir(b.at("d")))
 	}},
 	{name: "readdir/what-stays-is-listed-once-while-others-come-and-go", run: func(b *box) {
-		const stay, rounds = 400, 20
+		const stay, rounds = 300, 12
 		b.mkdir("d")
 		b.fill("d", stay)
 		var stop atomic.Bool

@@ -118,12 +118,12 @@ func resident(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
-// TestHugeDirectory: a directory of 1,000,000 entries (20,000 in the short form) is listed
+// TestHugeDirectory: a directory of 1,000,000 entries (4,000 in the short form) is listed
 // on both nodes without more memory than a small one.
 func TestHugeDirectory(t *testing.T) {
 	count := 1000000
 	if testing.Short() {
-		count = 20000
+		count = 4000
 	}
 	t.Parallel()
 	b := newBed(t, "chunks")

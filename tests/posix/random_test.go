@@ -44,7 +44,7 @@ func TestFile(t *testing.T) {
 	for _, storage := range []string{"dir", "chunks"} {
 		t.Run(storage, func(t *testing.T) {
 			b := newBed(t, storage)
-			b.must(cluster.RunHelper(randomTimeout, "file", b.in("file"), seed(t), steps(8000, 1000000)).OK())
+			b.must(cluster.RunHelper(randomTimeout, "file", b.in("file"), seed(t), steps(3000, 1000000)).OK())
 			b.equal()
 		})
 	}
@@ -63,7 +63,7 @@ func TestTree(t *testing.T) {
 				t.Fatal(err)
 			}
 			mount := b.in("tree")
-			b.must(cluster.RunHelper(randomTimeout, "tree", seed(t), steps(8000, 1000000), plain, mount).OK())
+			b.must(cluster.RunHelper(randomTimeout, "tree", seed(t), steps(4000, 1000000), plain, mount).OK())
 			want, err := cluster.Describe(plain, equalTimeout)
 			b.must(err)
 			got, err := cluster.Describe(mount, equalTimeout)
@@ -83,7 +83,7 @@ func TestCrowd(t *testing.T) {
 	for _, storage := range []string{"dir", "chunks"} {
 		t.Run(storage, func(t *testing.T) {
 			b := newBed(t, storage)
-			b.must(cluster.RunHelper(randomTimeout, "crowd", seed(t), steps(1000, 60000), "16", b.in("crowd")).OK())
+			b.must(cluster.RunHelper(randomTimeout, "crowd", seed(t), steps(600, 60000), "16", b.in("crowd")).OK())
 			b.equal()
 		})
 	}
