@@ -3,6 +3,8 @@
 package posix
 
 import (
+	"cmp"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -23,7 +25,13 @@ type bed struct {
 
 // newBed starts a leader that keeps content in a real directory ("dir") or in chunks,
 // and a follower with chunks.
-func newBed(t *testing.T, storage string) *bed {
+func newBed(t *testing.T, storage string) *bed { return newBedWith(t, storage, driver) }
+
+// driver is $WDTEST_DRIVER, with which another than the usual one is tested.
+var driver = cmp.Or(os.Getenv("WDTEST_DRIVER"), "auto")
+
+// newBedWith chooses the driver of the mounts as well.
+func newBedWith(t *testing.T, storage, driver string) *bed {
 	t.Helper()
 	if noFuse != "" {
 		t.Skip("FUSE is not usable: ", noFuse)
@@ -43,6 +51,7 @@ func newBed(t *testing.T, storage string) *bed {
 			t.Errorf("clean up: %v", err)
 		}
 	})
+	c.Env = append(c.Env, "WOLFDISK_MOUNT_DRIVER="+driver)
 	leader, err := c.AddLeader("alpha")
 	b.must(err)
 	leader.Env = append(leader.Env, "WOLFDISK_VOLUME_STORAGE="+storage)
@@ -77,15 +86,24 @@ func (b *bed) equal() {
 	b.must(b.Leader.Ctl(equalTimeout, "verify").OK())
 }
 
-func TestLeader(t *testing.T) { testMounts(t, "dir") }
+// TestLeader: a volume in a real directory.
+func TestLeader(t *testing.T) { testMounts(t, "dir", driver) }
 
 // TestChunks: the leader of a volume that is kept in chunks, as a promoted follower's is.
-func TestChunks(t *testing.T) { testMounts(t, "chunks") }
+func TestChunks(t *testing.T) { testMounts(t, "chunks", driver) }
 
-func testMounts(t *testing.T, storage string) {
+// TestOtherDriver: the same through go-fuse.
+func TestOtherDriver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long form only; WDTEST_DRIVER=gofuse chooses it for all")
+	}
+	testMounts(t, "dir", "gofuse")
+}
+
+func testMounts(t *testing.T, storage, driver string) {
 	needRoot(t)
 	t.Parallel()
-	b := newBed(t, storage)
+	b := newBedWith(t, storage, driver)
 	layout := b.in("layout")
 	b.must(cluster.RunHelper(time.Minute, "layout", layout).OK())
 	t.Run("suite", func(t *testing.T) {
