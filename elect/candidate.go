@@ -127,7 +127,7 @@ func (m *Machine) finishAsking() {
 // enoughAnswer reports whether a claim could have a majority, where it needs one: a claim
 // that cannot succeed only makes others step down.
 func (m *Machine) enoughAnswer() bool {
-	if m.cfg.Safety == Available || m.solo {
+	if m.cfg.Safety == Available || m.alone() {
 		return true
 	}
 	n := 0
@@ -195,7 +195,7 @@ func (m *Machine) claimed(p *peer, c *Claim) {
 		// What the run before this one heard is not known: it may have been the leader.
 		refuse.Left = max(refuse.Left, m.started+m.t.Silence-m.now)
 	}
-	low := c.Epoch.Compare(m.state.Promise) < 0 && !(m.bugs.equalEpochs && c.Epoch.Number == m.state.Promise.Number) && !m.bugs.noFencing
+	low := c.Epoch.Compare(m.state.Promise) < 0 && !m.bugs.noFencing
 	if low || refuse.Left > 0 && !m.bugs.noVeto {
 		m.send(p, refuse)
 		return
@@ -297,7 +297,7 @@ func (m *Machine) enough() bool {
 		}
 	}
 	slices.SortFunc(m.takers, volume.CompareNodeIDs)
-	return consented && (m.cfg.Safety == Available || m.solo || m.majority(voters))
+	return consented && (m.cfg.Safety == Available || m.alone() || m.majority(voters))
 }
 
 // watchCatchUp gives up a catch-up that does not get on.
@@ -324,7 +324,7 @@ func (m *Machine) lead() {
 		return
 	}
 	m.epoch, m.claim, m.phase = m.claim, volume.Epoch{}, Starting
-	m.bootDone = true
+	m.bootDone, m.solo = true, m.alone()
 	m.leaving = volume.Epoch{}
 	for _, p := range m.peers {
 		p.echo = 0

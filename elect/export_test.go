@@ -1,5 +1,13 @@
 package elect
 
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash/crc32"
+)
+
 // Bug is a mistake that the tests plant in a machine.
 type Bug int
 
@@ -8,11 +16,31 @@ const (
 	NoFencing       // neither obeys its promise nor a higher epoch
 	NoVeto          // claims and grants although a leader is heard
 	Unsynced        // leads without catching up
-	EqualEpochs     // claims an epoch that is not above all others
+	EqualEpochs     // claims the epoch again that it led or claimed before
+	Unsaved         // grants and follows before the promise is on disk
+	NoLease         // keeps the gate open without a majority
 	DropFork        // planted in the host of the simulation: it adopts without a record
 )
 
 // Plant makes the machine err.
 func (m *Machine) Plant(b Bug) {
-	m.bugs = bugs{noFencing: b == NoFencing, noVeto: b == NoVeto, unsynced: b == Unsynced, equalEpochs: b == EqualEpochs}
+	m.bugs = bugs{noFencing: b == NoFencing, noVeto: b == NoVeto, unsynced: b == Unsynced, equalEpochs: b == EqualEpochs, unsaved: b == Unsaved, noLease: b == NoLease}
+}
+
+// Seal gives bytes the size and the checksum of a slot, so that fuzzing gets behind it.
+func Seal(b []byte) []byte {
+	slot := make([]byte, SlotSize)
+	copy(slot, b)
+	copy(slot, slotMagic)
+	n := int(binary.LittleEndian.Uint32(slot[slotHead-4:])) % (SlotSize - slotHead - 4)
+	binary.LittleEndian.PutUint32(slot[slotHead-4:], uint32(n))
+	binary.LittleEndian.PutUint32(slot[slotHead+n:], crc32.Checksum(slot[:slotHead+n], castagnoli))
+	return slot
+}
+
+// SealBeacon appends the code of a beacon to its body.
+func SealBeacon(body, key []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write(body)
+	return mac.Sum(bytes.Clone(body))
 }

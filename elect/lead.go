@@ -65,7 +65,7 @@ func (m *Machine) shut(why string) {
 func (m *Machine) settleGate() {
 	why := m.shutWhy()
 	until := m.now + m.t.Pause
-	if m.cfg.Safety != Available && why == "" {
+	if m.cfg.Safety != Available && why == "" && !m.bugs.noLease {
 		leased := m.leased()
 		m.solo = m.solo && leased <= m.now
 		if until = min(until, leased); m.solo {

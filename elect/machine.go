@@ -105,7 +105,7 @@ type Machine struct {
 }
 
 // bugs are planted by tests, to show that the checkers of the simulation see them.
-type bugs struct{ noFencing, noVeto, unsynced, equalEpochs bool }
+type bugs struct{ noFencing, noVeto, unsynced, equalEpochs, unsaved, noLease bool }
 
 type saveWait struct {
 	seq  uint64
@@ -247,7 +247,7 @@ func (m *Machine) promise(e volume.Epoch, then func()) {
 		m.saving = m.state.Promise
 		m.emit(Save{m.seq, m.state})
 	}
-	if m.onDisk == m.seq {
+	if m.onDisk == m.seq || m.bugs.unsaved {
 		then()
 		return
 	}
@@ -291,8 +291,8 @@ func (m *Machine) nextEpoch() volume.Epoch {
 		return volume.Epoch{}
 	}
 	e := volume.Epoch{Number: m.highest + 1, Leader: m.cfg.ID}
-	if m.bugs.equalEpochs {
-		e.Number = m.highest
+	if m.bugs.equalEpochs && m.state.Promise.Leader == m.cfg.ID {
+		return m.state.Promise
 	}
 	if len(m.copy.Lineage) == 0 {
 		return e // the first epoch of a volume has tag 0

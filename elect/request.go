@@ -42,7 +42,6 @@ func (m *Machine) promote(ev Promote) {
 		return
 	}
 	m.requests = append(m.requests, request{kind: askPromote, id: ev.Request, insist: ev.AllowDataLoss, until: m.now + m.t.Request, sent: m.now - m.t.Request})
-	m.solo = m.solo || ev.AllowDataLoss && m.leader == ""
 	m.pursue()
 }
 
@@ -54,6 +53,12 @@ func (m *Machine) insisting() *request {
 		}
 	}
 	return nil
+}
+
+// alone reports whether an operator insists on a leader without a majority.
+func (m *Machine) alone() bool {
+	r := m.insisting()
+	return r != nil && r.insist
 }
 
 // pursue asks the leader again for what an operator wants.

@@ -32,6 +32,8 @@ type sim struct {
 	check  *checker
 	load   bool // clients write
 
+	slowDisks bool
+
 	trace  uint64 // hash of all effects
 	roles  int    // role changes
 	saves  int
@@ -240,6 +242,7 @@ func newSim(seed uint64, c class, bug elect.Bug) *sim {
 	if c == oneWay {
 		s.safety, n = elect.Safety(s.rnd.IntN(2)), 3+s.rnd.IntN(2)
 	}
+	s.slowDisks = c == faults && s.chance(20)
 	s.net = newSimNet(s, n)
 	s.makeNodes(n)
 	return s

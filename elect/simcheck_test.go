@@ -123,6 +123,14 @@ func (c *checker) agree(n *simNode, e volume.Epoch) {
 	}
 }
 
+// remembers checks I2 at a start: what was agreed to is on disk, in the state or in the log.
+func (c *checker) remembers(n *simNode) {
+	agreed := c.agreed[n.id]
+	if agreed.Compare(n.disk.Promise) > 0 && agreed.Compare(n.position().Epoch) > 0 {
+		c.violated("I2: %s has agreed to obey %s, and its disk knows %s", n.id, agreed, n.disk.Promise)
+	}
+}
+
 // apply checks I2 whenever ops reach a copy in somebody's epoch.
 func (c *checker) apply(n *simNode, e volume.Epoch) {
 	if agreed := c.agreed[n.id]; e.Compare(agreed) < 0 {

@@ -268,8 +268,11 @@ func (s *sim) waitFor(d time.Duration, done func() string) (why string) {
 	for end := s.now + d; s.now < end && s.check.broken == ""; {
 		s.runUntil(s.now + 20*ms)
 		if why = done(); why == "" {
-			return ""
+			break
 		}
+	}
+	if s.check.broken != "" {
+		return s.check.broken
 	}
 	return why
 }
@@ -355,7 +358,7 @@ func (s *sim) runHanded(r *result) {
 		to := s.nodes[(l.i+1+s.rnd.IntN(len(s.nodes)-1))%len(s.nodes)]
 		asked := -time.Second
 		for began, end := s.now, s.now+5*time.Second; !(to.ready && to.gateOpen()) && s.check.broken == ""; {
-			if l := s.leaderNow(); l != nil && s.now-asked > time.Second {
+			if l := s.leaderNow(); l != nil && l != to && s.now-asked > time.Second {
 				s.note("%s is to hand over to %s", l.id, to.id) // it may be handing over to a node that reclaims
 				l.step(elect.Handover{Request: 1, To: to.id})
 				asked = s.now

@@ -114,6 +114,7 @@ func (n *simNode) startAfter(d time.Duration) {
 		n.disk.NodeID, n.disk.Store = n.id, n.store
 		n.disk.Cluster[0] = 1
 		n.promised = n.disk.Promise
+		s.check.remembers(n)
 		n.known = n.members() != nil
 		cfg := elect.Config{ID: n.id, Role: n.role, Safety: s.safety, Reclaim: s.class != oneWay && s.seed%5 != 0, Started: int64(s.now) + int64(n.gen), Random: s.rnd.Uint64()}
 		n.m = elect.New(cfg, n.disk, n.copy(), n.members(), n.clock())
@@ -214,6 +215,9 @@ func (n *simNode) do(e elect.Effect) {
 }
 
 func (n *simNode) diskTime() time.Duration {
+	if n.s.slowDisks && n.s.load && n.s.chance(30) {
+		return n.s.between(50*ms, 900*ms)
+	}
 	if n.s.class != handed && n.s.chance(3) {
 		return n.s.between(20*ms, 300*ms)
 	}
@@ -225,6 +229,9 @@ func (n *simNode) send(e elect.Send) {
 	s := n.s
 	if a, ok := e.Message.(*elect.ClaimAnswer); ok && a.Granted {
 		s.check.agree(n, a.Epoch)
+	}
+	if c, ok := e.Message.(*elect.Claim); ok {
+		s.check.agree(n, c.Epoch)
 	}
 	msg := e.Message
 	if _, beat := msg.(*elect.Heartbeat); !beat || s.chance(5) {
