@@ -12,6 +12,13 @@ func (d *Dir) Apply(ctx context.Context, op *volume.Op, view volume.View) (volum
 	if d.closed.Load() {
 		return applied, volume.Errorf(volume.Closed, "apply %s: the directory is closed", op.Kind)
 	}
+	// Before anything changes below, or who opens the file meanwhile takes that for somebody
+	// else's change; content ops do so when they have opened it.
+	switch op.Kind {
+	case volume.OpWrite, volume.OpTruncate, volume.OpFallocate, volume.OpCopyChunks, volume.OpEnd:
+	default:
+		d.markDirty(op)
+	}
 	var err error
 	switch op.Kind {
 	case volume.OpCreate:

@@ -17,6 +17,7 @@ func (d *Dir) applyWrite(op *volume.Op, view volume.View) (int, error) {
 		return 0, err
 	}
 	defer d.files.put(e)
+	d.dirty.mark(op.Ino, op.Time)
 	n, err := pwriteFull(e.fd, op.Data, op.Offset)
 	if err != nil && n == 0 {
 		return 0, volume.Wrap(err, fmt.Sprintf("write %d bytes at %d of %s", len(op.Data), op.Offset, op.Ino))
@@ -52,6 +53,7 @@ func (d *Dir) applyContent(ctx context.Context, op *volume.Op, view volume.View)
 		return err
 	}
 	defer d.files.put(e)
+	d.dirty.mark(op.Ino, op.Time)
 	attr, err := view.Inode(op.Ino)
 	if err != nil {
 		return volume.Wrap(err, op.Kind.String()+" "+op.Ino.String())

@@ -66,7 +66,8 @@
 //
 // The caller holds the locks of an op's objects around Apply. Inside, the mutexes
 // of the descriptor caches, of the dirty set and of the pending records are leaves:
-// none is held over a system call or while taking another.
+// none is held over a system call or while taking another. Setting lower times holds a
+// lock of the inode's share of the dirty set, over the calls that do so.
 //
 // The package starts no goroutine.
 package hostdir

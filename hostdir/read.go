@@ -127,7 +127,12 @@ func (d *Dir) Sync(ctx context.Context, ino volume.Ino, data bool, view volume.V
 		return d.failSync(d.sys.fdatasync(e.fd), what)
 	}
 	if _, dirty := d.dirty.get(ino); dirty {
-		if err := d.setTimes(object{e.fd, false}, &attr); err != nil {
+		done := d.dirty.settle(ino)
+		if _, dirty = d.dirty.get(ino); dirty { // and is settled later, or again
+			err = d.setTimes(object{e.fd, false}, &attr)
+		}
+		done()
+		if err != nil {
 			return volume.Wrap(err, what)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -45,17 +46,18 @@ func needRoot(t testing.TB) {
 
 // rig is a directory, its state directory and an index.
 type rig struct {
-	t       testing.TB
-	path    string
-	state   string
-	dir     *Dir
-	index   *fakeIndex
-	next    uint32
-	now     volume.Time
-	foreign []volume.Ino
-	opt     func(*Options)
-	tweak   func(*Dir)
-	log     []*volume.Op // every op applied
+	t         testing.TB
+	path      string
+	state     string
+	dir       *Dir
+	index     *fakeIndex
+	next      uint32
+	now       volume.Time
+	foreignMu sync.Mutex
+	foreign   []volume.Ino
+	opt       func(*Options)
+	tweak     func(*Dir)
+	log       []*volume.Op // every op applied
 }
 
 func newRig(t testing.TB, opts ...func(*Options)) *rig {
@@ -88,7 +90,11 @@ func newRig(t testing.TB, opts ...func(*Options)) *rig {
 
 func (r *rig) options(fresh bool) Options {
 	o := Options{Path: r.path, StateDir: r.state, Volume: testVolume, Store: testStore, New: fresh, Log: zerolog.Nop(), MaxFDs: 64,
-		OnForeign: func(ino volume.Ino) { r.foreign = append(r.foreign, ino) }}
+		OnForeign: func(ino volume.Ino) {
+			r.foreignMu.Lock()
+			defer r.foreignMu.Unlock()
+			r.foreign = append(r.foreign, ino)
+		}}
 	r.opt(&o)
 	return o
 }

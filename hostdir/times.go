@@ -16,13 +16,19 @@ type dirtySet struct {
 type dirtyShard struct {
 	mu sync.Mutex
 	m  map[volume.Ino]dirtyMark
+	n  uint64 // marks made so far
+	// settling is held over setting times and what follows from it. It is taken before
+	// mu and the pending records'.
+	settling sync.Mutex
 }
 
 // dirtyMark is the time of the last op applied to an inode, and when (by our own
-// clock, in seconds) it was applied.
+// clock, in seconds) it was applied. No two are alike: ops may have one time, if the
+// clock went back.
 type dirtyMark struct {
 	op volume.Time
 	at int64
+	n  uint64
 }
 
 func newDirtySet() *dirtySet {
@@ -49,10 +55,18 @@ func (s *dirtySet) mark(ino volume.Ino, op volume.Time) {
 	if had && op.Compare(old.op) < 0 {
 		op = old.op
 	}
-	if !had || old.op != op || old.at != now {
-		sh.m[ino] = dirtyMark{op, now}
-	}
+	sh.n++
+	sh.m[ino] = dirtyMark{op, now, sh.n}
 	sh.mu.Unlock()
+}
+
+// settle keeps others from setting the times of an inode until the function it returns is
+// called: what one has seen of a file after it set times would not be what the other
+// leaves, and look like somebody's change.
+func (s *dirtySet) settle(ino volume.Ino) (done func()) {
+	mu := &s.shards[uint64(ino)%cacheShards].settling
+	mu.Lock()
+	return mu.Unlock
 }
 
 func (s *dirtySet) get(ino volume.Ino) (dirtyMark, bool) {
@@ -117,9 +131,13 @@ func (s *dirtySet) idle(max int, all bool) []volume.Ino {
 // when a file is closed; without anything to do it costs nothing. It takes no lock
 // of the inode: what is applied meanwhile stays to be settled.
 func (d *Dir) Settle(ino volume.Ino, view volume.View) error {
+	if _, ok := d.dirty.get(ino); !ok {
+		return nil
+	}
+	defer d.dirty.settle(ino)()
 	mark, ok := d.dirty.get(ino)
 	if !ok {
-		return nil
+		return nil // by another meanwhile
 	}
 	attr, err := view.Inode(ino)
 	if volume.KindOf(err) == volume.NotFound && err != nil {
