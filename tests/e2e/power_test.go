@@ -142,8 +142,25 @@ func (p *power) remount() {
 			p.t.Fatal("unmount the disk: ", err)
 		}
 	}
+	p.detached()
 	p.ok(cluster.Run("mount", "-o", "loop", p.image, p.disk))
 	p.boot()
+}
+
+// detached waits until nobody holds the disk any more. A mount namespace that any process of
+// the machine made meanwhile has a mount of it, too; mounted again before that has
+// ended, it would be the file system without power once more.
+func (p *power) detached() {
+	p.t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		r := p.ok(cluster.Run("losetup", "-n", "-O", "NAME", "-j", p.image))
+		if strings.TrimSpace(r.Stdout) == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%s is still held by %s: a mount namespace of another process has it mounted", p.image, strings.TrimSpace(r.Stdout))
+		}
+	}
 }
 
 // commit makes the lower file system write down names and sizes, with what other files hold
