@@ -5,9 +5,10 @@ VERSION != git describe --tags --always --dirty 2>/dev/null || echo devel
 PROGRAMS = wolfdisk wolfdisk-master wolfdisk-slave wolfdiskctl
 LDFLAGS  = -s -w -X wolfdisk/node/version.Version=$(VERSION)
 
-# How long: make soak DURATION=8h, make fuzz FUZZTIME=10m.
+# How long: make soak DURATION=8h, make fuzz FUZZTIME=10m, make sim SEEDS=100000.
 DURATION = 10m
 FUZZTIME = 30s
+SEEDS = 10000
 # More for the programs: make demo DEMO_FLAGS=--keep, make bench BENCH_FLAGS=--short,
 # make compare COMPARE_FLAGS=--short.
 DEMO_FLAGS =
@@ -79,6 +80,10 @@ fuzz:
 crash: need-test build
 	go test -count=1 -timeout 60m -run '[Cc]rash|[Ff]ault|[Pp]ower|[Ii]nject' $(UNIT)
 	go test -count=1 -timeout 60m -v -run Kill ./tests/e2e
+
+# Whole clusters in virtual time, each from its seed.
+sim:
+	go test -count=1 -timeout 0 -v -run 'TestSimulation$$' ./elect -args -seeds $(SEEDS)
 
 soak: need-test build
 	WDTEST_SOAK=$(DURATION) go test -count=1 -timeout 0 -v -run TestSoak ./tests/e2e

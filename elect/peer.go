@@ -30,6 +30,7 @@ type peer struct {
 	copy     *Copy // as last told
 	askedFor time.Duration
 	alarmed  volume.Position // the position that an alarm was given about
+	stranger volume.ID       // the store that an alarm was given about
 
 	answer *Answer      // in the present round
 	grant  *ClaimAnswer // of the present claim
@@ -167,8 +168,8 @@ func (m *Machine) remember(p *peer) {
 	case b.Position.Version >= p.furthest || !p.setBack:
 		p.promised, p.furthest, p.setBack = b.Promise, max(p.furthest, b.Position.Version), false
 	}
-	if m.storeChanged(p.id, b.Store) && p.alarmed != b.Position {
-		p.alarmed = b.Position
+	if m.storeChanged(p.id, b.Store) && p.stranger != b.Store {
+		p.stranger = b.Store
 		m.emit(Alarm{AlarmStore, p.id, "node " + p.id + " came with another store: it was wiped or replaced, and does not count until wolfdiskctl member accept-store " + p.id})
 	}
 }

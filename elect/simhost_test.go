@@ -52,6 +52,8 @@ type simNode struct {
 	pull        *elect.CatchUp
 	resolving   bool
 	syncs       []*simSync
+	syncing     bool // the log is being synced
+	again       bool // and has to be again
 }
 
 // simFeed is what a leader knows of a follower.
@@ -110,6 +112,7 @@ func (n *simNode) startAfter(d time.Duration) {
 		n.skew, n.drift = s.between(0, time.Hour), int64(s.rnd.IntN(21))-10
 		n.gate, n.leading, n.ready, n.takers = elect.Gate{}, volume.Epoch{}, false, nil
 		n.following, n.followEpoch, n.through, n.pull, n.resolving, n.syncs = "", volume.Epoch{}, 0, nil, false, nil
+		n.syncing, n.again = false, false
 		n.feeds = map[*simNode]*simFeed{}
 		n.disk.NodeID, n.disk.Store = n.id, n.store
 		n.disk.Cluster[0] = 1
@@ -308,30 +311,51 @@ func (n *simNode) client() {
 // fsync makes what there is durable here and, on level Durable, on enough stores. It
 // begins the epoch in the log, so that no older history can win from it.
 func (n *simNode) fsync() {
-	f := &simSync{head: n.head}
-	e := n.leading
-	n.worker(n.diskTime(), func() {
-		if !n.durable.has(f.head) {
-			n.durable = f.head
+	n.syncs = append(n.syncs, &simSync{head: n.head})
+	n.syncLog()
+}
+
+// syncLog syncs what the log holds now; those who come meanwhile share the next sync.
+func (n *simNode) syncLog() {
+	if n.syncing {
+		n.again = true
+		return
+	}
+	n.syncing, n.again = true, false
+	head := n.head
+	var end func()
+	end = func() {
+		if n.s.now < n.hung {
+			n.s.after(n.hung-n.s.now, n, end)
+			return
 		}
-		if n.leading == e {
-			n.syncs = append(n.syncs, f)
-			n.finishSyncs()
+		n.syncing = false
+		if n.head.has(head) && !n.durable.has(head) {
+			n.durable = head
+			n.progress()
 		}
-	})
+		n.finishSyncs()
+		if n.again {
+			n.syncLog()
+		}
+	}
+	n.s.after(n.diskTime(), n, end)
 }
 
 func (n *simNode) finishSyncs() {
 	left := n.syncs[:0]
 	for _, f := range n.syncs {
-		stores := 1
+		stores := 0
+		if n.durable.has(f.head) {
+			stores++
+		}
 		for o, feed := range n.feeds {
 			known, _ := n.s.check.members.Get(o.id)
 			if feed.durable != nil && feed.durable.has(f.head) && known.Store == o.store {
 				stores++
 			}
 		}
-		if n.s.safety == elect.Durable && stores < n.s.check.members.DurableQuorum() {
+		if stores == 0 || n.s.safety == elect.Durable && stores < n.s.check.members.DurableQuorum() {
 			left = append(left, f)
 			continue
 		}
@@ -344,13 +368,7 @@ func (n *simNode) finishSyncs() {
 
 // sync is the sync that a log makes by itself.
 func (n *simNode) sync() {
-	head := n.head
-	n.worker(n.diskTime(), func() {
-		if n.head.has(head) && !n.durable.has(head) {
-			n.durable = head
-			n.progress()
-		}
-	})
+	n.syncLog()
 	n.s.after(n.s.between(100*ms, 700*ms), n, n.sync)
 }
 
