@@ -99,15 +99,25 @@ func (e *Engine) Lookup(parent volume.Ino, name string) (volume.Attr, error) {
 	if err := volume.CheckName(name); err != nil {
 		return volume.Attr{}, err
 	}
-	d, ok, err := e.dirent(parent, name)
-	if err != nil {
-		return volume.Attr{}, err
+	for last := volume.Ino(0); ; {
+		d, ok, err := e.dirent(parent, name)
+		if err != nil {
+			return volume.Attr{}, err
+		}
+		if !ok {
+			return volume.Attr{}, volume.NotFound
+		}
+		n, err := e.inode(d.ino)
+		if err != volume.NotFound {
+			return n.Attr, err
+		}
+		// It ended after the entry was read, with the entry: another may have taken
+		// the name in the same moment.
+		if d.ino == last {
+			return volume.Attr{}, volume.Errorf(volume.Corrupt, "index: %q in %s stands for inode %s, which does not exist", name, parent, d.ino)
+		}
+		last = d.ino
 	}
-	if !ok {
-		return volume.Attr{}, volume.NotFound
-	}
-	n, err := e.inode(d.ino)
-	return n.Attr, err
 }
 
 // GetAttr is the attributes of an inode; Stale.
