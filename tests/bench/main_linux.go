@@ -25,6 +25,7 @@ type bench struct {
 	convergence map[string][]float64 // by system
 	began       time.Time
 	onlyCopies  bool
+	onlyDuring  bool
 	only        *regexp.Regexp // names of workloads; nil for everything
 
 	bin        string // of the comparison with other programs, as all that follows
@@ -33,7 +34,7 @@ type bench struct {
 }
 
 func main() {
-	helpers := map[string]cluster.Helper{"lag": lagChild, "create": createChild}
+	helpers := map[string]cluster.Helper{"lag": lagChild, "create": createChild, "during": duringChild}
 	maps.Copy(helpers, peerChildren)
 	cluster.Dispatch(cluster.Helpers(helpers))
 	bin := flag.String("bin", "bin", "folder of the programs")
@@ -41,6 +42,7 @@ func main() {
 	out := flag.String("json", "bench.json", "file for the report as JSON; a .txt beside it has the text")
 	short := flag.Bool("short", false, "one round with small sizes: does it run, not how fast")
 	copies := flag.Bool("copies", false, "only adoption and snapshots, against cp and rsync")
+	during := flag.Bool("during", false, "only writing while a follower makes a copy, against writing alone")
 	compare := flag.String("compare", "", "only the comparison with other programs, below this `FOLDER` (tests/bench/compare.sh)")
 	document := flag.String("document", "", "with --compare: put the table into this `FILE`")
 	followers := flag.String("followers", "1,2", "how many followers a leader has: a cluster for each number of this `LIST`")
@@ -56,7 +58,7 @@ func main() {
 	if *short {
 		b.sizes = shortSizes
 	}
-	b.onlyCopies = *copies
+	b.onlyCopies, b.onlyDuring = *copies, *during
 	if *only != "" {
 		if b.only, err = regexp.Compile(*only); err != nil {
 			fmt.Fprintln(os.Stderr, "bench: --only:", err)
@@ -155,7 +157,10 @@ func (b *bench) measure(base, bin, overlay string) (err error) {
 		return err
 	}
 	if b.onlyCopies {
-		return b.copies(base, bin)
+		return errors.Join(b.copies(base, bin), b.during(base, bin))
+	}
+	if b.onlyDuring {
+		return b.during(base, bin)
 	}
 	systems, mirrors, err := startSystems(base, bin, overlay, b.report.Followers)
 	defer func() {
@@ -203,7 +208,7 @@ func (b *bench) measure(base, bin, overlay string) (err error) {
 			return fmt.Errorf("%s: %w", leaderName(m.followers), err)
 		}
 	}
-	return b.copies(base, bin)
+	return errors.Join(b.copies(base, bin), b.during(base, bin))
 }
 
 // once runs a workload in a folder of its own and removes it again, unmeasured.
