@@ -263,6 +263,47 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// TestSettleWhileMade: a file that is made while everything is settled is settled later,
+// when its op is in the index; one whose op never gets there is not kept for ever.
+func TestSettleWhileMade(t *testing.T) {
+	r := newRig(t)
+	op := &volume.Op{Kind: volume.OpCreate, Ino: r.ino(), Parent: 1, Name: "f", Mode: volume.ModeFile | 0o644,
+		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Time: volume.Time{Sec: r.now.Sec, Nsec: 12345}}
+	a, err := r.dir.Apply(ctx, op, r.index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.dir.SettleAll(r.index); err != nil {
+		t.Fatal(err)
+	}
+	r.index.apply(op, a.Lower)
+	if _, err := r.dir.SettleAll(r.index); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(r.path+"/f", &st); err != nil || st.Mtim.Nsec != 12345 {
+		t.Fatalf("mtime was not set: %v %v", st.Mtim, err)
+	}
+	never := r.ino()
+	r.dir.dirty.mark(never, op.Time)
+	if err := r.dir.Settle(never, r.index); err != nil {
+		t.Fatal(err)
+	}
+	if _, kept := r.dir.dirty.get(never); !kept {
+		t.Fatal("forgotten at once")
+	}
+	sh := &r.dir.dirty.shards[uint64(never)%cacheShards]
+	mark := sh.m[never]
+	mark.at -= madeWithin + 1
+	sh.m[never] = mark
+	if err := r.dir.Settle(never, r.index); err != nil {
+		t.Fatal(err)
+	}
+	if _, kept := r.dir.dirty.get(never); kept {
+		t.Fatal("kept for ever")
+	}
+}
+
 // TestFDCache holds the bound and never closes what is in use.
 func TestFDCache(t *testing.T) {
 	c := newFDCache(32)

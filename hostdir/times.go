@@ -126,6 +126,9 @@ func (s *dirtySet) idle(max int, all bool) []volume.Ino {
 	return out
 }
 
+// madeWithin is longer than an op takes from the directory into the index, seconds.
+const madeWithin = 600
+
 // Settle sets the lower times of an inode as the index has them and notes ctime and
 // size below, by which changes of others are detected later. A front end calls it
 // when a file is closed; without anything to do it costs nothing. It takes no lock
@@ -141,7 +144,11 @@ func (d *Dir) Settle(ino volume.Ino, view volume.View) error {
 	}
 	attr, err := view.Inode(ino)
 	if volume.KindOf(err) == volume.NotFound && err != nil {
-		d.dirty.clear(ino, mark)
+		// One that ended was forgotten with its op. So this one is being made, and its op not
+		// yet in the index; or that op failed long ago.
+		if mark.at < seconds()-madeWithin {
+			d.dirty.clear(ino, mark)
+		}
 		return nil
 	}
 	if err != nil {
