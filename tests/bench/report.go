@@ -175,6 +175,8 @@ var requirements = []requirement{
 	{"idle follower with many files, resident", atMost, 100, "MiB", extra("follower_idle_rss_mib"), false},
 	{"adoption and snapshot of a source tree, time, against rsync -a", atMost, 1.0, "x", alone("copy_tree_to_rsync"), true},
 	{"adoption and snapshot of one large file, time, against rsync -a", atMost, 1.0, "x", alone("copy_file_to_rsync"), true},
+	{"64 KiB writes while a follower makes a copy, against writing alone", atLeast, 0.7, "x", alone("during_copy_pieces_ratio"), true},
+	{"creating files while a follower makes a copy, against creating alone", atLeast, 0.7, "x", alone("during_copy_files_ratio"), true},
 	// "No CPU" is what a clock tick of 10 ms can still tell from none over the time.
 	{"idle leader with many files, CPU", atMost, 1, "%", extra("leader_idle_cpu_percent"), false},
 	{"idle follower with many files, CPU", atMost, 1, "%", extra("follower_idle_cpu_percent"), false},
