@@ -6,6 +6,8 @@
 // It knows the product only by its contract: flags, exit codes, the status JSON of
 // the admin socket. It imports no package of it.
 //
+// With WDTEST_DRIVER=bazil or gofuse (DriverEnv) all nodes mount with that FUSE driver.
+//
 // # Nothing is left behind
 //
 // Daemons get SIGKILL from the kernel when the process that started them dies, and
