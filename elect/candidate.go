@@ -155,7 +155,7 @@ func (m *Machine) beginClaim(consent volume.Epoch) {
 		m.retry = m.now + m.t.Stall
 		return
 	}
-	m.phase, m.claim, m.consent, m.sent = Claiming, e, consent, false
+	m.phase, m.claim, m.consent, m.sent, m.keep = Claiming, e, consent, false, m.insisting() != nil
 	m.deadline = m.now + m.t.Claim
 	for _, p := range m.peers {
 		p.grant, p.asked = nil, false

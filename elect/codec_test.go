@@ -47,7 +47,7 @@ func sampleMessages() []elect.Message {
 		&elect.ClaimAnswer{Epoch: epoch(5), Granted: true, Promise: epoch(5), Left: 3, Copy: c},
 		&elect.HandoverAsk{Reign: epoch(4), Insist: true},
 		&elect.HandoverRefused{Reign: epoch(4), Why: "it is busy"},
-		&elect.HandoverGo{Reign: epoch(4), Position: c.Position},
+		&elect.HandoverGo{Reign: epoch(4), Position: c.Position, Keep: true},
 	}
 }
 

@@ -62,7 +62,8 @@
 //     the Participants given. Founding a volume is durable before Ready.
 //   - Follow: the host joins the leader's data session and retries: it may stream, or take a
 //     snapshot, only from a leader whose history contains this copy. Of all other copies
-//     the machines say who resolves what. Follow, Lead and Save of a higher promise end a CatchUp.
+//     the machines say who resolves what, also of one in the
+//     middle of its first sync. Follow, Lead and Save of a higher promise end a CatchUp.
 //   - Resolve: the conflict record is complete and verified before anything is changed. The
 //     host looks again whether the copy still ends where it did.
 //   - Durable: fsync first sees to it that the own epoch is in the log, then waits until

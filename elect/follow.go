@@ -68,7 +68,7 @@ func (m *Machine) watchLeader() {
 // lineage: the position alone does not say how the two stand to each other.
 func (m *Machine) examine(p *peer) {
 	at := p.beat.Position
-	if m.epoch.IsZero() && m.leader != p.id || p.beat.Flags&flagConsistent == 0 || !m.copy.Consistent {
+	if m.epoch.IsZero() && m.leader != p.id || p.beat.Flags&flagConsistent == 0 {
 		return
 	}
 	if m.related(at) {
@@ -108,7 +108,7 @@ func (p *peer) knows(at volume.Position) bool {
 // judge acts on how the copy of a leader, or of a member while this node leads, stands
 // to ours.
 func (m *Machine) judge(p *peer) {
-	if p.copy == nil || !p.copy.Consistent || !m.copy.Consistent || m.epoch.IsZero() && m.leader != p.id {
+	if p.copy == nil || !p.copy.Consistent || m.epoch.IsZero() && m.leader != p.id {
 		return
 	}
 	if !m.epoch.IsZero() && p.copy.Position.Epoch == m.epoch {
@@ -119,7 +119,8 @@ func (m *Machine) judge(p *peer) {
 	switch {
 	case relation == Damaged, relation == OtherVolume, relation == OtherCluster:
 		m.alarm(p, relation)
-	case relation == Fork && Winner(&m.copy, p.copy) < 0:
+	case relation == Fork && (!m.copy.Consistent || Winner(&m.copy, p.copy) < 0):
+		// A copy in the middle of its first sync never wins, but may be the last to hold some op.
 		if !m.epoch.IsZero() {
 			m.stepDown("the copy of node " + p.id + " wins the fork behind version " + version(common))
 		} else {

@@ -21,12 +21,13 @@ type handover struct {
 	to    string
 	stage handStage
 	until time.Duration
+	keep  bool // an operator chose the target
 	final volume.Position
 	sent  time.Duration // of the last HandoverGo
 }
 
 // beginHandover begins to hand over; it says why it cannot.
-func (m *Machine) beginHandover(p *peer) string {
+func (m *Machine) beginHandover(p *peer, keep bool) string {
 	switch {
 	case m.phase != Leading:
 		return "node " + m.cfg.ID + " does not lead"
@@ -37,7 +38,7 @@ func (m *Machine) beginHandover(p *peer) string {
 	case p.beat.Flags&flagMayLead == 0:
 		return "node " + p.id + " cannot lead now: its status says why"
 	}
-	m.hand = &handover{to: p.id, until: m.now + m.t.Request}
+	m.hand = &handover{to: p.id, keep: keep, until: m.now + m.t.Request}
 	return ""
 }
 
@@ -73,7 +74,7 @@ func (m *Machine) watchHandover() {
 
 func (m *Machine) sendGo(p *peer) {
 	m.hand.sent = m.now
-	m.send(p, &HandoverGo{Reign: m.epoch, Position: m.hand.final})
+	m.send(p, &HandoverGo{Reign: m.epoch, Position: m.hand.final, Keep: m.hand.keep})
 }
 
 func (m *Machine) drained(e volume.Epoch, c *Copy) {
@@ -92,13 +93,13 @@ func (m *Machine) handoverAsked(p *peer, a *HandoverAsk) {
 		return
 	}
 	stable := m.now-p.upSince >= m.t.Preempt<<p.flaps
-	if !a.Insist && (!stable || !Before(p.beat.Role, p.id, m.cfg.Role, m.cfg.ID)) {
+	if !a.Insist && (m.keep || !stable || !Before(p.beat.Role, p.id, m.cfg.Role, m.cfg.ID)) {
 		return
 	}
 	if m.hand != nil && m.hand.to == p.id {
 		return
 	}
-	if why := m.beginHandover(p); why != "" && a.Insist {
+	if why := m.beginHandover(p, a.Insist); why != "" && a.Insist {
 		m.send(p, &HandoverRefused{Reign: a.Reign, Why: printable(why)})
 	}
 }
@@ -125,10 +126,11 @@ func (m *Machine) watchGo() {
 	if m.goes.Reign.IsZero() || m.goes.Reign != m.reign || m.copy.Position != m.goes.Position || !m.told {
 		return
 	}
-	consent := m.reign
+	consent, keep := m.reign, m.goes.Keep
 	m.goes = HandoverGo{}
 	if m.eligible() {
 		m.vacate()
 		m.beginClaim(consent)
+		m.keep = keep
 	}
 }

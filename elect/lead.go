@@ -26,7 +26,7 @@ func (m *Machine) stepDown(why string) {
 	m.emit(StepDown{m.epoch, why})
 	m.leaving, m.leaveUntil = m.epoch, m.now+m.t.Pause
 	m.epoch, m.phase, m.vacant = volume.Epoch{}, Waiting, m.now
-	m.checking, m.holding, m.solo = false, false, false
+	m.checking, m.holding, m.solo, m.keep = false, false, false, false
 	m.hand = nil
 	m.beat()
 }

@@ -99,6 +99,7 @@ type Machine struct {
 	holding    bool // a member may hold more
 	solo       bool // an operator insisted: no majority needed until there is one
 	hand       *handover
+	keep       bool // an operator chose this leader: nobody reclaims from it
 	requests   []request
 
 	bugs bugs

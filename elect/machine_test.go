@@ -613,3 +613,66 @@ func FuzzStep(f *testing.F) {
 		}
 	})
 }
+
+// TestKeep: a leader that an operator chose is not asked away by the lowest ID, one that
+// took over by itself is.
+func TestKeep(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		b := newBox(t, nil)
+		b.up("a", "c")
+		old := volume.Epoch{Number: 6, Leader: "c", Tag: 1}
+		b.saved(b.beat("c", func(h *elect.Heartbeat) { h.Promise, h.Leading = old, old }))
+		effects := b.step(elect.Received{From: "c", Message: &elect.HandoverGo{Reign: old, Position: b.copy.Position, Keep: keep}})
+		claim := sent[*elect.Claim](b.saved(effects), "c")[0]
+		if claim.Consent != old {
+			t.Fatalf("consent %s", claim.Consent)
+		}
+		for _, id := range []string{"a", "c"} {
+			effects = b.step(elect.Received{From: id, Message: &elect.ClaimAnswer{Epoch: claim.Epoch, Granted: true, Promise: claim.Epoch, Copy: b.copy}})
+		}
+		e := want[elect.Lead](t, effects).Epoch
+		b.step(elect.Ready{Epoch: e})
+		for range 80 { // a is there for long enough
+			b.beat("a", obeys(e))
+			b.beat("c", obeys(e))
+			b.wait(100 * time.Millisecond)
+		}
+		effects = b.step(elect.Received{From: "a", Message: &elect.HandoverAsk{Reign: e}})
+		if has[elect.Drain](effects) == keep {
+			t.Errorf("keep %t: %s", keep, show(effects))
+		}
+		b.now += 20 * time.Second
+		b.step(elect.Tick{})
+	}
+}
+
+// TestAlarms: a copy that contradicts ours, or is of another volume, changes nothing and
+// is told once.
+func TestAlarms(t *testing.T) {
+	for _, row := range []struct {
+		reason elect.AlarmReason
+		change func(*elect.Copy)
+	}{
+		{elect.AlarmDamaged, func(c *elect.Copy) { c.Position.Digest[5] = 1 }},
+		{elect.AlarmOtherVolume, func(c *elect.Copy) { c.Cluster[5] = 1 }},
+	} {
+		b := newBox(t, nil)
+		b.up("a")
+		e := volume.Epoch{Number: 6, Leader: "a", Tag: 1}
+		theirs := b.copy
+		row.change(&theirs)
+		odd := func(h *elect.Heartbeat) {
+			h.Promise, h.Leading, h.Position = e, e, theirs.Position
+			h.Position.Digest[5] = 1
+		}
+		effects := b.beat("a", odd)
+		if len(sent[*elect.Ask](effects, "a")) != 1 {
+			t.Fatalf("nothing is asked: %s", show(effects))
+		}
+		effects = b.step(elect.Received{From: "a", Message: &elect.Answer{Copy: theirs}})
+		effects = append(effects, b.beat("a", odd)...)
+		if a := want[elect.Alarm](t, effects); a.Reason != row.reason || has[elect.Resolve](effects) {
+			t.Errorf("%s", show(effects))
+		}
+	}
+}

@@ -97,6 +97,7 @@ type HandoverRefused struct {
 type HandoverGo struct {
 	Reign    volume.Epoch
 	Position volume.Position
+	Keep     bool // an operator chose the receiver: nobody reclaims from it
 }
 
 // MaxWhyLen bounds the reason in a refusal, in bytes.
@@ -279,6 +280,7 @@ func (m *HandoverRefused) check() error {
 func (m *HandoverGo) visit(c coder) {
 	visitEpoch(c, &m.Reign)
 	visitPosition(c, &m.Position)
+	visitBool(c, &m.Keep)
 }
 
 func (m *HandoverGo) check() error { return checkEpochs(m.Reign, m.Position.Epoch) }

@@ -37,6 +37,9 @@ type peer struct {
 	asked  bool         // in the present round or claim
 }
 
+// MaxPeers bounds the other nodes of a machine; it forgets none.
+const MaxPeers = 2 * volume.MaxParticipants
+
 func (m *Machine) find(id string) *peer {
 	i, ok := slices.BinarySearchFunc(m.peers, id, func(p *peer, id string) int { return volume.CompareNodeIDs(p.id, id) })
 	if !ok {
@@ -50,6 +53,9 @@ func (m *Machine) peerUp(id string) {
 		return
 	}
 	p := m.find(id)
+	if p == nil && len(m.peers) == MaxPeers {
+		return
+	}
 	if p == nil {
 		p = &peer{id: id}
 		i, _ := slices.BinarySearchFunc(m.peers, id, func(p *peer, id string) int { return volume.CompareNodeIDs(p.id, id) })

@@ -82,7 +82,7 @@ func (m *Machine) demote(ev Demote) {
 	p := m.successor()
 	switch {
 	case p != nil:
-		m.startHandover(ev.Request, p, "")
+		m.startHandover(ev.Request, p, "", false)
 	case ev.AllowDataLoss:
 		m.stepDown("demoted")
 		m.unfit = m.now + m.t.Stall
@@ -108,12 +108,12 @@ func (m *Machine) handoverTo(ev Handover) {
 	case p == nil:
 		m.done(ev.Request, volume.Errorf(volume.Precondition, "no other node can lead now"))
 	default:
-		m.startHandover(ev.Request, p, ev.To)
+		m.startHandover(ev.Request, p, ev.To, ev.To != "")
 	}
 }
 
-func (m *Machine) startHandover(id uint64, p *peer, to string) {
-	if why := m.beginHandover(p); why != "" {
+func (m *Machine) startHandover(id uint64, p *peer, to string, keep bool) {
+	if why := m.beginHandover(p, keep); why != "" {
 		m.done(id, volume.Errorf(volume.Busy, "%s", why))
 		return
 	}
