@@ -36,7 +36,9 @@ func mountDriver(o *Options) (driver, features, error) {
 	}
 	d, f, err := newGofuse(o.Dir, o)
 	if err != nil {
-		return nil, features{}, err
+		// The helper may have mounted before the library gave up.
+		_, cerr := CleanStale(o.Dir, o.Log)
+		return nil, features{}, errors.Join(err, cerr)
 	}
 	d.mount = goPoint{o.Dir}
 	d.mounted(o)
