@@ -22,8 +22,8 @@ const (
 mkdir -p ../m/a/b/c ../m/gone/deep ../m/same; cd ../m
 for i in $(seq 300); do echo "same $i" >same/$i; done
 for i in $(seq 40); do echo $i >a/b/c/$i; echo $i >gone/deep/$i; done
-head -c 20000000 /dev/urandom >large; head -c 6000000 /dev/urandom >holed; head -c 3000000 /dev/urandom >shrinks
-head -c 30000000 /dev/urandom >unchanged; ln large hard1; ln unchanged hard2; echo x >swap1; echo y >swap2; echo same >type
+head -c 14000000 /dev/urandom >large; head -c 6000000 /dev/urandom >holed; head -c 3000000 /dev/urandom >shrinks
+head -c 12000000 /dev/urandom >unchanged; ln large hard1; ln unchanged hard2; echo x >swap1; echo y >swap2; echo same >type
 mkdir typed; echo in >typed/in; ln -s one link; echo deep >a/b/deep; mkdir -p nest/x/y; echo n >nest/x/y/n`
 
 	dirSyncAfter = `cd m
@@ -87,7 +87,7 @@ func TestDirTakesSnapshot(t *testing.T) {
 	b.must(err)
 	// 4 MiB of large, 6 of holed, 5 of fresh, 4 of fill, and small ones.
 	if got := contentFrom(t, f, "alpha"); got == 0 || got > 24*mib {
-		t.Errorf("%d bytes of content came for some changes in 60 MB", got)
+		t.Errorf("%d bytes of content came for some changes in 40 MB", got)
 	}
 	if st.State != "following" {
 		t.Errorf("state %s", st.State)
@@ -157,13 +157,13 @@ func TestDirSnapshotKilled(t *testing.T) {
 	dir := b.keepsDir(f, "elsewhere")
 	b.must(b.Start(readyTimeout))
 	b.shell(dirSyncBefore)
-	b.ok(cluster.RunHelper(time.Minute, "many", b.in("many"), fmt.Sprint(rounds(t, 1000, 20000))))
+	b.ok(cluster.RunHelper(time.Minute, "many", b.in("many"), fmt.Sprint(rounds(t, 500, 20000))))
 	b.equal()
 	toks := b.tokens()
 	phases := map[string]int{}
-	for round := range rounds(t, 3, 15) {
+	for round := range rounds(t, 2, 15) {
 		b.resyncNow(f)
-		load := startLoad(toks[round%2], 1500*time.Millisecond)
+		load := startLoad(toks[round%2], time.Second)
 		mixed := make(chan cluster.Result, 1)
 		go func() {
 			mixed <- cluster.RunHelper(time.Minute, "mix", b.in("mix"), fmt.Sprint(round), "800")
@@ -173,7 +173,7 @@ func TestDirSnapshotKilled(t *testing.T) {
 		}
 		b.shell(fmt.Sprintf("mv m/same m/same.%d; mkdir m/same; cp m/same.%d/* m/same/; rm -r m/same.%d; dd if=/dev/urandom of=m/large bs=64k count=4 seek=%d conv=notrunc status=none",
 			round, round, round, round*7))
-		for i := range 4 {
+		for i := range rounds(t, 3, 4) {
 			time.Sleep(time.Duration(rand.IntN(250*(i+1))) * time.Millisecond)
 			if s, err := f.Status(); err == nil && s.Progress != nil {
 				phases[s.Progress.Phase]++

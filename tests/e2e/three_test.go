@@ -67,7 +67,7 @@ func TestThreeFollowers(t *testing.T) {
 			b.verified()
 		})
 	}
-	if !t.Failed() {
+	if !t.Failed() && !testing.Short() {
 		b.equalWithin(10 * time.Minute)
 		b.plainEqual(plain, dir)
 		b.stopsPlain()
