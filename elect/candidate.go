@@ -13,7 +13,7 @@ func version(v volume.Version) string { return strconv.FormatUint(uint64(v), 10)
 // consider becomes a candidate when it is this node's turn.
 func (m *Machine) consider() {
 	insist := m.insisting()
-	if !m.eligible() || !m.booted() && insist == nil || m.now < m.retry {
+	if !m.eligible() || !m.booted() && insist == nil || m.now < m.retry || m.boundBut("") > 0 {
 		return
 	}
 	if p := m.superior(); p != nil {
@@ -86,6 +86,19 @@ func (m *Machine) hearsLeader(but string) (e volume.Epoch, heard, left time.Dura
 		return m.reign, m.now - p.heard, m.left(p)
 	}
 	return volume.Epoch{}, 0, 0
+}
+
+// boundBut is for how long, above level Available, some other leader's gate may still be
+// open because this node answered it: in this run, or in the one before.
+func (m *Machine) boundBut(id string) time.Duration {
+	if m.cfg.Safety == Available || m.state.Promise.IsZero() || m.bugs.noVeto {
+		return 0
+	}
+	left := m.started + m.t.Silence - m.now
+	if m.bound != "" && m.bound != id {
+		left = max(left, m.boundUntil-m.now)
+	}
+	return max(left, 0)
 }
 
 func (m *Machine) answered(p *peer, a *Answer) {
@@ -188,15 +201,14 @@ func (m *Machine) claimed(p *peer, c *Claim) {
 	m.number(c.Epoch)
 	refuse := &ClaimAnswer{Epoch: c.Epoch, Promise: m.saved, Copy: m.copy}
 	_, _, refuse.Left = m.hearsLeader(p.id)
-	switch {
-	case m.consents(p, c):
+	refuse.Left = max(refuse.Left, m.boundBut(p.id))
+	if m.consents(p, c) {
 		refuse.Left = 0
-	case m.cfg.Safety != Available && !m.state.Promise.IsZero():
-		// What the run before this one heard is not known: it may have been the leader.
-		refuse.Left = max(refuse.Left, m.started+m.t.Silence-m.now)
 	}
 	low := c.Epoch.Compare(m.state.Promise) < 0 && !m.bugs.noFencing
-	if low || refuse.Left > 0 && !m.bugs.noVeto {
+	// Whoever was wiped or set back does not know what it had promised or had on disk.
+	strange := m.cfg.Safety != Available && (p.setBack || m.storeChanged(p.id, p.beat.Store))
+	if low || strange || refuse.Left > 0 && !m.bugs.noVeto {
 		m.send(p, refuse)
 		return
 	}

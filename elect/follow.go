@@ -15,9 +15,13 @@ func (m *Machine) hears(p *peer) {
 		if m.leader == p.id {
 			m.vacate()
 		}
+		if m.bound == p.id {
+			m.bound = "" // it shut its gate before it said so
+		}
 	case e.Leader != p.id || e.Compare(m.state.Promise) < 0 && !m.bugs.noFencing:
 		// It leads no more and will hear so from the promise in our heartbeats.
 	case m.leader == p.id && m.reign == e:
+		m.bound, m.boundUntil = p.id, m.now+m.t.Silence
 	case m.bugs.noFencing && (!m.epoch.IsZero() || m.leader != ""):
 	default:
 		m.obey(p, e)
@@ -31,6 +35,7 @@ func (m *Machine) obey(p *peer, e volume.Epoch) {
 	}
 	m.phase, m.leader, m.reign, m.told = Following, p.id, e, false
 	m.granted, m.syncing = "", 0
+	m.bound, m.boundUntil = p.id, m.now+m.t.Silence
 	m.bootDone = true
 	m.promise(e, func() {
 		if m.leader != p.id || m.reign != e {

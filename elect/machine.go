@@ -71,7 +71,11 @@ type Machine struct {
 	syncing time.Duration // since when in sync with a leader that could be relieved; 0: not
 	asked   time.Duration // for a hand-over
 	goes    HandoverGo    // the leader's consent to a claim
-	resolve string        // with whom a fork is being resolved
+	// Whose heartbeats were answered, and until when its gate may be open by these answers,
+	// whatever else was promised since. Counts above Available.
+	bound      string
+	boundUntil time.Duration
+	resolve    string // with whom a fork is being resolved
 
 	// After a grant: whom the next reign is left to for a moment.
 	granted   string
@@ -123,10 +127,6 @@ func New(cfg Config, st State, c Copy, members Members, now time.Duration) *Mach
 		m.state.Promise = e
 	}
 	m.number(m.state.Promise)
-	if cfg.Safety != Available && !m.state.Promise.IsZero() {
-		// Somebody may lead by a heartbeat that the run before this one answered.
-		m.retry = now + m.t.Silence
-	}
 	return m
 }
 
@@ -352,6 +352,7 @@ func (m *Machine) storeChanged(id string, store volume.ID) bool {
 // resumed is called when the machine was not stepped for longer than Pause: what it knows
 // of the others is as old as that, so each gets a full time of silence again.
 func (m *Machine) resumed() {
+	m.boundUntil = m.now + m.t.Silence
 	for _, p := range m.peers {
 		p.heard = m.now
 		if p.refused != 0 {

@@ -35,13 +35,13 @@ const (
 	flagsAll = flagMayLead | flagReady | flagConsistent | flagDemoted
 )
 
-// Heartbeat is sent every [Timing.Heartbeat] to every connected peer. Each is also the
-// answer to the last one received.
+// Heartbeat is sent every [Timing.Heartbeat] to every connected peer. To a leader that is
+// obeyed it is also the answer to its last one.
 type Heartbeat struct {
 	Started  int64         // which run of the sender
 	Seq      uint64        // grows within a run
 	Sent     time.Duration // the sender's clock
-	Echo     time.Duration // Sent of the last heartbeat received from the peer; 0: none
+	Echo     time.Duration // Sent of the peer's last heartbeat, if the sender obeys it as leader; else 0
 	Promise  volume.Epoch  // on the sender's disk
 	Leading  volume.Epoch  // zero unless the sender leads
 	Claiming volume.Epoch  // zero unless it is about to

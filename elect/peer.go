@@ -212,7 +212,7 @@ func (m *Machine) beatTo(p *peer, flags uint8) {
 		Started: m.cfg.Started, Seq: m.beats, Sent: m.now, Promise: m.saved, Leading: m.epoch, Claiming: m.claim,
 		Position: m.copy.Position, Store: m.state.Store, Role: m.cfg.Role, Flags: flags,
 	}
-	if !p.fresh {
+	if !p.fresh && m.leader == p.id && m.reign == p.beat.Leading {
 		b.Echo = p.beat.Sent
 	}
 	if !m.leaving.IsZero() && m.now < m.leaveUntil {

@@ -56,6 +56,7 @@ type checker struct {
 	members elect.Members
 	ops     map[opKey]*simOp
 	acked   []*simOp
+	synced  *simOp // the last that fsync returned for, on level Durable
 	tokens  uint64
 	highest volume.Epoch // an op was acknowledged in
 	reigns  map[volume.Epoch]string
@@ -107,6 +108,8 @@ func (c *checker) lead(n *simNode, e volume.Epoch) {
 	c.numbers[number] = run
 	known, _ := c.members.Get(n.id)
 	switch {
+	case !n.head.has(c.synced):
+		c.violated("I6: %s leads in %s without version %d of %s, which was fsynced", n.id, e, c.synced.pos.Version, c.synced.pos.Epoch)
 	case n.head == nil && !n.founder:
 		c.violated("I7: %s leads and is empty", n.id)
 	case n.head != nil && known.Store != n.store:
@@ -114,6 +117,21 @@ func (c *checker) lead(n *simNode, e volume.Epoch) {
 	case n.head != nil && !n.consistent || n.resolving:
 		c.violated("I7: %s leads in the middle of a sync or of a conflict record", n.id)
 	}
+}
+
+// fsynced notes what a client's fsync returned for. On level Durable it stays in every
+// later leader's history, so what is fsynced never parts.
+func (c *checker) fsynced(n *simNode, head *simOp) {
+	for o := head; o != nil && !o.fsynced; o = o.prev {
+		o.fsynced = true
+	}
+	if c.s.safety != elect.Durable || c.synced.has(head) {
+		return
+	}
+	if !head.has(c.synced) {
+		c.violated("I6: %s fsyncs version %d of %s, whose history lacks version %d of %s, which was fsynced", n.id, head.pos.Version, head.pos.Epoch, c.synced.pos.Version, c.synced.pos.Epoch)
+	}
+	c.synced = head
 }
 
 // agree notes that a node said it would obey an epoch.

@@ -359,9 +359,7 @@ func (n *simNode) finishSyncs() {
 			left = append(left, f)
 			continue
 		}
-		for o := f.head; o != nil && !o.fsynced; o = o.prev {
-			o.fsynced = true
-		}
+		n.s.check.fsynced(n, f.head)
 	}
 	n.syncs = left
 }
