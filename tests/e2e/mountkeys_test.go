@@ -92,10 +92,11 @@ func TestUnprivileged(t *testing.T) {
 const unprivileged = `
 	dir=$0 bin=$1 leader=$2 follower=$3
 	chmod 755 "$dir"
-	mknod "$dir/fuse" c 10 229
-	chmod 666 "$dir/fuse"
-	mount --bind "$dir/fuse" /dev/fuse
-	mkdir "$dir/data" "$dir/mirror" "$dir/home"
+	mkdir "$dir/data" "$dir/mirror" "$dir/home" "$dir/dev"
+	mount -t tmpfs -o mode=755 none "$dir/dev" # where devices work, unlike on some /tmp
+	mknod "$dir/dev/fuse" c 10 229
+	chmod 666 "$dir/dev/fuse"
+	mount --bind "$dir/dev/fuse" /dev/fuse
 	echo old >"$dir/data/old"
 	chown -R 1000:1000 "$dir/data" "$dir/mirror" "$dir/home"
 	exec 2>&1
