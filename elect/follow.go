@@ -151,7 +151,7 @@ func (m *Machine) alarm(p *peer, r Relation) {
 
 // resolveWith has the host make a conflict record of what lost.
 func (m *Machine) resolveWith(p *peer, common volume.Version) {
-	if m.resolve != "" || m.now < m.unfit {
+	if m.resolve != "" || m.now < m.resolveAgain {
 		return
 	}
 	m.resolve = p.id

@@ -73,9 +73,10 @@ type Machine struct {
 	goes    HandoverGo    // the leader's consent to a claim
 	// Whose heartbeats were answered, and until when its gate may be open by these answers,
 	// whatever else was promised since. Counts above Available.
-	bound      string
-	boundUntil time.Duration
-	resolve    string // with whom a fork is being resolved
+	bound        string
+	boundUntil   time.Duration
+	resolve      string        // with whom a fork is being resolved
+	resolveAgain time.Duration // not before
 
 	// After a grant: whom the next reign is left to for a moment.
 	granted   string
@@ -188,7 +189,7 @@ func (m *Machine) handle(ev Event) {
 		m.resolve, m.copy = "", ev.Copy
 	case ResolveFailed:
 		m.resolve = ""
-		m.unfit = m.now + m.t.Stuck
+		m.resolveAgain = m.now + m.t.Claim
 	case Promote:
 		m.promote(ev)
 	case Demote:

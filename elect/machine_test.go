@@ -676,3 +676,63 @@ func TestAlarms(t *testing.T) {
 		}
 	}
 }
+
+// TestEchoIsObedience: a node whose promise has gone beyond a leader answers its heartbeats
+// no more, even before the promise is on disk.
+func TestEchoIsObedience(t *testing.T) {
+	b := newBox(t, nil)
+	b.up("a", "c")
+	e := volume.Epoch{Number: 6, Leader: "a", Tag: 1}
+	leads := func(h *elect.Heartbeat) { h.Promise, h.Leading = e, e }
+	b.saved(b.beat("a", leads))
+	echo := func() time.Duration {
+		t.Helper()
+		b.beat("a", leads)
+		effects := b.wait(100 * time.Millisecond)
+		list := sent[*elect.Heartbeat](effects, "a")
+		return list[len(list)-1].Echo
+	}
+	if echo() == 0 {
+		t.Error("no answer to a leader that is obeyed")
+	}
+	b.step(elect.Received{From: "a", Message: &elect.HandoverGo{Reign: e, Position: b.copy.Position}})
+	if got := b.m.Status().Phase; got != elect.Claiming {
+		t.Fatal(got)
+	}
+	if echo() != 0 {
+		t.Error("an answer to a leader that is left")
+	}
+}
+
+// TestBound: above level Available a node that answered a leader grants nothing to others
+// for as long as that leader may accept ops by the answer, whatever became of it here.
+func TestBound(t *testing.T) {
+	b := newBox(t, func(c *elect.Config) { c.Safety = elect.Fenced })
+	b.up("a", "c")
+	for range 40 { // its own start binds it too
+		b.beat("a", nil)
+		b.wait(40 * time.Millisecond)
+	}
+	e := volume.Epoch{Number: 6, Leader: "a", Tag: 1}
+	b.saved(b.beat("a", func(h *elect.Heartbeat) { h.Promise, h.Leading = e, e }))
+	b.step(elect.Received{From: "a", Message: &elect.HandoverGo{Reign: e, Position: b.copy.Position}})
+	b.beat("c", nil)
+	grants := func(number uint64) bool {
+		return has[elect.Save](b.step(elect.Received{From: "c", Message: &elect.Claim{Epoch: volume.Epoch{Number: number, Leader: "c"}}}))
+	}
+	if grants(20) {
+		t.Error("granted while the leader may still accept ops")
+	}
+	for range 16 {
+		b.beat("c", nil)
+		b.wait(100 * time.Millisecond)
+	}
+	if !grants(30) {
+		t.Error("refused for ever")
+	}
+	b = newBox(t, func(c *elect.Config) { c.Safety = elect.Fenced })
+	b.up("c")
+	if grants(20) {
+		t.Error("granted by a run that does not know what the one before answered")
+	}
+}

@@ -242,7 +242,10 @@ func newSim(seed uint64, c class, bug elect.Bug) *sim {
 	if c == oneWay {
 		s.safety, n = elect.Safety(s.rnd.IntN(2)), 3+s.rnd.IntN(2)
 	}
-	s.slowDisks = c == faults && s.chance(20)
+	s.slowDisks = c == faults && s.chance(20) || c == leases && s.chance(70)
+	if c == leases {
+		s.safety, n = elect.Safety(1+s.rnd.IntN(2)), 3
+	}
 	s.net = newSimNet(s, n)
 	s.makeNodes(n)
 	return s

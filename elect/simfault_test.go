@@ -16,10 +16,13 @@ const (
 	oneWay               // one follower does not hear the leader: nothing may change
 	killed               // the leader is killed: writes go on within two seconds
 	handed               // hand-overs without a fault
+	leases               // short cuts, pauses, slow disks and hand-overs on the levels above available
 	classes int   = iota
 )
 
-func (c class) String() string { return [...]string{"faults", "one-way", "killed", "handed"}[c] }
+func (c class) String() string {
+	return [...]string{"faults", "one-way", "killed", "handed", "leases"}[c]
+}
 
 // kill ends a run. Power takes what is not synced with it.
 func (n *simNode) kill(power bool) {
@@ -90,7 +93,13 @@ func (s *sim) fault(until time.Duration) {
 		n = l
 	}
 	o := s.nodes[s.rnd.IntN(len(s.nodes))]
-	switch s.rnd.IntN(16) {
+	next := s.between(100*ms, 2500*ms)
+	kind := s.rnd.IntN(16)
+	if s.class == leases {
+		kind = [...]int{0, 4, 7, 7, 9, 11, 11, 14, 14}[s.rnd.IntN(9)]
+		next = s.between(20*ms, 900*ms)
+	}
+	switch kind {
 	case 0, 1:
 		n.kill(false)
 		n.startAfter(s.between(50*ms, 4*time.Second))
@@ -100,6 +109,9 @@ func (s *sim) fault(until time.Duration) {
 	case 4, 5:
 		if n.running {
 			d := s.between(100*ms, 6*time.Second)
+			if s.class == leases {
+				d /= 4
+			}
 			s.note("%s is paused for %.3f s", n.id, d.Seconds())
 			n.paused = max(n.paused, s.now+d)
 		}
@@ -123,7 +135,7 @@ func (s *sim) fault(until time.Duration) {
 	case 14, 15:
 		s.request(n, o)
 	}
-	s.after(s.between(100*ms, 2500*ms), nil, func() { s.fault(until) })
+	s.after(next, nil, func() { s.fault(until) })
 }
 
 // split cuts the cluster in two.
@@ -217,7 +229,7 @@ func run(seed uint64, bug elect.Bug) (*sim, result) {
 	s.start()
 	var r result
 	switch c {
-	case faults:
+	case faults, leases:
 		s.runFaults(&r)
 	case oneWay:
 		s.runOneWay()

@@ -11,12 +11,12 @@ import (
 )
 
 var (
-	seedsFlag = flag.Int("seeds", 0, "how many clusters to simulate; 0 means 1000, and 200 with -short")
+	seedsFlag = flag.Int("seeds", 0, "how many clusters to simulate; 0 means 1000, and 300 with -short")
 	seedFlag  = flag.Uint64("seed", 0, "simulate only this one")
 )
 
 // shortSeeds is the short form.
-const shortSeeds = 200
+const shortSeeds = 300
 
 func seeds() uint64 {
 	switch {
@@ -59,7 +59,7 @@ func TestSimulation(t *testing.T) {
 		if s.class == killed {
 			gaps = append(gaps, r.gap)
 		}
-		if s.class == faults {
+		if s.class == faults || s.class == leases {
 			heals = append(heals, r.healed)
 		}
 	}
