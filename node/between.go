@@ -58,14 +58,18 @@ func (n *node) leaveDirectory(ctx context.Context, st *storage, by string) (slav
 		return left, nil
 	}
 	n.mu.Lock()
-	f, shown := n.follower, n.shown != nil
+	f, handle, mount := n.follower, n.handle, n.mount
 	n.shown = nil
 	n.mu.Unlock()
 	f.Stop(volume.Errorf(volume.Closed, "another copy takes this one's place"))
-	// Nobody is served from here on, and what is under way has ended when attach returns.
+	// Nobody is served from here on, and what is under way has ended when Switch returns.
+	// What is open cannot be opened on nothing; it is on the volume that comes next.
 	n.between.Store(true)
-	if shown {
-		n.attach(nothing{})
+	if handle != nil {
+		handle.Switch(nothing{})
+	}
+	if mount != nil {
+		mount.InvalidateAll()
 	}
 	n.verify.copies.dropAll(false)
 	n.checkpointMu.Lock() // one that is under way settles by the old index
