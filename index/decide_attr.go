@@ -120,6 +120,8 @@ func (d *decider) truncate(n *inode) error {
 		return volume.IsDir
 	case !n.IsFile() || d.req.Size < 0:
 		return volume.Invalid
+	case d.req.Size > volume.MaxNewSize:
+		return volume.TooBig
 	}
 	op := d.op(volume.OpTruncate)
 	op.Ino, op.Size = n.Ino, d.req.Size
@@ -143,7 +145,7 @@ func (d *decider) write() error {
 		return volume.Invalid
 	case len(r.Data) == 0:
 		return nil
-	case off > volume.MaxFileSize-int64(len(r.Data)):
+	case off > volume.MaxNewSize-int64(len(r.Data)):
 		return volume.TooBig
 	}
 	op := d.op(volume.OpWrite)
@@ -165,7 +167,7 @@ func (d *decider) fallocate() error {
 		return volume.Unsupported
 	case r.Alloc&volume.FallocPunchHole != 0 && r.Alloc != volume.FallocPunchHole|volume.FallocKeepSize:
 		return volume.Unsupported
-	case r.Offset > volume.MaxFileSize-r.Length:
+	case r.Offset > volume.MaxNewSize || r.Length > volume.MaxNewSize-r.Offset:
 		return volume.TooBig
 	}
 	op := d.op(volume.OpFallocate)

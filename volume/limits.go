@@ -19,6 +19,10 @@ const (
 	MaxOpXattrs = 16
 	// MaxFileSize is the largest off_t, in bytes.
 	MaxFileSize = 1<<63 - 1
+	// MaxNewSize is the size up to which files grow, in bytes: the largest file of ext4 with
+	// blocks of 4 KiB. What one node takes, every other has to be able to keep, also
+	// in a real directory.
+	MaxNewSize = (1<<32 - 1) * 4096
 	// MaxNlink bounds the names of an inode; ext4 has 65,000, and the lower file
 	// system may say EMLINK earlier.
 	MaxNlink = 1 << 31

@@ -40,7 +40,7 @@ type board struct {
 	objects [coherenceObjects]object
 }
 
-const coherenceObjects = 70 // ten of each kind
+const coherenceObjects = 80 // ten of each kind
 
 func openBoard(path string) (*board, error) {
 	fd, err := unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
@@ -72,6 +72,10 @@ type look struct {
 	name   string
 	parity bool
 	see    func() uint64
+	// overtaken: when a notice of a newer change overtakes the answer that the call waits
+	// for, the kernel drops the answer and goes on with what it had. So such a look counts
+	// only if nothing was changing.
+	overtaken bool
 }
 
 func contentOf(state uint64) []byte { return []byte(fmt.Sprintf("%020d", state)) }
@@ -122,7 +126,7 @@ var kinds = []kind{
 				defer b.close(fd)
 				return parse(b, "pread", b.pread(fd, 0, 20))
 			}
-			return m, []look{{"pread", false, at(0)}, {"pread far", false, at(far)}, {"mapping", false, mapped}, {"open and read", false, anew}}
+			return m, []look{{name: "pread", see: at(0)}, {name: "pread far", see: at(far)}, {name: "mapping", see: mapped}, {name: "open and read", see: anew}}
 		}},
 	{name: "size",
 		make: func(b *box, o string) { b.put(o, "x") },
@@ -134,8 +138,8 @@ var kinds = []kind{
 				b.ok("lseek", err)
 				return uint64(at)
 			}
-			return nil, []look{{"fstat", false, func() uint64 { return uint64(b.fstat(fd).Size) }},
-				{"stat", false, func() uint64 { return uint64(b.stat(o).Size) }}, {"lseek to the end", false, end}}
+			return nil, []look{{name: "fstat", see: func() uint64 { return uint64(b.fstat(fd).Size) }},
+				{name: "stat", see: func() uint64 { return uint64(b.stat(o).Size) }}, {name: "lseek to the end", see: end, overtaken: true}}
 		}},
 	{name: "attributes",
 		make: func(b *box, o string) {
@@ -159,8 +163,8 @@ var kinds = []kind{
 			newest := func(st unix.Stat_t) uint64 {
 				return max(uint64(st.Uid), uint64(st.Mtim.Sec), parse(b, "xattr", []byte(b.getx(o, "user.state"))))
 			}
-			return nil, []look{{"stat and xattr", false, func() uint64 { return newest(b.stat(o)) }},
-				{"fstat and xattr", false, func() uint64 { return newest(b.fstat(fd)) }}}
+			return nil, []look{{name: "stat and xattr", see: func() uint64 { return newest(b.stat(o)) }},
+				{name: "fstat and xattr", see: func() uint64 { return newest(b.fstat(fd)) }}}
 		}},
 	{name: "name",
 		make: func(b *box, o string) { b.mkdir(o); b.put(o+"/1", "x") },
@@ -194,9 +198,9 @@ var kinds = []kind{
 				b.fail("no name of %s can be found", o)
 				return 0
 			}
-			return nil, []look{{"lookup", false, byName},
-				{"rewinddir and readdir", false, func() uint64 { return listed(b.rewound(fd)) }},
-				{"opendir and readdir", false, func() uint64 {
+			return nil, []look{{name: "lookup", see: byName},
+				{name: "rewinddir and readdir", see: func() uint64 { return listed(b.rewound(fd)) }},
+				{name: "opendir and readdir", see: func() uint64 {
 					fd := b.open(o, unix.O_RDONLY|unix.O_DIRECTORY)
 					defer b.close(fd)
 					return listed(fd)
@@ -212,8 +216,8 @@ var kinds = []kind{
 			}
 		},
 		looks: func(b *box, o string) (any, []look) {
-			return nil, []look{{"lookup", true, func() uint64 { return odd(b.exists(o)) }},
-				{"open", true, func() uint64 {
+			return nil, []look{{name: "lookup", parity: true, see: func() uint64 { return odd(b.exists(o)) }},
+				{name: "open", parity: true, see: func() uint64 {
 					err := b.try(o, unix.O_RDONLY, 0)
 					if err != nil && err != unix.ENOENT {
 						b.fail("open: %w", err)
@@ -228,11 +232,25 @@ var kinds = []kind{
 			b.rename(o+".new", o)
 		},
 		looks: func(b *box, o string) (any, []look) {
-			return nil, []look{{"readlink", false, func() uint64 {
+			return nil, []look{{name: "readlink", see: func() uint64 {
 				buf := make([]byte, 30)
 				n, err := unix.Readlink(b.at(o), buf)
 				b.ok("readlink", err)
 				return parse(b, "target", buf[:n])
+			}}}
+		}},
+	{name: "replaced",
+		make: func(b *box, o string) { b.put(o, string(contentOf(1))) },
+		next: func(b *box, o string, state uint64) {
+			b.put(o+".new", string(contentOf(state)))
+			b.rename(o+".new", o)
+		},
+		looks: func(b *box, o string) (any, []look) {
+			return nil, []look{{name: "stat, open and read", see: func() uint64 {
+				eq(b, "size", b.stat(o).Size, 20) // there is one at every moment, and it is whole
+				fd := b.openMoving(o)
+				defer b.close(fd)
+				return parse(b, "read", b.pread(fd, 0, 30))
 			}}}
 		}},
 	{name: "links",
@@ -246,10 +264,22 @@ var kinds = []kind{
 		},
 		looks: func(b *box, o string) (any, []look) {
 			fd := b.open(o, unix.O_RDONLY)
-			return nil, []look{{"stat", true, func() uint64 { return odd(b.stat(o).Nlink == 1) }},
-				{"fstat", true, func() uint64 { return odd(b.fstat(fd).Nlink == 1) }},
-				{"lookup", true, func() uint64 { return odd(!b.exists(o + ".second")) }}}
+			return nil, []look{{name: "stat", parity: true, see: func() uint64 { return odd(b.stat(o).Nlink == 1) }},
+				{name: "fstat", parity: true, see: func() uint64 { return odd(b.fstat(fd).Nlink == 1) }},
+				{name: "lookup", parity: true, see: func() uint64 { return odd(!b.exists(o + ".second")) }}}
 		}},
+}
+
+// openMoving opens a name that another file can take over at any moment. The kernel looks
+// it up again once if the file has gone before it was opened; who meets that twice gets
+// ESTALE, as on other file systems whose names change elsewhere.
+func (b *box) openMoving(name string) int {
+	fd, err := unix.Open(b.at(name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	for try := 0; err == unix.ESTALE && try < 5; try++ {
+		fd, err = unix.Open(b.at(name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
+	b.ok("open "+name, err)
+	return fd
 }
 
 func (b *box) rewound(fd int) int {
@@ -330,7 +360,7 @@ func runLook(args []string) error {
 			if floor == ceiling {
 				exact++
 			}
-			if l.parity && (floor != ceiling || saw == floor%2) || !l.parity && saw >= floor && saw <= ceiling {
+			if l.parity && (floor != ceiling || saw == floor%2) || !l.parity && saw >= floor && saw <= ceiling || l.overtaken && floor != ceiling {
 				continue
 			}
 			stale++

@@ -23,8 +23,8 @@ type bed struct {
 	t *testing.T
 }
 
-// newBed starts a leader that keeps content in a real directory ("dir") or in chunks,
-// and a follower with chunks.
+// newBed starts a leader that keeps content in a real directory ("dir") or in "chunks",
+// and a follower that does the other.
 func newBed(t *testing.T, storage string) *bed { return newBedWith(t, storage, driver) }
 
 // driver is $WDTEST_DRIVER, with which another than the usual one is tested.
@@ -55,8 +55,13 @@ func newBedWith(t *testing.T, storage, driver string) *bed {
 	leader, err := c.AddLeader("alpha")
 	b.must(err)
 	leader.Env = append(leader.Env, "WOLFDISK_VOLUME_STORAGE="+storage)
-	_, err = c.AddFollower("beta")
+	f, err := c.AddFollower("beta")
 	b.must(err)
+	if storage == "chunks" { // and the other way round
+		plain := filepath.Join(b.Dir, "beta", "plain")
+		b.must(os.Mkdir(plain, 0o755))
+		f.Env = append(f.Env, "WOLFDISK_VOLUME_STORAGE=dir", "WOLFDISK_VOLUME_DIR="+plain)
+	}
 	b.must(b.Start(readyTimeout))
 	return b
 }

@@ -44,6 +44,9 @@ func (m *Model) decideSetAttr(req *volume.Request, now volume.Time) (decision, e
 		if req.Size < 0 {
 			return decision{}, volume.Invalid
 		}
+		if req.Size > volume.MaxNewSize {
+			return decision{}, volume.TooBig
+		}
 		op := newOp(req, volume.OpTruncate)
 		op.Ino, op.Size = req.Ino, req.Size
 		if req.KillPriv {
@@ -126,7 +129,7 @@ func (m *Model) decideWrite(req *volume.Request) (decision, error) {
 		return decision{}, volume.Invalid
 	case len(req.Data) == 0:
 		return d, nil
-	case off > volume.MaxFileSize-int64(len(req.Data)):
+	case off > volume.MaxNewSize-int64(len(req.Data)):
 		return decision{}, volume.TooBig
 	}
 	op := newOp(req, volume.OpWrite)
@@ -152,7 +155,7 @@ func (m *Model) decideFallocate(req *volume.Request) (decision, error) {
 	default:
 		return decision{}, volume.Unsupported
 	}
-	if req.Offset > volume.MaxFileSize-req.Length {
+	if req.Offset > volume.MaxNewSize || req.Length > volume.MaxNewSize-req.Offset {
 		return decision{}, volume.TooBig
 	}
 	op := newOp(req, volume.OpFallocate)

@@ -87,7 +87,7 @@
 // # Attributes
 //
 // Set empty: nothing changes, but what KillPriv takes away. With SetSize: a directory IsDir, anything else but a
-// file, or a negative Size, Invalid. Then the mode of a symbolic link Unsupported;
+// file, or a negative Size, Invalid; a Size beyond MaxNewSize TooBig. Then the mode of a symbolic link Unsupported;
 // nanoseconds out of range Invalid.
 //
 //   - The effect is that of chown, chmod, truncate and utimes one after the other. It
@@ -112,12 +112,12 @@
 // Each needs a file: Stale; a directory IsDir, anything else Invalid.
 //
 // Write: a negative offset (unless Append) or more than MaxWrite bytes Invalid; no
-// bytes: success, nothing changes; an end beyond MaxFileSize TooBig. Append writes at
+// bytes: success, nothing changes; an end beyond MaxNewSize TooBig. Append writes at
 // the size.
 //
 // Fallocate: offset negative or length not positive Invalid; an unknown mode,
 // PunchHole without KeepSize or together with ZeroRange Unsupported; end beyond
-// MaxFileSize TooBig. It grows the file unless KeepSize is given; PunchHole and
+// MaxNewSize TooBig. It grows the file unless KeepSize is given; PunchHole and
 // ZeroRange make the range zeros.
 //
 // CopyChunks: no chunks, too many, or ranges that no op can have Invalid; Missing if a

@@ -89,7 +89,7 @@ func (g *Gen) write() Step {
 	case 0:
 		r.Data = g.data(200 << 10)
 	case 1:
-		r.Offset = volume.MaxFileSize - 1 // TooBig with more than a byte
+		r.Offset = volume.MaxNewSize - 1 // TooBig with more than a byte
 		r.Data = []byte("xx")
 	case 2:
 		r.Offset = -1

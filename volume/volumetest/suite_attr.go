@@ -288,6 +288,7 @@ func attrRefusals() []refusal {
 		{"size of a directory", volume.IsDir, func(f *fixture) volume.Request { return size(f.sub, 0) }},
 		{"size of a symlink", volume.Invalid, func(f *fixture) volume.Request { return size(f.l, 0) }},
 		{"size of a fifo", volume.Invalid, func(f *fixture) volume.Request { return size(f.fifo, 0) }},
+		{"a size beyond the largest", volume.TooBig, func(f *fixture) volume.Request { return size(f.f, volume.MaxNewSize+1) }},
 		{"a negative size", volume.Invalid, func(f *fixture) volume.Request { return size(f.f, -1) }},
 		{"size of an unknown inode", volume.Stale, func(f *fixture) volume.Request { return size(f.never, 0) }},
 		{"mode with a bad size leaves the mode", volume.Invalid, func(f *fixture) volume.Request {

@@ -258,12 +258,12 @@ func contentRefusals() []refusal {
 		{"write too much", volume.Invalid, func(f *fixture) volume.Request {
 			return volume.Request{Kind: volume.OpWrite, Ino: f.f, Data: make([]byte, volume.MaxWrite+1)}
 		}},
-		{"write beyond the largest size", volume.TooBig, func(f *fixture) volume.Request { return writeReq(f.f, volume.MaxFileSize, "x") }},
-		{"write over the largest size", volume.TooBig, func(f *fixture) volume.Request { return writeReq(f.f, volume.MaxFileSize-1, "xx") }},
+		{"write beyond the largest size", volume.TooBig, func(f *fixture) volume.Request { return writeReq(f.f, volume.MaxNewSize, "x") }},
+		{"write over the largest size", volume.TooBig, func(f *fixture) volume.Request { return writeReq(f.f, volume.MaxNewSize-1, "xx") }},
 		{"fallocate at a negative offset", volume.Invalid, func(f *fixture) volume.Request { return fallocReq(f.f, 0, -1, 5) }},
 		{"fallocate nothing", volume.Invalid, func(f *fixture) volume.Request { return fallocReq(f.f, 0, 0, 0) }},
 		{"fallocate a negative length", volume.Invalid, func(f *fixture) volume.Request { return fallocReq(f.f, 0, 0, -1) }},
-		{"fallocate over the largest size", volume.TooBig, func(f *fixture) volume.Request { return fallocReq(f.f, 0, volume.MaxFileSize, 1) }},
-		{"punch over the largest size", volume.TooBig, func(f *fixture) volume.Request { return fallocReq(f.f, punch, 1, volume.MaxFileSize) }},
+		{"fallocate over the largest size", volume.TooBig, func(f *fixture) volume.Request { return fallocReq(f.f, 0, volume.MaxNewSize, 1) }},
+		{"punch over the largest size", volume.TooBig, func(f *fixture) volume.Request { return fallocReq(f.f, punch, 1, volume.MaxNewSize) }},
 	}...)
 }
