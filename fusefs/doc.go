@@ -22,6 +22,11 @@
 // targets and pages for ever. It keeps its caches right for what it asked for itself.
 // Everything else comes through [Server.Observer]: state first, then the notice.
 //
+//   - On a follower the kernel is told before the ops are applied, and again after
+//     (early.go), so that nobody who reads something new then reads something older from the
+//     cache. It is not airtight: what is asked for between the two, or held by the kernel for
+//     longer than some milliseconds, is right only after the second notice. A follower
+//     reports ops as applied when that has been sent (unseen.go).
 //   - An op that came through this very mount is not invalidated: origin.go.
 //   - Only what the kernel was told of is invalidated. A lookup is counted before its
 //     reply is written; an op observed between reading the attributes and counting

@@ -362,18 +362,23 @@ func (n *notifier) pushed() uint64 {
 
 // await waits until everything up to a number has been sent, but not for long: a
 // request must not depend on what the kernel may answer only after it.
-func (n *notifier) await(num uint64, atMost time.Duration) {
-	for deadline := time.Now().Add(atMost); !n.doneThrough(num) && time.Now().Before(deadline); {
+func (n *notifier) await(num uint64, atMost time.Duration) { n.awaitSince(0, num, atMost) }
+
+// awaitSince is await, but for what was tried by number first, and is to be tried again.
+func (n *notifier) awaitSince(first, num uint64, atMost time.Duration) {
+	for deadline := time.Now().Add(atMost); !n.doneSince(first, num) && time.Now().Before(deadline); {
 		time.Sleep(awaitEvery)
 	}
 }
 
 // doneThrough reports whether everything up to a number has been sent.
-func (n *notifier) doneThrough(num uint64) bool {
+func (n *notifier) doneThrough(num uint64) bool { return n.doneSince(0, num) }
+
+func (n *notifier) doneSince(first, num uint64) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for u := range n.undone {
-		if u <= num {
+		if u > first && u <= num {
 			return false
 		}
 	}

@@ -17,3 +17,14 @@ func (o *observers) Unseen() (first volume.Version, any bool) {
 	}
 	return first, any
 }
+
+// Applying implements volume.EarlyObserver.
+func (o *observers) Applying(ops []*volume.Op) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, v := range o.list {
+		if early, ok := v.(volume.EarlyObserver); ok {
+			early.Applying(ops)
+		}
+	}
+}

@@ -93,6 +93,9 @@ func (f *Follower) Receive(ctx context.Context, frame []byte) error {
 		return err
 	}
 	f.received.Store(uint64(rec.Last))
+	if o, ok := f.opt.Observer.(volume.EarlyObserver); ok {
+		o.Applying(ops)
+	}
 	err = f.ApplyBatch(ctx, index.Batch{
 		Ops: ops, Frame: rec.Ref,
 		After: volume.Position{Epoch: rec.Epoch, Version: rec.Last, Digest: rec.Digest},

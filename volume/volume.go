@@ -82,6 +82,13 @@ type LateObserver interface {
 	Unseen() (first Version, any bool)
 }
 
+// EarlyObserver is an observer that is told of ops of others right before they are
+// applied, too. Applying may take some milliseconds.
+type EarlyObserver interface {
+	Observer
+	Applying(ops []*Op)
+}
+
 // View is the part of the index that a content backing reads: the shape that the
 // lower side is to be kept in.
 type View interface {
