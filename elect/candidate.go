@@ -71,7 +71,7 @@ func (m *Machine) askAll() {
 }
 
 func (m *Machine) answerAsk(p *peer, a *Ask) {
-	ans := &Answer{Round: a.Round, Promise: m.saved, Copy: m.copy}
+	ans := &Answer{Round: a.Round, Promise: m.saved, Strange: m.strange(p), Copy: m.copy}
 	ans.Leader, ans.Heard, ans.Left = m.hearsLeader(p.id)
 	m.send(p, ans)
 }
@@ -86,6 +86,12 @@ func (m *Machine) hearsLeader(but string) (e volume.Epoch, heard, left time.Dura
 		return m.reign, m.now - p.heard, m.left(p)
 	}
 	return volume.Epoch{}, 0, 0
+}
+
+// strange reports whether a peer does not know what it had promised or had on disk, because
+// it was wiped or set back. Above level Available it may not lead.
+func (m *Machine) strange(p *peer) bool {
+	return m.cfg.Safety != Available && p.ever && (p.setBack || m.storeChanged(p.id, p.beat.Store))
 }
 
 // boundBut is for how long, above level Available, some other leader's gate may still be
@@ -128,6 +134,13 @@ func (m *Machine) finishAsking() {
 		m.phase = Waiting
 		m.retry = max(m.retry, m.now+min(p.answer.Left+m.t.Heartbeat/10, m.t.Refused))
 		return
+	}
+	for _, p := range m.peers {
+		if p.answer != nil && p.answer.Strange && !m.alone() {
+			m.strangeTo, m.strangeUntil = p.id, m.now+m.t.Silence // the others need not wait for its turn
+			m.phase = Waiting
+			return
+		}
 	}
 	if p := m.superior(); p != nil || !m.enoughAnswer() {
 		m.phase = Waiting
@@ -206,9 +219,7 @@ func (m *Machine) claimed(p *peer, c *Claim) {
 		refuse.Left = 0
 	}
 	low := c.Epoch.Compare(m.state.Promise) < 0 && !m.bugs.noFencing
-	// Whoever was wiped or set back does not know what it had promised or had on disk.
-	strange := m.cfg.Safety != Available && (p.setBack || m.storeChanged(p.id, p.beat.Store))
-	if low || strange || refuse.Left > 0 && !m.bugs.noVeto {
+	if low || m.strange(p) || refuse.Left > 0 && !m.bugs.noVeto {
 		m.send(p, refuse)
 		return
 	}

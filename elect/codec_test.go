@@ -42,7 +42,7 @@ func sampleMessages() []elect.Message {
 		&elect.Heartbeat{Started: 5, Seq: 6, Sent: 7 * time.Second, Echo: 8, Promise: epoch(4), Leading: epoch(4), Claiming: epoch(0),
 			Position: c.Position, Store: volume.ID{1, 2}, Role: volume.RoleWitness, Flags: 5},
 		&elect.Ask{Round: 77},
-		&elect.Answer{Round: 77, Promise: epoch(4), Leader: epoch(3), Heard: time.Second, Left: time.Millisecond, Copy: c},
+		&elect.Answer{Round: 77, Promise: epoch(4), Leader: epoch(3), Heard: time.Second, Left: time.Millisecond, Strange: true, Copy: c},
 		&elect.Claim{Epoch: epoch(5), Consent: epoch(4)},
 		&elect.ClaimAnswer{Epoch: epoch(5), Granted: true, Promise: epoch(5), Left: 3, Copy: c},
 		&elect.HandoverAsk{Reign: epoch(4), Insist: true},

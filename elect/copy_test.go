@@ -120,7 +120,7 @@ func forest(rnd *rand.Rand, voters []string) (copies []*elect.Copy) {
 // for equal histories.
 func TestWinnerProperties(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 3000 {
+	for range 800 {
 		copies := forest(rnd, []string{"a", "b", "c", "d", "e"}[:1+rnd.IntN(5)])
 		for _, a := range copies {
 			for _, b := range copies {

@@ -57,12 +57,14 @@ type Machine struct {
 	highest uint64  // number of any epoch heard of
 	random  uint64
 
-	phase    Phase
-	bootDone bool
-	demoted  bool
-	unfit    time.Duration // may not lead before
-	vacant   time.Duration // since when there is no leader
-	retry    time.Duration // no candidate before
+	phase        Phase
+	bootDone     bool
+	demoted      bool
+	unfit        time.Duration // may not lead before
+	strangeTo    string        // who said that this node was wiped or set back
+	strangeUntil time.Duration // and how long that counts
+	vacant       time.Duration // since when there is no leader
+	retry        time.Duration // no candidate before
 
 	// Following.
 	leader  string
@@ -326,6 +328,8 @@ func (m *Machine) unfitWhy() string {
 		return "its disk hangs"
 	case m.now < m.unfit:
 		return "it has just failed to lead"
+	case m.now < m.strangeUntil && !m.alone():
+		return "node " + m.strangeTo + " knows that it was set back: it has to follow first"
 	case m.copy.Reconciling || m.resolve != "":
 		return "its copy is being reconciled"
 	case m.storeChanged(m.cfg.ID, m.state.Store):

@@ -61,6 +61,7 @@ type Answer struct {
 	Leader  volume.Epoch  // the last leader it heard, other than the asker
 	Heard   time.Duration // how long ago
 	Left    time.Duration // until it takes that leader for dead, if nothing comes; 0: it does already
+	Strange bool          // the asker was wiped or set back, and would be refused
 	Copy    Copy
 }
 
@@ -215,6 +216,7 @@ func (a *Answer) visit(c coder) {
 	visitEpoch(c, &a.Leader)
 	visitDuration(c, &a.Heard)
 	visitDuration(c, &a.Left)
+	visitBool(c, &a.Strange)
 	a.Copy.visit(c)
 }
 

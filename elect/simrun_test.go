@@ -11,12 +11,12 @@ import (
 )
 
 var (
-	seedsFlag = flag.Int("seeds", 0, "how many clusters to simulate; 0 means 1000, and 300 with -short")
+	seedsFlag = flag.Int("seeds", 0, "how many clusters to simulate; 0 means 1000, and 200 with -short")
 	seedFlag  = flag.Uint64("seed", 0, "simulate only this one")
 )
 
 // shortSeeds is the short form.
-const shortSeeds = 300
+const shortSeeds = 200
 
 func seeds() uint64 {
 	switch {
