@@ -230,9 +230,9 @@ func (r *redo) content(ops iter.Seq2[*volume.Op, error]) error {
 		if !ok || !attr.IsFile() || !r.t.Inodes[ino] || r.skip(ino) {
 			continue
 		}
-		if err := r.withFile(ino, func(fd int) error {
+		if err := r.goneToo(ino, r.withFile(ino, func(fd int) error {
 			return again(func() error { return unix.Ftruncate(fd, 0) })
-		}); err != nil {
+		})); err != nil {
 			return err
 		}
 	}
@@ -267,7 +267,7 @@ func (r *redo) contentOp(op *volume.Op) error {
 	if err != nil || !ok || !attr.IsFile() || r.skip(op.Ino) {
 		return err
 	}
-	return r.withFile(op.Ino, func(fd int) error {
+	return r.goneToo(op.Ino, r.withFile(op.Ino, func(fd int) error {
 		st, err := fstat(fd)
 		if err != nil {
 			return err
@@ -283,7 +283,18 @@ func (r *redo) contentOp(op *volume.Op) error {
 			err = r.d.copyChunks(r.ctx, fd, op, st.Size)
 		}
 		return err
-	})
+	}))
+}
+
+// goneToo notes a file that cannot be found where place has left it, on a node that gets it
+// from others.
+func (r *redo) goneToo(ino volume.Ino, err error) error {
+	if !r.home || volume.KindOf(err) != volume.Missing {
+		return err
+	}
+	r.lost[ino] = true
+	r.report(Difference{Kind: DiffMissing, Path: r.anyPath(ino), Ino: ino, Why: "its file is gone"})
+	return nil
 }
 
 // attributes gives all touched inodes what the index has of them, directories last:
@@ -316,7 +327,7 @@ func (r *redo) dress(attr *volume.Attr) error {
 	}
 	o, release, err := r.d.object(attr.Ino, attr, r.view)
 	if err != nil {
-		return err
+		return r.goneToo(attr.Ino, err)
 	}
 	defer release()
 	st, err := fstat(o.fd)

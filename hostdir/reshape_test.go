@@ -265,49 +265,14 @@ func TestRedoAhead(t *testing.T) {
 				r.tweak = tweak
 				tweak(r.dir)
 				g := newRandom(r, seed)
-				run := func(n int) {
-					for range n {
-						if op := g.op(); op != nil {
-							r.do(op)
-						}
+				g.run(200)
+				for range 4 {
+					if r.ahead(g) {
+						whole++
+					} else {
+						missing++
 					}
 				}
-				run(200)
-				r.close() // a checkpoint
-				r.open(false)
-				r.log = nil
-				run(60)
-				touched := NewTouched()
-				for _, op := range r.log {
-					touched.Add(op)
-				}
-				kept, at := len(r.log), r.index.clone()
-				run(15) // which the log loses
-				r.dir.Close()
-				lost := r.log[kept:]
-				r.index = at
-				r.open(false)
-				err := r.dir.Redo(ctx, r.index, touched, true, seq(r.log[:kept]), func(Difference) {})
-				if err != nil {
-					t.Fatal(err)
-				}
-				r.index.store(r.dir.PendingLower())
-				if err := r.dir.Tidy(ctx, r.index); err != nil {
-					t.Fatal(err)
-				}
-				for _, op := range lost {
-					done, err := r.dir.Apply(ctx, op, r.index)
-					if volume.KindOf(err) == volume.Missing {
-						missing++ // it had ended in what was lost: a snapshot is needed
-						return
-					}
-					if err != nil {
-						t.Fatalf("%s again: %v", op.Kind, err)
-					}
-					r.index.apply(op, done.Lower)
-				}
-				whole++
-				r.compare()
 			})
 		}
 	}
@@ -315,4 +280,83 @@ func TestRedoAhead(t *testing.T) {
 	if whole == 0 {
 		t.Error("nothing was ever whole again")
 	}
+}
+
+// run makes ops and applies them.
+func (g *random) run(n int) {
+	for range n {
+		if op := g.op(); op != nil {
+			g.r.do(op)
+		}
+	}
+}
+
+// ahead takes the power away when the log is some ops behind the directory, and gives the ops
+// again. It reports whether that did; otherwise the directory is compared with a snapshot.
+func (r *rig) ahead(g *random) bool {
+	r.t.Helper()
+	r.close() // a checkpoint
+	r.open(false)
+	r.log = nil
+	g.run(60)
+	touched := NewTouched()
+	for _, op := range r.log {
+		touched.Add(op)
+	}
+	kept, at := len(r.log), r.index.clone()
+	g.run(15) // which the log loses
+	r.dir.Close()
+	lost, all := r.log[kept:], r.index
+	r.index = at
+	r.open(false)
+	gone := false
+	err := r.dir.Redo(ctx, r.index, touched, true, seq(r.log[:kept]), func(d Difference) { gone = gone || d.Kind == DiffMissing || d.Fields&FieldSize != 0 })
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.index.store(r.dir.PendingLower())
+	if err := r.dir.Tidy(ctx, r.index); err != nil {
+		r.t.Fatal(err)
+	}
+	if gone {
+		r.snapshot(all)
+		return false
+	}
+	for _, op := range lost {
+		done, err := r.dir.Apply(ctx, op, r.index)
+		if volume.KindOf(err) == volume.Missing {
+			r.snapshot(all)
+			return false // it had ended in what was lost
+		}
+		if err != nil {
+			r.t.Fatalf("%s again: %v", op.Kind, err)
+		}
+		r.index.apply(op, done.Lower)
+	}
+	r.compare()
+	return true
+}
+
+// snapshot brings the directory from the rig's index to another.
+func (r *rig) snapshot(to *fakeIndex) {
+	r.t.Helper()
+	records, err := r.dir.SettleAll(r.index)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.index.store(records)
+	old := r.index
+	to.lower, to.keys = map[volume.Ino]volume.LowerRecord{}, map[string]volume.Ino{}
+	for ino, rec := range old.lower {
+		inherited, err := Inherit(ino, rec.Value, true)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		to.store([]volume.LowerRecord{inherited})
+	}
+	r.index = to
+	if err := r.reshape(ctx, old, false); err != nil {
+		r.t.Fatal(err)
+	}
+	r.compare()
 }

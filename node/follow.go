@@ -37,6 +37,9 @@ func (n *node) openFollower(ctx context.Context) error {
 	if err := n.compareDirectory(ctx, st); err != nil {
 		return errors.Join(err, st.abandon())
 	}
+	if st.lacks {
+		n.wantSnapshot.Store(true) // what is gone is to be had from the leader
+	}
 	// All is known before the first session: what it brings depends on it.
 	err = n.recovered(st)
 	if err == nil {
