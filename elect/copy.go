@@ -89,7 +89,7 @@ func (c *Copy) contains(p volume.Position) bool {
 // if b's, 0 if they are equal. Both sides compute the same. A branch without ops is none,
 // so the longer of two copies without a fork wins.
 //
-// Of two branches the one wins that has, behind the fork, ops of a higher epoch that a
+// Of two branches the one wins in which, behind the fork, the higher epoch began that a
 // majority took part in claiming; then the one with more ops; then that of the higher
 // epoch, which includes the lower ID. The majority is of the members that both copies
 // know: these were members before the fork.
@@ -104,21 +104,17 @@ func Winner(a, b *Copy) int {
 			voters = append(voters, id)
 		}
 	}
-	aEpoch, aLast := lastByMajority(a, voters)
-	bEpoch, bLast := lastByMajority(b, voters)
-	// Each of these orders all histories at once, not only two: so no three copies can
-	// win from one another in a circle.
+	// Epochs before the fork are in both, so each of these orders all histories at once, not
+	// only two: no three copies can win from one another in a circle.
 	return cmp.Or(
-		aEpoch.Compare(bEpoch), cmp.Compare(aLast, bLast),
+		byMajority(a, voters).Compare(byMajority(b, voters)),
 		cmp.Compare(a.Position.Version, b.Position.Version),
 		a.Position.Epoch.Compare(b.Position.Epoch),
 	)
 }
 
-// lastByMajority is the last epoch of a copy that a majority of voters took part in
-// claiming, and the last version it wrote here.
-func lastByMajority(c *Copy, voters []string) (volume.Epoch, volume.Version) {
-	last := c.Position.Version
+// byMajority is the last epoch of a copy that a majority of voters took part in claiming.
+func byMajority(c *Copy, voters []string) volume.Epoch {
 	for _, r := range slices.Backward(c.Lineage) {
 		n := 0
 		for _, id := range voters {
@@ -127,9 +123,8 @@ func lastByMajority(c *Copy, voters []string) (volume.Epoch, volume.Version) {
 			}
 		}
 		if 2*n > len(voters) {
-			return r.Epoch, last
+			return r.Epoch
 		}
-		last = r.First - 1
 	}
-	return volume.Epoch{}, 0
+	return volume.Epoch{}
 }

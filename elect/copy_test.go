@@ -76,7 +76,7 @@ func TestWinner(t *testing.T) {
 		a, b *elect.Copy // a wins
 	}{
 		{"a majority against many ops", history(abc, first, reign(2, "b", 1, "b", "c")), history(abc, first, reign(3, "a", 90, "a"))},
-		{"the majority of the reign that was cut off", history(abc, reign(1, "a", 12, "a", "b", "c")), history(abc, first, reign(2, "b", 90, "b"))},
+		{"a dead leader's tail against those who went on", history(abc, first, reign(2, "b", 90, "b")), history(abc, reign(1, "a", 12, "a", "b", "c"))},
 		{"the later of two majorities", history(abc, first, reign(2, "b", 1, "b", "c")), history(abc, reign(1, "a", 90, "a", "b", "c"))},
 		{"more ops", history(abc, first, reign(2, "a", 3, "a")), history(abc, first, reign(3, "b", 2, "b"))},
 		{"higher epoch", history(abc, first, reign(3, "b", 2, "b")), history(abc, first, reign(2, "a", 2, "a"))},

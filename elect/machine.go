@@ -1,6 +1,7 @@
 package elect
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -177,9 +178,9 @@ func (m *Machine) handle(ev Event) {
 	case Ready:
 		m.ready(ev.Epoch)
 	case LeadFailed:
-		if ev.Epoch == m.epoch {
+		if ev.Epoch == m.epoch && !m.epoch.IsZero() {
 			m.unfit = m.now + m.t.Stuck
-			m.stepDown("the leader cannot go on: " + ev.Err.Error())
+			m.stepDown(fmt.Sprintf("the leader cannot go on: %v", ev.Err))
 		}
 	case SteppedDown:
 		if ev.Epoch == m.leaving {
@@ -276,7 +277,7 @@ func (m *Machine) savedTo(seq uint64, c *Copy) {
 func (m *Machine) saveFailed(err error) {
 	m.broken = true
 	m.waits = nil
-	m.emit(Alarm{AlarmState, "", "the state could not be saved: " + err.Error()})
+	m.emit(Alarm{AlarmState, "", fmt.Sprintf("the state could not be saved: %v", err)})
 	m.stepDown("its disk refuses the state")
 	if m.phase != Waiting && m.phase != Following {
 		m.abandon()
