@@ -22,6 +22,10 @@ import (
 // the next leader is asked for a snapshot, unless a copy can be taken up.
 const betweenName = "between"
 
+// unknownCopy stands for a copy if the directory was left like that by none: a power loss
+// took content from it. Nothing that was known of its files is trusted then.
+const unknownCopy = syncDirPrefix + "00000000"
+
 // findBetween looks whether the directory was left between two versions.
 func (n *node) findBetween() error {
 	by, err := n.betweenBy()
@@ -40,7 +44,7 @@ func (n *node) betweenBy() (string, error) {
 	}
 	by := strings.TrimSpace(string(b))
 	if n, err := strconv.Atoi(strings.TrimPrefix(by, syncDirPrefix)); err != nil || n < 1 {
-		by = syncDirPrefix + "00000000" // the file counts, whatever is in it
+		by = unknownCopy // the file counts, whatever is in it
 	}
 	return by, nil
 }

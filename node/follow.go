@@ -37,8 +37,11 @@ func (n *node) openFollower(ctx context.Context) error {
 	if err := n.compareDirectory(ctx, st); err != nil {
 		return errors.Join(err, st.abandon())
 	}
-	if st.lacks {
-		n.wantSnapshot.Store(true) // what is gone is to be had from the leader
+	if st.lacks { // what is gone is to be had from the leader; until then nothing is served
+		if err := n.writeBetween(unknownCopy); err != nil {
+			return errors.Join(err, st.abandon())
+		}
+		n.between.Store(true)
 	}
 	// All is known before the first session: what it brings depends on it.
 	err = n.recovered(st)
