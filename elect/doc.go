@@ -43,7 +43,8 @@
 //     Local just before it, and nothing in the loop waits for a disk or a peer.
 //   - Order: Send and Gate are done at once, in the order given. Save, Lead, StepDown,
 //     Follow, CatchUp, Drain, Resolve are slow: one worker does them in the order given. So
-//     Saved comes after a StepDown before it is complete.
+//     Saved comes after a StepDown before it is complete. Saves that wait may be written as
+//     one; Saved with the last Seq confirms all.
 //   - Sessions: heartbeats travel on sessions of their own, never behind data. Messages of
 //     an ended session are dropped. PeerUp comes before the first message of a session,
 //     PeerDown after its last.

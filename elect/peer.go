@@ -167,7 +167,7 @@ func (m *Machine) remember(p *peer) {
 	b := &p.beat
 	switch {
 	case b.Promise.Compare(p.promised) < 0:
-		if !p.setBack {
+		if !p.setBack && !m.storeChanged(p.id, b.Store) {
 			m.emit(Alarm{AlarmSetBack, p.id, "node " + p.id + " has forgotten that it promised " + p.promised.String() + ": its disk was set back; it does not count until it has caught up"})
 		}
 		p.setBack = true

@@ -128,3 +128,34 @@ func TestPlantedBugs(t *testing.T) {
 		})
 	}
 }
+
+// TestNoFalseFailover: a leader that is paused for up to 1 s at random goes on leading, and
+// its pauses are all that clients notice.
+func TestNoFalseFailover(t *testing.T) {
+	d := 10 * time.Minute
+	if testing.Short() {
+		d = time.Minute
+	}
+	for seed := range uint64(3) {
+		s := newSim(seed, leases, elect.NoBug)
+		s.slowDisks, s.safety = false, elect.Safety(seed)
+		s.start()
+		l := s.settled()
+		if l == nil {
+			s.fail(t)
+			continue
+		}
+		epoch, began, pauses := l.leading, s.now, 0
+		for s.now-began < d && l.leading == epoch {
+			if s.now >= l.paused {
+				l.paused = s.now + s.between(0, time.Second)
+				pauses++
+			}
+			s.runUntil(s.now + s.between(50*ms, 3*time.Second))
+		}
+		if l.leading != epoch || s.check.broken != "" {
+			s.check.violated("after %d pauses: %s no longer leads in %s", pauses, l.id, epoch)
+			s.fail(t)
+		}
+	}
+}
