@@ -8,10 +8,15 @@ const (
 )
 
 // blocks is st_blocks: what the size would take. The real use differs from node to
-// node, and no promise is made about it.
+// node, and no promise is made about it. A file with holes has one less: programs look for
+// holes, with SEEK_DATA, in what takes less than its size; but never 0, which some
+// take for nothing but a hole.
 func blocks(a *volume.Attr) uint64 {
 	if !a.IsFile() {
 		return 0
+	}
+	if a.Holes && a.Size > sectorSize {
+		return uint64(a.Size-1) / sectorSize
 	}
 	return (uint64(a.Size) + sectorSize - 1) / sectorSize
 }

@@ -135,6 +135,11 @@ func TestGolden(t *testing.T) {
 	if blocks(&file) != 2 {
 		t.Errorf("blocks of 513 bytes: %d", blocks(&file))
 	}
+	for size, want := range map[int64]uint64{0: 0, 1: 1, 512: 1, 513: 1, 1024: 1, 1025: 2, 1 << 40: 1<<31 - 1} {
+		if got := blocks(&volume.Attr{Mode: volume.ModeFile, Size: size, Holes: true}); got != want {
+			t.Errorf("blocks of %d bytes with holes: %d, want %d", size, got, want)
+		}
+	}
 }
 
 // message builds a request.

@@ -41,10 +41,29 @@ func (t *entering) content(op *volume.Op) error {
 	if n.Nlink > 0 {
 		t.m.bytes += uint64(size - n.Size)
 	}
+	n.Holes = size > 0 && (n.Holes || makesHole(op, n.Size))
 	n.Size = size
 	n.Mtime = op.Time
 	touch(op, n)
 	return t.sideEffects(op, n)
+}
+
+// makesHole reports whether an op leaves a hole in a file of a size.
+func makesHole(op *volume.Op, size int64) bool {
+	switch op.Kind {
+	case volume.OpTruncate:
+		return op.Size > size
+	case volume.OpFallocate:
+		return op.Alloc&(volume.FallocPunchHole|volume.FallocZeroRange) != 0
+	case volume.OpCopyChunks:
+		for _, c := range op.Chunks {
+			if c.IsHole() {
+				return true
+			}
+		}
+	}
+	off, _, _ := op.ContentRange()
+	return off > size
 }
 
 // sideEffects clears what a change by somebody else clears.

@@ -14,6 +14,7 @@ const (
 	fHasDefault                     // a directory with a default ACL
 	fHasCaps                        // has security.capability
 	fEnded                          // has ended, and is only read any more by who has it open here
+	fHoles                          // Attr.Holes
 )
 
 // inode is one inode record, decoded.
@@ -38,7 +39,11 @@ func (n *inode) encode() []byte {
 		b = le.AppendUint32(b, t.Nsec)
 	}
 	b = le.AppendUint64(b, uint64(n.Version))
-	b = append(b, n.flags)
+	flags := n.flags
+	if n.Holes {
+		flags |= fHoles
+	}
+	b = append(b, flags)
 	b = le.AppendUint64(b, uint64(n.parent))
 	return le.AppendUint32(b, n.entries)
 }
@@ -58,7 +63,7 @@ func decodeInode(ino volume.Ino, b []byte) (inode, error) {
 		p.Sec, p.Nsec, b = int64(le.Uint64(b)), le.Uint32(b[8:]), b[12:]
 	}
 	n.Version, b = volume.Version(le.Uint64(b)), b[8:]
-	n.flags, b = b[0], b[1:]
+	n.flags, n.Holes, b = b[0]&^fHoles, b[0]&fHoles != 0, b[1:]
 	n.parent, b = volume.Ino(le.Uint64(b)), b[8:]
 	n.entries = le.Uint32(b)
 	return n, nil

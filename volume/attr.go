@@ -54,6 +54,9 @@ type Attr struct {
 	Size                       int64  // bytes; length of the target for a symbolic link
 	Atime, Mtime, Ctime, Btime Time
 	Version                    Version
+	// Holes says that a file may have holes: it was made longer than what was written, or
+	// something was punched out of it. Not compared.
+	Holes bool
 }
 
 // Type is the file type bits of the mode.

@@ -39,6 +39,14 @@ func TestAdopt(t *testing.T) {
 	if n := logBytes(b, b.Leader); n > 256<<10 {
 		t.Errorf("the log has %d bytes: content was copied", n)
 	}
+	// cp and tar look for holes only in what seems to have some.
+	out := t.TempDir()
+	b.ok(cluster.Shell(b.Leader.Mount, fmt.Sprintf(`cp sparse %q/copied; tar -cSf %q/tar sparse; cmp sparse %q/copied`, out, out, out), time.Minute))
+	for _, name := range []string{"copied", "tar"} {
+		if got := allocated(t, filepath.Join(out, name)); got > 1<<20 {
+			t.Errorf("%s of a sparse file takes %d bytes", name, got)
+		}
+	}
 	b.shell(`echo more >>a/one; mv src source; rm -r "source/$(ls source | tail -1)"; sync .`)
 	seen, err = cluster.Describe(b.Leader.Mount, equalTimeout)
 	b.must(err)
