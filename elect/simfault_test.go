@@ -2,6 +2,7 @@ package elect_test
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"wolfdisk/elect"
@@ -264,6 +265,7 @@ func (s *sim) runFaults(r *result) {
 		s.check.violated("I8: 10 s after the last fault %s", why)
 		return
 	}
+	s.acceptStores()
 	s.load = true
 	s.runUntil(s.now + 2*time.Second)
 	s.load = false
@@ -273,6 +275,19 @@ func (s *sim) runFaults(r *result) {
 	}
 	l := s.leaderNow()
 	r.conflicts = s.check.account(l.head)
+}
+
+// acceptStores has an operator accept what was replaced, now that it has caught up: an op
+// of the members, which comes to all.
+func (s *sim) acceptStores() {
+	members := slices.Clone(s.check.members)
+	for i, n := range s.nodes {
+		members[i].Store = n.store
+	}
+	s.check.members = members
+	for _, n := range s.nodes {
+		n.step(elect.Remembered{Members: n.members()})
+	}
 }
 
 // waitFor lets time pass until done says nothing any more.
