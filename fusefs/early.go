@@ -25,6 +25,6 @@ func (k *core) Applying(ops []*volume.Op) {
 		}
 	}
 	if num := k.notify.pushed(); num != before {
-		k.notify.awaitSince(before, num, earlyPatience)
+		k.notify.awaitTried(before, num, earlyPatience)
 	}
 }

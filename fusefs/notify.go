@@ -81,7 +81,8 @@ type notifier struct {
 	worker  int                  // the worker whose turn it is; others end
 	workers int
 	num     uint64         // of the notice pushed last
-	undone  map[uint64]int // numbers being sent, or waiting to be sent again
+	undone  map[uint64]int // numbers being sent
+	again   map[uint64]int // numbers waiting to be sent again
 	retries int            // waiting for their timer
 	closed  bool
 	stats   notifyStats
@@ -90,7 +91,7 @@ type notifier struct {
 type notifyStats struct{ sent, unknown, repeated, failed, everything, stuck uint64 }
 
 func newNotifier(k *core, to kernel, log zerolog.Logger) *notifier {
-	n := &notifier{core: k, kernel: to, log: log, last: map[noticeKey]uint64{}, undone: map[uint64]int{}}
+	n := &notifier{core: k, kernel: to, log: log, last: map[noticeKey]uint64{}, undone: map[uint64]int{}, again: map[uint64]int{}}
 	n.more.L = &n.mu
 	return n
 }
@@ -323,14 +324,16 @@ func (n *notifier) againLocked(x notice, delay time.Duration) {
 	n.stats.repeated++
 	n.retries++
 	if !x.repeat {
-		n.beginLocked(x.num)
+		n.again[x.num]++
 	}
 	time.AfterFunc(delay, func() {
 		n.push(x)
 		n.mu.Lock()
 		n.retries--
 		if !x.repeat {
-			n.endLocked(x.num)
+			if n.again[x.num]--; n.again[x.num] == 0 {
+				delete(n.again, x.num)
+			}
 		}
 		n.mu.Unlock()
 	})
@@ -362,28 +365,46 @@ func (n *notifier) pushed() uint64 {
 
 // await waits until everything up to a number has been sent, but not for long: a
 // request must not depend on what the kernel may answer only after it.
-func (n *notifier) await(num uint64, atMost time.Duration) { n.awaitSince(0, num, atMost) }
+func (n *notifier) await(num uint64, atMost time.Duration) {
+	for deadline := time.Now().Add(atMost); !n.doneThrough(num) && time.Now().Before(deadline); {
+		time.Sleep(awaitEvery)
+	}
+}
 
-// awaitSince is await, but for what was tried by number first, and is to be tried again.
-func (n *notifier) awaitSince(first, num uint64, atMost time.Duration) {
-	for deadline := time.Now().Add(atMost); !n.doneSince(first, num) && time.Now().Before(deadline); {
+// awaitTried is await for what was pushed after number first, and for its first attempt
+// only: what the kernel does not know then it does not keep yet.
+func (n *notifier) awaitTried(first, num uint64, atMost time.Duration) {
+	for deadline := time.Now().Add(atMost); !n.tried(first, num) && time.Now().Before(deadline); {
 		time.Sleep(awaitEvery)
 	}
 }
 
 // doneThrough reports whether everything up to a number has been sent.
-func (n *notifier) doneThrough(num uint64) bool { return n.doneSince(0, num) }
-
-func (n *notifier) doneSince(first, num uint64) bool {
+func (n *notifier) doneThrough(num uint64) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	for u := range n.again {
+		if u <= num {
+			return false
+		}
+	}
+	return n.triedLocked(0, num)
+}
+
+func (n *notifier) tried(first, num uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.triedLocked(first, num)
+}
+
+func (n *notifier) triedLocked(first, num uint64) bool {
 	for u := range n.undone {
 		if u > first && u <= num {
 			return false
 		}
 	}
 	for _, x := range n.queue[n.head:] {
-		if x.num <= num {
+		if x.num <= num { // it may have taken up one behind first
 			return false
 		}
 	}

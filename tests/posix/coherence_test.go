@@ -235,6 +235,9 @@ var kinds = []kind{
 			return nil, []look{{name: "readlink", see: func() uint64 {
 				buf := make([]byte, 30)
 				n, err := unix.Readlink(b.at(o), buf)
+				for try := 0; err == unix.ESTALE && try < 5; try++ { // as in openMoving
+					n, err = unix.Readlink(b.at(o), buf)
+				}
 				b.ok("readlink", err)
 				return parse(b, "target", buf[:n])
 			}}}
