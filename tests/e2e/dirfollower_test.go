@@ -184,7 +184,7 @@ func TestDirFollowerPowerLoss(t *testing.T) {
 		}
 		p.cut()
 		p.remount()
-		p.must(p.follower().StartReady(readyTimeout))
+		p.must(p.follower().StartReady(3 * time.Minute)) // it may need a snapshot
 		for _, l := range loads {
 			<-l.done
 			p.must(l.err)
