@@ -296,7 +296,7 @@ func TestNodesCount(t *testing.T) {
 				ino := volume.Ino(2 + i%50)
 				n.add(ino, 2)
 				n.sentMode(ino, volume.ModeFile|volume.ModeSetUID)
-				n.open(ino)
+				n.open(ino, w%2 == 1)
 				if !n.known(ino) {
 					t.Error("counted, not known")
 				}

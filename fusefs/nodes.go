@@ -17,6 +17,9 @@ const (
 	nodeGone uint8 = 1 << 2
 	// nodePinned: the volume was told that it is open, for as long as the kernel knows it.
 	nodePinned uint8 = 1 << 3
+	// nodeMapped: it is, or was since it was last closed by all, open for reading and writing,
+	// so that stores through a mapping may be in the kernel alone.
+	nodeMapped uint8 = 1 << 4
 )
 
 // node is what is kept of an inode that the kernel knows: little, since there can
@@ -135,12 +138,16 @@ func (t *nodes) known(ino volume.Ino) bool {
 	return s.m[ino].lookups > 0
 }
 
-// open and release count open files and directories.
-func (t *nodes) open(ino volume.Ino) {
+// open and release count open files and directories. mapped says that stores through a
+// mapping are possible from now on.
+func (t *nodes) open(ino volume.Ino, mapped bool) {
 	s := t.shard(ino)
 	s.mu.Lock()
 	e := s.m[ino]
 	e.opens++
+	if mapped {
+		e.flags |= nodeMapped
+	}
 	s.m[ino] = e
 	s.mu.Unlock()
 }
@@ -153,9 +160,19 @@ func (t *nodes) release(ino volume.Ino) bool {
 	if !ok || e.opens == 0 {
 		return false
 	}
-	e.opens--
+	if e.opens--; e.opens == 0 {
+		e.flags &^= nodeMapped
+	}
 	s.put(ino, e)
 	return true
+}
+
+// mapped reports whether the kernel may hold stores that it has not written.
+func (t *nodes) mapped(ino volume.Ino) bool {
+	s := t.shard(ino)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m[ino].flags&nodeMapped != 0
 }
 
 // privBits are the node flags that stand for a file's mode.

@@ -232,11 +232,13 @@ func (n *notifier) popLocked() notice {
 // request on that very inode: the kernel then takes no lock for it that the request
 // holds, and no page is touched. Where it does take one, the notice in the queue has to
 // do.
-func (n *notifier) attrNow(ino volume.Ino) {
+func (n *notifier) attrNow(ino volume.Ino) { n.now(ino, -1) }
+
+func (n *notifier) now(ino volume.Ino, off int64) {
 	if noticeLocksFile {
 		return
 	}
-	err := n.kernel.invalInode(ino, -1, 0)
+	err := n.kernel.invalInode(ino, off, 0)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -246,9 +248,14 @@ func (n *notifier) attrNow(ino volume.Ino) {
 		n.stats.unknown++
 	default:
 		n.stats.failed++
-		n.log.Warn().Err(err).Stringer("ino", ino).Msg("invalidate the kernel's attributes")
+		n.log.Warn().Err(err).Stringer("ino", ino).Msg("invalidate the kernel's cache")
 	}
 }
+
+// contentNow has the kernel write what was stored through mappings of a file, and drop its
+// pages, before it returns: the kernel does not do so for LSEEK, and then data would be
+// taken for a hole. Only for a request that holds none of the pages.
+func (n *notifier) contentNow(ino volume.Ino) { n.now(ino, 0) }
 
 // noticeLocksFile: FreeBSD's kernel locks the file that a notice is about, as the request
 // on it already does.

@@ -21,7 +21,7 @@ func (k *core) open(c *call, ino volume.Ino, flags uint32, kill bool) syscall.Er
 	if err := k.vol.Open(c.ctx, ino, write); err != nil {
 		return k.fail(c, "open", ino, err)
 	}
-	k.nodes.open(ino)
+	k.nodes.open(ino, flags&uint32(syscall.O_ACCMODE) == uint32(syscall.O_RDWR))
 	if !trunc {
 		return 0
 	}
@@ -101,6 +101,9 @@ func (k *core) lseek(c *call, ino volume.Ino, off uint64, whence uint32) (uint64
 	}
 	if off > volume.MaxFileSize {
 		return 0, syscall.ENXIO
+	}
+	if k.nodes.mapped(ino) {
+		k.notify.contentNow(ino)
 	}
 	at, err := k.vol.Seek(c.ctx, ino, int64(off), whence == seekHole)
 	return uint64(at), k.fail(c, "lseek", ino, err)

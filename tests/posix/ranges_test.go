@@ -110,6 +110,26 @@ var rangeTable = table{
 		b.is("data behind the end", err, unix.ENXIO)
 		b.close(fd)
 	}},
+	{name: "seek/sees-data-stored-through-a-mapping", run: func(b *box) {
+		const unit = 1 << 20
+		fd := b.create("f")
+		b.ok("ftruncate", unix.Ftruncate(fd, 4*unit))
+		m, err := unix.Mmap(fd, 0, 4*unit, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		b.ok("mmap", err)
+		copy(m[2*unit:], "stored through a mapping")
+		other := b.open("f", unix.O_RDONLY) // whoever copies the file
+		at, err := unix.Seek(other, 0, unix.SEEK_DATA)
+		b.ok("lseek", err)
+		eq(b, "data", at, 2*unit)
+		b.fdHolds(other, append(append(make([]byte, 2*unit), "stored through a mapping"...), make([]byte, 2*unit-24)...))
+		copy(m[3*unit:], "and more")
+		at, err = unix.Seek(other, 3*unit-1, unix.SEEK_DATA)
+		b.ok("lseek", err)
+		eq(b, "data", at, 3*unit)
+		b.ok("munmap", unix.Munmap(m))
+		b.close(other)
+		b.close(fd)
+	}},
 	{name: "seek/there-is-a-hole-at-the-end-of-a-full-file", run: func(b *box) {
 		b.put("f", "content")
 		fd := b.open("f", unix.O_RDONLY)
