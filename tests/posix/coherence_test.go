@@ -391,7 +391,7 @@ func coherenceTime(t *testing.T) (d time.Duration, changes uint64) {
 		return d, uint64(d.Seconds() * 1000)
 	}
 	if testing.Short() {
-		return 6 * time.Second, 4000
+		return 6 * time.Second, 2000
 	}
 	return time.Minute, 100000
 }
