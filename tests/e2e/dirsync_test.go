@@ -162,7 +162,6 @@ func TestDirSnapshotKilled(t *testing.T) {
 	toks := b.tokens()
 	phases := map[string]int{}
 	for round := range rounds(t, 2, 15) {
-		b.resyncNow(f)
 		load := startLoad(toks[round%2], time.Second)
 		mixed := make(chan cluster.Result, 1)
 		go func() {
@@ -174,6 +173,9 @@ func TestDirSnapshotKilled(t *testing.T) {
 		b.shell(fmt.Sprintf("mv m/same m/same.%d; mkdir m/same; cp m/same.%d/* m/same/; rm -r m/same.%d; dd if=/dev/urandom of=m/large bs=64k count=4 seek=%d conv=notrunc status=none",
 			round, round, round, round*7))
 		for i := range rounds(t, 3, 4) {
+			if s, err := f.Status(); err != nil || s.State != "syncing" {
+				b.resyncNow(f)
+			}
 			time.Sleep(time.Duration(rand.IntN(250*(i+1))) * time.Millisecond)
 			if s, err := f.Status(); err == nil && s.Progress != nil {
 				phases[s.Progress.Phase]++
