@@ -106,3 +106,28 @@ func (r *redo) stray(p place, dir volume.Ino, path string) (is volume.Ino, isDir
 	}
 	return is, false, r.d.within(p.dir, func() error { return r.toStaging(p, is, &st) })
 }
+
+// Doubt says that files may have been changed by ops of ours that the log has lost, and that
+// come again: what their records say of them is not taken for what we left.
+func (d *Dir) Doubt(inos []volume.Ino, view volume.View) error {
+	for _, ino := range inos {
+		attr, err := view.Inode(ino)
+		if err != nil {
+			if volume.KindOf(err) == volume.NotFound {
+				continue
+			}
+			return volume.Wrap(err, "doubt the record of inode "+ino.String())
+		}
+		rec, err := d.recordOf(ino, view)
+		if err != nil {
+			return err
+		}
+		d.dirty.mark(ino, attr.Ctime)
+		if rec != nil && rec.flags&flagClean != 0 {
+			fresh := *rec
+			fresh.flags &^= flagClean
+			d.pending.put(ino, &fresh)
+		}
+	}
+	return nil
+}

@@ -354,6 +354,11 @@ func (s *storage) redo(ctx context.Context, o storageOptions, from volume.Versio
 	if err := s.dir.Redo(ctx, s.engine, touched, !o.leads, s.ops(ctx, from), s.reportKept); err != nil {
 		return err
 	}
+	if !o.leads {
+		if err := s.dir.Doubt(o.recovery.Suspects, s.engine); err != nil {
+			return err
+		}
+	}
 	if err := s.engine.PutLower(s.dir.PendingLower()); err != nil {
 		return err
 	}
