@@ -18,6 +18,7 @@ probe() {
 	procps) command -v ps && command -v pgrep ;;
 	glusterfs-server) command -v glusterd ;;
 	glusterfs-client) command -v glusterfs ;;
+	postgresql) ls /usr/lib/postgresql/*/bin/initdb ;;
 	ca-certificates) test -e /etc/ssl/certs/ca-certificates.crt ;;
 	*) command -v "$1" ;;
 	esac >/dev/null 2>&1
