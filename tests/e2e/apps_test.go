@@ -152,7 +152,7 @@ func TestSQLiteKilled(t *testing.T) {
 		for round := range rounds {
 			// A line of told is written after the insert has returned.
 			b.ok(cluster.Shell(dir, fmt.Sprintf(`
-				groups=
+				groups=; trap 'kill -9 $groups 2>/dev/null || true' EXIT
 				for w in 1 2 3; do
 					setsid sh -c 'n=0; while :; do
 						n=$((n + 1))
