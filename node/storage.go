@@ -32,7 +32,7 @@ type storage struct {
 	chunks *chunkstore.Store // nil with a directory
 	zlog   zerolog.Logger
 	home   string // holds the folders of log and index
-	// lacks is set if the redo after a power loss found that content is gone.
+	// lacks is set if the redo after a power loss found that content is gone, or another's.
 	lacks bool
 	// adopting is set while the index is made from a full directory, ahead of the log.
 	adopting atomic.Bool
@@ -324,10 +324,8 @@ func (s *storage) touched(ctx context.Context, from volume.Version) (*hostdir.To
 
 // reportKept logs what was found below and kept.
 func (s *storage) reportKept(d hostdir.Difference) {
-	if d.Kind == hostdir.DiffMissing || d.Fields&hostdir.FieldSize != 0 {
+	if d.Kind != hostdir.DiffExtra {
 		s.lacks = true
-		s.zlog.Warn().Str("code", "WD-1408").Str("path", d.Path).Str("why", d.Why).Msg("missing in the directory after a power loss")
-		return
 	}
 	s.zlog.Warn().Str("code", "WD-1402").Str("path", d.Path).Str("kind", d.Kind.String()).Str("why", d.Why).Msg("found in the directory and kept as somebody's edit")
 }
