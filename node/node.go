@@ -312,7 +312,7 @@ func (n *node) openRole(ctx context.Context) error {
 		}
 	}
 	opt := n.storageOptions()
-	opt.leads, opt.postpone = true, true
+	opt.postpone = true
 	store, err := openStorage(ctx, opt)
 	if err != nil {
 		return err
@@ -325,7 +325,7 @@ func (n *node) openRole(ctx context.Context) error {
 }
 
 func (n *node) storageOptions() storageOptions {
-	return storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, recovery: n.recovery, zlog: n.log, foreign: n.foreign, machine: n.machine}
+	return storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, leads: n.role == volume.RoleLeader, recovery: n.recovery, zlog: n.log, foreign: n.foreign, machine: n.machine}
 }
 
 // dialAll dials every address this node knows.
