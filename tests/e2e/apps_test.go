@@ -103,7 +103,7 @@ func TestPostgres(t *testing.T) {
 	p.run(data, `initdb -D "$D" -U tester --auth=trust --data-checksums --locale=C >/dev/null`)
 	p.start(data)
 	p.run(data, "pgbench -q -i -s 1 2>/dev/null >/dev/null")
-	seconds, crashes := 2, 1
+	seconds, crashes := 1, 1
 	if !testing.Short() {
 		seconds, crashes = 15, 4
 	}

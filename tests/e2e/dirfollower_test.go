@@ -106,7 +106,7 @@ func TestDirFollower(t *testing.T) {
 				{"remove", func(b *bed) { b.shell("rm -rf tar; if test -d cp; then mv cp/copy/* cp; rmdir cp/copy; fi") }},
 			}
 			for _, s := range steps {
-				if where == "elsewhere" && !testing.Short() && (s.name == "tar" || s.name == "cp") {
+				if where == "elsewhere" && (s.name == "tar" || s.name == "cp") {
 					continue // the whole source tree once is enough
 				}
 				t.Run(s.name, func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestDirFollowerKilled(t *testing.T) {
 	b, dir := dirBed(t, "elsewhere")
 	toks := b.tokens()
 	mix := b.in("mix")
-	for round := range rounds(t, 5, 12) {
+	for round := range rounds(t, 3, 12) {
 		loads := []*load{startLoad(toks[0], 1500*time.Millisecond), startLoad(toks[1], 1500*time.Millisecond)}
 		mixed := make(chan cluster.Result, 1)
 		go func() { mixed <- cluster.RunHelper(time.Minute, "mix", mix, fmt.Sprint(round), "1500") }()
