@@ -178,7 +178,12 @@ func (n *node) answerContent(ctx context.Context, body []byte, w *wire.AnswerWri
 	}
 	buf := contentBuffers.Get().(*[]byte)
 	defer contentBuffers.Put(buf)
-	err = volume.ServeContent(ctx, &q, r, w, *buf)
+	serve := func() error { return volume.ServeContent(ctx, &q, r, w, *buf) }
+	if l := n.leading(); l != nil {
+		err = n.pace.serve(ctx, func() volume.Version { return l.Position().Version }, serve)
+	} else {
+		err = serve()
+	}
 	if err == nil && count != nil {
 		var bytes uint64
 		files := map[volume.Ino]bool{}

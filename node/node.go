@@ -79,6 +79,7 @@ type node struct {
 	holds   holds
 	verify  verifying
 	served  chan struct{} // slots for serving content
+	pace    *pace         // of serving it while this node is written
 	// life is held by whoever moves content between the log and chunks, or removes chunks.
 	life sync.Mutex
 	// checkpointMu is held while a checkpoint is made.
@@ -108,7 +109,7 @@ func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger, manager *d
 		cfg: cfg, log: log, manager: manager, version: version.String(), started: time.Now(),
 		role: cfg.Node.Role, peers: newPeers(), observer: &observers{}, phase: phaseStarting,
 		dialled: map[string]bool{}, warnings: map[string]admin.Warning{},
-		served: make(chan struct{}, maxServed),
+		served: make(chan struct{}, maxServed), pace: newPace(),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	defer n.cancel(nil)

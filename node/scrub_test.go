@@ -53,7 +53,7 @@ func newCopy(t *testing.T, id string, leads volume.Epoch) *copyOf {
 	cfg.Node.ID = id
 	c.n = &node{
 		cfg: cfg, log: zerolog.Nop(), peers: newPeers(), state: state, observer: &observers{},
-		warnings: map[string]admin.Warning{}, served: make(chan struct{}, maxServed),
+		warnings: map[string]admin.Warning{}, served: make(chan struct{}, maxServed), pace: newPace(),
 	}
 	c.open()
 	t.Cleanup(func() {
