@@ -107,10 +107,11 @@ func (k *core) dispatchOpen(c *call, r *request, p *reply) {
 	p.opened(openFlags(flags), k.open(c, r.ino(), flags, kill))
 }
 
-// openFlags answers an open: what is cached stays, and a file that is only read
-// needs no FLUSH when it is closed.
+// openFlags answers an open: what is cached stays. Only a file that is open for both
+// reading and writing needs a FLUSH when it is closed, before which the kernel writes what
+// was stored through mappings; what was written otherwise has been written through.
 func openFlags(flags uint32) uint32 {
-	if flags&uint32(syscall.O_ACCMODE) == uint32(syscall.O_RDONLY) {
+	if flags&uint32(syscall.O_ACCMODE) != uint32(syscall.O_RDWR) {
 		return fopenKeepCache | fopenNoFlush
 	}
 	return fopenKeepCache

@@ -134,7 +134,10 @@ func (w *walker) merge(mine, theirs volume.Ino, fn func(a, b *index.Entry) error
 	next, stop := iter.Pull2(w.entries(theirs))
 	defer stop()
 	b, err, more := next()
-	err = w.v.base.list(w.ctx, mine, func(a *index.Entry) error {
+	if err != nil {
+		return err
+	}
+	listed := w.v.base.list(w.ctx, mine, func(a *index.Entry) error {
 		for more && err == nil && b.Name < a.Name {
 			if err := fn(nil, b); err != nil {
 				return err
@@ -153,6 +156,9 @@ func (w *walker) merge(mine, theirs volume.Ino, fn func(a, b *index.Entry) error
 		}
 		return fn(a, nil)
 	})
+	if listed != nil {
+		return listed
+	}
 	for err == nil && more {
 		if err = fn(nil, b); err == nil {
 			b, err, more = next()

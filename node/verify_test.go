@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -505,4 +506,61 @@ func FuzzVerifyAnswers(f *testing.F) {
 			t.Errorf("%d files", len(files))
 		}
 	})
+}
+
+// listed is a copy that lists some names and then fails, or not.
+type listed struct {
+	fakeCopy
+	names []string
+	err   error
+}
+
+func (l *listed) list(_ context.Context, _ volume.Ino, fn func(*index.Entry) error) error {
+	for _, name := range l.names {
+		if err := fn(&index.Entry{Name: name}); err != nil {
+			return err
+		}
+	}
+	return l.err
+}
+
+// Both lists are walked side by side, and an error of the other is one wherever it comes.
+func TestVerifyMerge(t *testing.T) {
+	gone := volume.Errorf(volume.Closed, "the session has ended")
+	for _, tt := range []struct {
+		mine, theirs []string
+		theirsErr    error
+		want         string
+	}{
+		{[]string{"a", "c"}, []string{"b", "c", "d"}, nil, "a- -b cc -d "},
+		{nil, []string{"a"}, nil, "-a "},
+		{[]string{"a"}, nil, nil, "a- "},
+		{nil, nil, nil, ""},
+		{nil, nil, gone, ""},
+		{[]string{"a"}, nil, gone, ""},
+		{[]string{"a", "b"}, []string{"a"}, gone, "aa "},
+		{[]string{"a"}, []string{"a", "b"}, gone, "aa -b "},
+	} {
+		n, e := verifyRig(t)
+		for i, name := range tt.mine {
+			enterOps(t, e, mkfile(volume.Ino(2+i), volume.RootIno, name))
+		}
+		v, _ := newVerifier(t, n)
+		w := &walker{v: v, ctx: t.Context(), other: &listed{names: tt.theirs, err: tt.theirsErr}}
+		got := ""
+		err := w.merge(volume.RootIno, 2, func(a, b *index.Entry) error {
+			for _, e := range []*index.Entry{a, b} {
+				if e == nil {
+					got += "-"
+				} else {
+					got += e.Name
+				}
+			}
+			got += " "
+			return nil
+		})
+		if got != tt.want || !errors.Is(err, tt.theirsErr) {
+			t.Errorf("%v and %v: %q, %v, want %q, %v", tt.mine, tt.theirs, got, err, tt.want, tt.theirsErr)
+		}
+	}
 }

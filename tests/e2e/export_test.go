@@ -163,7 +163,7 @@ func checkChain(t *testing.T, dir string, files int) {
 func TestExportResumes(t *testing.T) {
 	b := newBed(t, "beta", "gamma")
 	b.must(b.Start(readyTimeout))
-	count := 4000
+	count := 9000
 	if !testing.Short() {
 		count = 60000
 	}
