@@ -152,25 +152,25 @@ func (s *Store) put(ctx context.Context, id volume.ChunkID, content []byte) (had
 	buf := s.getBuf()
 	defer s.bufs.Put(buf)
 	r := record{kind: kindRaw, raw: uint32(len(content)), stored: uint32(len(content)), id: id}
-	b, payload := (*buf)[:recordLen], content
-	if n := compress((*buf)[recordLen:], content, s.opts.Compress); n > 0 {
+	b, apart := (*buf)[:recordLen], []byte(nil)
+	switch n := compress((*buf)[recordLen:], content, s.opts.Compress); {
+	case n > 0:
 		r.kind, r.stored = kindLZ4, uint32(n)
 		b = (*buf)[:r.size()]
-		payload = b[recordLen:]
-	}
-	r.sum = xxh3.Hash(payload)
-	if r.kind == kindLZ4 {
-		payload = nil // behind the header already
-	} else if len(content) < writtenApart {
+		r.sum = xxh3.Hash(b[recordLen:])
+	case len(content) < writtenApart:
 		b = append(b, content...)
-		payload = nil
+		r.sum = xxh3.Hash(content)
+	default:
+		apart = content
+		r.sum = xxh3.Hash(content)
 	}
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
 	if s.hit(id) { // somebody was faster
 		return true, nil
 	}
-	e, err := s.appendLocked(&r, b, payload)
+	e, err := s.appendLocked(&r, b, apart)
 	if err != nil {
 		return false, err
 	}
