@@ -180,7 +180,7 @@ func (n *node) answerContent(ctx context.Context, body []byte, w *wire.AnswerWri
 	defer contentBuffers.Put(buf)
 	serve := func() error { return volume.ServeContent(ctx, &q, r, w, *buf) }
 	if l := n.leading(); l != nil {
-		err = n.pace.serve(ctx, func() volume.Version { return l.Position().Version }, serve)
+		err = n.pace.serve(ctx, l.Position().Version, serve)
 	} else {
 		err = serve()
 	}

@@ -47,9 +47,9 @@ func (p *pace) written(now time.Time, v volume.Version) bool {
 }
 
 // serve serves content: at once while nobody writes, else one request at a time and with
-// rests. version says how far the leader is.
-func (p *pace) serve(ctx context.Context, version func() volume.Version, fn func() error) error {
-	if !p.written(time.Now(), version()) {
+// rests. v is how far the leader is.
+func (p *pace) serve(ctx context.Context, v volume.Version, fn func() error) error {
+	if !p.written(time.Now(), v) {
 		return fn()
 	}
 	select {

@@ -46,7 +46,7 @@ func TestPace(t *testing.T) {
 				for range 4 {
 					copies.Go(func() {
 						for range 2 {
-							if err := p.serve(ctx, version, func() error { time.Sleep(work); return nil }); err != nil {
+							if err := p.serve(ctx, version(), func() error { time.Sleep(work); return nil }); err != nil {
 								t.Error(err)
 							}
 						}
@@ -70,7 +70,7 @@ func TestPaceEnds(t *testing.T) {
 	p.turn <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := p.serve(ctx, func() volume.Version { return 0 }, func() error { t.Error("served"); return nil })
+	err := p.serve(ctx, 0, func() error { t.Error("served"); return nil })
 	if volume.KindOf(err) != volume.Interrupted {
 		t.Error(err)
 	}
