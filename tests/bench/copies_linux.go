@@ -44,25 +44,12 @@ func (b *bench) copies(base, bin string) error {
 const maxCopyRounds = 3
 
 func (b *bench) copyOnce(base, bin string, fill func(string) error, took map[string][]float64) (err error) {
-	dir, err := os.MkdirTemp(base, "copies")
+	c, err := newPair(base, bin, "copies")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, cluster.RemoveTemp(dir)) }()
-	c, err := cluster.NewIn(bin, filepath.Join(dir, "cluster"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	leader, err := c.AddLeader("leader")
-	if err != nil {
-		return err
-	}
-	follower, err := c.AddFollower("follower")
-	if err != nil {
-		return err
-	}
-	follower.Connect = []string{leader.Addr}
+	defer func() { err = errors.Join(err, c.remove()) }()
+	dir, leader, follower := c.dir, c.Leader, c.Followers[0]
 	source := leader.Mount // the directory that the leader is going to adopt
 	if err := fill(source); err != nil {
 		return err
@@ -103,3 +90,35 @@ func (b *bench) copyOnce(base, bin string, fill func(string) error, took map[str
 
 // copyWait bounds how long a node may take to become ready.
 const copyWait = 10 * time.Minute
+
+// pair is a leader and a follower that is to connect to it.
+type pair struct {
+	*cluster.Cluster
+	dir string
+}
+
+// newPair prepares a pair in a folder of its own, and starts neither.
+func newPair(base, bin, name string) (*pair, error) {
+	dir, err := os.MkdirTemp(base, name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := cluster.NewIn(bin, filepath.Join(dir, "cluster"))
+	if err != nil {
+		return nil, errors.Join(err, cluster.RemoveTemp(dir))
+	}
+	p := &pair{c, dir}
+	leader, err := c.AddLeader("leader")
+	if err != nil {
+		return nil, errors.Join(err, p.remove())
+	}
+	follower, err := c.AddFollower("follower")
+	if err != nil {
+		return nil, errors.Join(err, p.remove())
+	}
+	follower.Connect = []string{leader.Addr}
+	return p, nil
+}
+
+// remove ends and removes both.
+func (p *pair) remove() error { return errors.Join(p.Close(), cluster.RemoveTemp(p.dir)) }

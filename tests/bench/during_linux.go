@@ -18,25 +18,12 @@ import (
 // only follows: DESIGN.md asks for 0.7. On one machine the follower's own work, which is
 // another machine's otherwise, is part of what slows the writer down.
 func (b *bench) during(base, bin string) (err error) {
-	dir, err := os.MkdirTemp(base, "during")
+	c, err := newPair(base, bin, "during")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, cluster.RemoveTemp(dir)) }()
-	c, err := cluster.NewIn(bin, filepath.Join(dir, "cluster"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	leader, err := c.AddLeader("leader")
-	if err != nil {
-		return err
-	}
-	follower, err := c.AddFollower("follower")
-	if err != nil {
-		return err
-	}
-	follower.Connect = []string{leader.Addr}
+	defer func() { err = errors.Join(err, c.remove()) }()
+	leader, follower := c.Leader, c.Followers[0]
 	script := fmt.Sprintf("mkdir tree work; tar -C tree -xf '%s'; head -c %d /dev/urandom >file", b.archive, b.sizes.copyBytes)
 	if err := cluster.Shell(leader.Mount, script, 5*time.Minute).OK(); err != nil {
 		return err
