@@ -26,7 +26,9 @@
 //
 //   - frames: one ordered stream of bytes each way, in which the frames lie,
 //   - small messages: progress, durable version, credit, cancel, ping, pong, bye,
-//   - requests, sent one after the other, and answers, any number at once.
+//   - requests, sent one after the other, and answers, any number at once,
+//   - signals, whole messages of up to 1 MiB one way, on sessions that carry nothing else
+//     ([CapControl]).
 //
 // # Flow control
 //

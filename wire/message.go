@@ -47,6 +47,7 @@ const (
 	msgPing     // nonce
 	msgPong     // nonce
 	msgBye      // a refusal, or nothing for a clean end
+	msgSignal   // a piece of a signal
 
 	msgEnd
 )
@@ -96,6 +97,7 @@ var msgSpecs = [msgEnd]struct {
 	msgPing:     {"ping", idLen, idLen, 0, false},
 	msgPong:     {"pong", idLen, idLen, 0, false},
 	msgBye:      {"bye", 0, maxRefusal, 0, false},
+	msgSignal:   {"signal", 1, maxBody, flagMore, false},
 }
 
 func (t msgType) String() string {

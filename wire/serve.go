@@ -210,6 +210,8 @@ func (s *Session) dispatch(ctx context.Context, sink Sink, h header, body []byte
 		return s.gotPong(body)
 	case msgBye:
 		return s.gotBye(body)
+	case msgSignal:
+		return s.gotSignal(sink, h.flags, body)
 	default:
 		return volume.Errorf(volume.BadFormat, "unknown message type %d", h.typ)
 	}

@@ -56,6 +56,8 @@ type Session struct {
 	// Requests of the peer; see incoming.go.
 	in incoming
 
+	signal []byte // the pieces of one that is not whole yet; of the reading goroutine
+
 	// Pings.
 	pingMu   sync.Mutex
 	pings    map[uint64]chan struct{}
