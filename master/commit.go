@@ -36,6 +36,12 @@ func (l *Leader) write(batch []*ticket) error {
 	if err := l.Failed(); err != nil {
 		return err
 	}
+	if l.opt.Gate != nil {
+		if err := l.opt.Gate.enter(l.over); err != nil {
+			return err
+		}
+	}
+	defer l.busy.begin().end()
 	ops := make([]*volume.Op, 0, len(batch)+1)
 	last := l.LastTime()
 	for _, t := range batch {

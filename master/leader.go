@@ -26,7 +26,9 @@ type Options struct {
 	SyncLogOnly bool
 	// Dir is the backing if that is a real directory: its intent file is told what is
 	// being applied, so that a start after a crash of the daemon knows where to look.
-	Dir      *hostdir.Dir
+	Dir *hostdir.Dir
+	// Gate says when ops may enter; nil is always.
+	Gate     *Gate
 	Observer volume.Observer
 	Now      func() volume.Time // nil: the system's clock
 	Log0     zerolog.Logger
@@ -48,6 +50,11 @@ type Leader struct {
 	// to stop: once Stop has it, nothing more is recorded.
 	gate    sync.RWMutex
 	stopped error // guarded by gate
+	// over is closed when the reign has ended: who waits for opt.Gate then gives up.
+	over     chan struct{}
+	overOnce sync.Once
+	busy     busy // since when handlers are at work
+	spoilt   spoilt
 
 	clockMu sync.Mutex
 	clock   volume.Time
@@ -79,7 +86,7 @@ type ticket struct {
 // New makes a leader over a tree that is at the end of its log. It accepts requests
 // at once.
 func New(opt Options) (*Leader, error) {
-	l := &Leader{Tree: opt.Tree, opt: opt}
+	l := &Leader{Tree: opt.Tree, opt: opt, over: make(chan struct{})}
 	if l.opt.Now == nil {
 		l.opt.Now = func() volume.Time { return volume.TimeOf(time.Now()) }
 	}
@@ -99,22 +106,33 @@ func (l *Leader) now() volume.Time {
 	return l.clock
 }
 
-// enterGate lets a handler in unless the leader has stopped.
-func (l *Leader) enterGate() error {
-	l.gate.RLock()
-	if l.stopped != nil {
-		defer l.gate.RUnlock()
-		return l.stopped
+// enterGate lets a handler in, as soon as ops may enter, unless the leader has stopped.
+func (l *Leader) enterGate(ctx context.Context) error {
+	for {
+		l.gate.RLock()
+		err := l.stopped
+		if p := l.failed.Load(); p != nil && err == nil {
+			err = *p
+		}
+		if err == nil && (l.opt.Gate == nil || l.opt.Gate.open()) {
+			return nil
+		}
+		l.gate.RUnlock()
+		if err != nil {
+			return err
+		}
+		if err := l.opt.Gate.wait(ctx, l.over); err != nil {
+			return err
+		}
 	}
-	if p := l.failed.Load(); p != nil {
-		defer l.gate.RUnlock()
-		return *p
-	}
-	return nil
 }
 
+// End ends the reign: what waits for the gate, or has not got its place in the log, is answered
+// with Moved. It waits for nothing; Stop does.
+func (l *Leader) End() { l.overOnce.Do(func() { close(l.over) }) }
+
 // Stop waits for the handlers that are at work and lets no further change in:
-// requests are answered with err.
+// requests are answered with err. Those that wait for the gate are let go by End.
 func (l *Leader) Stop(err error) {
 	l.gate.Lock()
 	defer l.gate.Unlock()
@@ -157,7 +175,7 @@ func (l *Leader) begin(e volume.Epoch) error {
 
 // PutMember records a member as an op.
 func (l *Leader) PutMember(m volume.Member) error {
-	if err := l.enterGate(); err != nil {
+	if err := l.enterGate(context.Background()); err != nil {
 		return err
 	}
 	defer l.gate.RUnlock()
@@ -200,7 +218,7 @@ func (l *Leader) Wrote() bool {
 
 // Do implements volume.Volume.
 func (l *Leader) Do(ctx context.Context, req *volume.Request) (volume.Result, error) {
-	if err := l.enterGate(); err != nil {
+	if err := l.enterGate(ctx); err != nil {
 		return volume.Result{}, err
 	}
 	defer l.gate.RUnlock()
@@ -320,19 +338,35 @@ func (l *Leader) record(ctx context.Context, ops ...*volume.Op) (n int, err erro
 	if len(t.ops) == 0 {
 		return 0, err
 	}
-	if l.opt.Dir != nil {
-		defer t.forgetIntents()
+	cerr := l.commit(t)
+	if cerr != nil && !t.recorded {
+		return n, l.takeBack(ctx, t, errors.Join(err, cerr))
 	}
-	if cerr := l.commit(t); cerr != nil {
-		err = errors.Join(err, cerr)
-		if t.recorded {
-			return n, err // the next start finds it in the log, and the content with it
-		}
-		for i := len(t.ops) - 1; i >= 0; i-- {
-			err = errors.Join(err, l.Backing.Undo(ctx, t.ops[i], l.Engine))
+	// What is recorded is found in the log by the next start, and the content with it.
+	t.forgetIntents()
+	return n, errors.Join(err, cerr)
+}
+
+// takeBack undoes what was applied and did not reach the log. With Moved the request is as
+// if it had never come, as far as anybody can tell who asks the next leader; what cannot be
+// undone below is noted for it.
+func (l *Leader) takeBack(ctx context.Context, t *ticket, err error) error {
+	for i := len(t.ops) - 1; i >= 0; i-- {
+		uerr := l.Backing.Undo(context.WithoutCancel(ctx), t.ops[i], l.Engine)
+		switch {
+		case l.opt.Dir == nil:
+			err = errors.Join(err, uerr)
+		case uerr != nil:
+			l.spoilt.add(t.ops[i].Ino)
+			l.opt.Log0.Warn().Err(uerr).Msg("an op that was not recorded could not be taken back in the directory: the next reconcile looks at it")
+		default:
+			t.slots[i].Done()
 		}
 	}
-	return n, err
+	if errors.Is(err, Moved) {
+		return Moved
+	}
+	return err
 }
 
 // apply brings one op's content to the backing and adds it to the ticket.
@@ -352,7 +386,9 @@ func (l *Leader) apply(ctx context.Context, op *volume.Op, t *ticket) (int, erro
 	if l.opt.Dir != nil {
 		slot = l.opt.Dir.Begin(op)
 	}
+	since := l.busy.begin()
 	done, err := l.Backing.Apply(ctx, op, l.Engine)
+	since.end()
 	if err != nil {
 		if l.opt.Dir != nil {
 			slot.Done()
@@ -379,14 +415,16 @@ const chunkOverhead = 64
 
 func (t *ticket) forgetIntents() {
 	for _, s := range t.slots {
-		s.Done()
+		if s != (hostdir.Slot{}) {
+			s.Done()
+		}
 	}
 }
 
 // Absorb records an op that describes what the real directory already is: it is not
 // applied. The objects must not be in use.
 func (l *Leader) Absorb(op *volume.Op, lower []volume.LowerRecord) error {
-	if err := l.enterGate(); err != nil {
+	if err := l.enterGate(context.Background()); err != nil {
 		return err
 	}
 	defer l.gate.RUnlock()
@@ -395,9 +433,9 @@ func (l *Leader) Absorb(op *volume.Op, lower []volume.LowerRecord) error {
 }
 
 // Open implements volume.Volume.
-func (l *Leader) Open(_ context.Context, ino volume.Ino, write bool) error {
+func (l *Leader) Open(ctx context.Context, ino volume.Ino, write bool) error {
 	if write {
-		if err := l.enterGate(); err != nil {
+		if err := l.enterGate(ctx); err != nil {
 			return err
 		}
 		defer l.gate.RUnlock()
@@ -452,7 +490,7 @@ func (l *Leader) closeOne(ino volume.Ino, objects []volume.Ino) (a volume.Attr, 
 // lock, or Stop could wait for one who waits for us; so both are looked at again. If
 // the leader has stopped, the next one does it.
 func (l *Leader) end(ctx context.Context, ino volume.Ino, objects []volume.Ino) error {
-	if l.enterGate() != nil {
+	if l.enterGate(ctx) != nil {
 		return nil
 	}
 	defer l.gate.RUnlock()
