@@ -280,7 +280,7 @@ func (d *decider) inheritACL(p *inode, op *volume.Op, mode *uint32, isDir bool) 
 
 func (d *decider) link() error {
 	r := d.req
-	n, err := d.e.live(r.Ino)
+	n, err := d.e.alive(r.Ino)
 	if err != nil {
 		return err
 	}
@@ -447,7 +447,7 @@ func within(dir, top volume.Ino, parentOf func(volume.Ino) (volume.Ino, error)) 
 
 func (d *decider) publish() error {
 	r := d.req
-	n, err := d.e.live(r.Ino)
+	n, err := d.e.alive(r.Ino)
 	if err != nil {
 		return err
 	}

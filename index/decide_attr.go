@@ -10,7 +10,7 @@ import (
 // first, so that times given in the same request prevail over its own.
 func (d *decider) setAttr() error {
 	r := d.req
-	n, err := d.e.live(r.Ino)
+	n, err := d.e.alive(r.Ino)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (d *decider) kill(n *inode, op *volume.Op) {
 
 // file is the regular file whose content the request changes.
 func (d *decider) file() (inode, error) {
-	n, err := d.e.live(d.req.Ino)
+	n, err := d.e.alive(d.req.Ino)
 	switch {
 	case err != nil:
 	case n.IsDir():
@@ -230,7 +230,7 @@ func checkXattr(n *inode, name string, value []byte) error {
 
 func (d *decider) setXattr() error {
 	r := d.req
-	n, err := d.e.live(r.Ino)
+	n, err := d.e.alive(r.Ino)
 	if err != nil {
 		return err
 	}
@@ -328,7 +328,7 @@ func (d *decider) dropACL(n *inode, there bool, mask volume.SetMask, mode uint32
 
 func (d *decider) removeXattr() error {
 	r := d.req
-	n, err := d.e.live(r.Ino)
+	n, err := d.e.alive(r.Ino)
 	if err != nil {
 		return err
 	}

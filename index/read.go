@@ -64,6 +64,25 @@ func (e *Engine) live(ino volume.Ino) (inode, error) {
 	return n, err
 }
 
+// alive reads the record of an inode that can be changed: not of one that has ended and is kept
+// for who on this node has it open, as a follower's readers had it before it was promoted.
+func (e *Engine) alive(ino volume.Ino) (inode, error) {
+	n, err := e.live(ino)
+	if err != nil || n.Nlink > 0 {
+		return n, err
+	}
+	if ended, err := e.Ended(ino); err != nil || ended {
+		return n, errors.Join(err, volume.Stale)
+	}
+	return n, nil
+}
+
+// Ended reports whether an inode has ended, and is kept for who on this node has it open.
+func (e *Engine) Ended(ino volume.Ino) (bool, error) {
+	_, limbo, err := e.get(keyIno(kLimbo, ino))
+	return limbo, err
+}
+
 // dir reads the record of a directory.
 func (e *Engine) dir(ino volume.Ino) (inode, error) {
 	n, err := e.live(ino)

@@ -127,6 +127,9 @@ func (l *Leader) enterGate(ctx context.Context) error {
 	}
 }
 
+// Guard has ops enter through a gate from now on. Nobody uses the leader yet.
+func (l *Leader) Guard(g *Gate) { l.opt.Gate = g }
+
 // End ends the reign: what waits for the gate, or has not got its place in the log, is answered
 // with Moved. It waits for nothing; Stop does.
 func (l *Leader) End() { l.overOnce.Do(func() { close(l.over) }) }
@@ -169,7 +172,8 @@ func (l *Leader) begin(e volume.Epoch) error {
 	orphans, err := l.Orphans()
 	l.commitMu.Lock()
 	defer l.commitMu.Unlock()
-	l.opened, l.orphans = false, orphans
+	// An adoption has begun the volume in this epoch.
+	l.opened, l.orphans = l.Tree.Position().Epoch == e && !e.IsZero(), orphans
 	return err
 }
 
@@ -448,6 +452,15 @@ func (l *Leader) Open(ctx context.Context, ino volume.Ino, write bool) error {
 	if err != nil {
 		return err
 	}
+	if a.Nlink == 0 {
+		// One that has ended is there for who has it open since this node followed, and goes
+		// with the last of them.
+		if ended, err := l.Ended(ino); err != nil {
+			return err
+		} else if ended {
+			return l.Pin(ino)
+		}
+	}
 	if a.IsFile() {
 		if err := l.Backing.Retain(ino, l.Engine); err != nil {
 			return err
@@ -460,6 +473,13 @@ func (l *Leader) Open(ctx context.Context, ino volume.Ino, write bool) error {
 // Close implements volume.Volume.
 func (l *Leader) Close(ctx context.Context, ino volume.Ino) error {
 	objects := []volume.Ino{ino}
+	if a, err := l.Engine.GetAttr(ino); err == nil && a.Nlink == 0 {
+		if ended, err := l.Ended(ino); err != nil {
+			return err
+		} else if ended {
+			return l.Unpin(ino)
+		}
+	}
 	a, left, err := l.closeOne(ino, objects)
 	if err != nil {
 		return err

@@ -35,17 +35,13 @@ func (s *storage) full() (bool, error) {
 //
 // The index is complete once the log begins behind it, which happens at once; until
 // then the state says that it is not, and a start makes it anew (dropHalfAdopted).
-func (n *node) adopt(ctx context.Context) error {
+func (n *node) adopt(ctx context.Context, epoch volume.Epoch, participants []string) error {
 	st := n.storage()
 	if st.log.Last().Version > 0 && n.state.Get().Adopting { // the last run ended just before it could say so
 		return n.state.Update(func(s *State) { s.Adopting = false })
 	}
 	full, err := st.full()
 	if err != nil || !full {
-		return err
-	}
-	epoch, err := n.claim()
-	if err != nil {
 		return err
 	}
 	if err := n.state.Update(func(s *State) { s.Adopting, s.Checkpoint = true, 0 }); err != nil {
@@ -61,7 +57,7 @@ func (n *node) adopt(ctx context.Context) error {
 	}
 	p.expect(count)
 	a := newAdoption(n, st, p, epoch)
-	if err := a.run(ctx, n.participants()); err != nil {
+	if err := a.run(ctx, participants); err != nil {
 		return volume.Wrap(err, "adopt "+n.cfg.Volume.Dir)
 	}
 	if err := n.finishAdoption(ctx, st); err != nil {
@@ -132,6 +128,9 @@ func newAdoption(n *node, st *storage, p *progress, epoch volume.Epoch) *adoptio
 func (a *adoption) run(ctx context.Context, participants []string) error {
 	a.st.engine.BeginEpoch(a.epoch.Tag)
 	if _, err := a.Add(&volume.Op{Kind: volume.OpReign, Epoch: a.epoch, Participants: participants}); err != nil {
+		return err
+	}
+	if _, err := a.Add(&volume.Op{Kind: volume.OpMember, Member: a.n.asMember()}); err != nil {
 		return err
 	}
 	if err := a.st.dir.Scan(ctx, a); err != nil {

@@ -16,8 +16,9 @@ import (
 
 // A copy that is made in a real directory brings the directory from one version to
 // another. While it is between the two, the file "between" is in the state directory: it
-// is made durable before the first change and removed when the copy is finished. It
-// holds the name of the folder of the copy that began. As long as it is there
+// is made durable before the first change and removed when the copy is finished. Its first
+// line is the name of the folder of the copy that began; the others are inodes of whose
+// content nothing is known. As long as it is there
 // nothing is served, index and log of the old copy say only what the directory was, and
 // the next leader is asked for a snapshot, unless a copy can be taken up.
 const betweenName = "between"
@@ -25,6 +26,10 @@ const betweenName = "between"
 // unknownCopy stands for a copy if the directory was left like that by none: a power loss
 // took content from it. Nothing that was known of its files is trusted then.
 const unknownCopy = syncDirPrefix + "00000000"
+
+// knownCopy stands for a copy that has not been begun: the directory is as the old copy had it, but
+// for files of which nothing is known any more.
+const knownCopy = "known"
 
 // findBetween looks whether the directory was left between two versions.
 func (n *node) findBetween() error {
@@ -42,7 +47,11 @@ func (n *node) betweenBy() (string, error) {
 	if err != nil {
 		return "", volume.Wrap(err, "read what state the directory is in")
 	}
-	by := strings.TrimSpace(string(b))
+	by, _, _ := strings.Cut(string(b), "\n")
+	by = strings.TrimSpace(by)
+	if by == knownCopy {
+		return by, nil
+	}
 	if n, err := strconv.Atoi(strings.TrimPrefix(by, syncDirPrefix)); err != nil || n < 1 {
 		by = unknownCopy // the file counts, whatever is in it
 	}
@@ -56,8 +65,11 @@ func (n *node) leaveDirectory(ctx context.Context, st *storage, by string) (slav
 	if err != nil {
 		return slave.Left{}, err
 	}
-	left := slave.Left{Again: was != "", Trust: was == "" || was == by}
-	if was != "" {
+	left := slave.Left{Again: was != "" && was != knownCopy, Trust: was == "" || was == knownCopy || was == by}
+	if left.Doubted, err = n.doubted(); err != nil {
+		return left, err
+	}
+	if was != "" && was != knownCopy {
 		n.between.Store(true)
 		return left, nil
 	}
@@ -81,7 +93,7 @@ func (n *node) leaveDirectory(ctx context.Context, st *storage, by string) (slav
 	if err := n.settleOld(ctx, st); err != nil {
 		return left, volume.Wrap(err, "leave the old copy")
 	}
-	return left, n.writeBetween(by)
+	return left, n.writeBetween(by, left.Doubted...)
 }
 
 // settleOld brings the old copy to rest: what it is known to have is not fetched again.
@@ -114,11 +126,35 @@ func (n *node) settleOld(ctx context.Context, st *storage) error {
 	return st.engine.Flush()
 }
 
-func (n *node) writeBetween(by string) error {
+// doubted are the inodes of whose content nothing is known; those of a damaged file count as
+// all (betweenBy says then that nothing is trusted).
+func (n *node) doubted() ([]volume.Ino, error) {
+	b, err := os.ReadFile(filepath.Join(n.cfg.Node.DataDir, betweenName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, volume.Wrap(err, "read what state the directory is in")
+	}
+	var inos []volume.Ino
+	lines := strings.Split(string(b), "\n")
+	for _, line := range lines[1:] {
+		if ino, err := strconv.ParseUint(strings.TrimSpace(line), 16, 64); err == nil {
+			inos = append(inos, volume.Ino(ino))
+		}
+	}
+	return inos, nil
+}
+
+func (n *node) writeBetween(by string, doubted ...volume.Ino) error {
 	path := filepath.Join(n.cfg.Node.DataDir, betweenName)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {
-		_, err = f.WriteString(by + "\n")
+		b := []byte(by + "\n")
+		for _, ino := range doubted {
+			b = append(b, ino.String()+"\n"...)
+		}
+		_, err = f.Write(b)
 		err = errors.Join(err, f.Sync(), f.Close(), syncDir(n.cfg.Node.DataDir))
 	}
 	return volume.Wrap(err, "note that the directory is between two versions")

@@ -75,6 +75,7 @@ func (n *node) idleWork(ctx context.Context) {
 		if !n.settleIdle(st) {
 			return
 		}
+		n.rememberSelf()
 		now := st.engine.Position().Version
 		if now != last {
 			last, rested = now, false

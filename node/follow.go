@@ -10,18 +10,15 @@ import (
 	"wolfdisk/wire"
 )
 
-// startFollowing opens the volume this node holds, if it holds one already, and serves
-// it read-only; otherwise the first leader it meets brings one.
-func (n *node) startFollowing(ctx context.Context) error {
+// openVolume opens the volume that this node holds, if it holds one. Whether its directory is brought
+// in agreement as a leader's or as a follower's is decided by the election, except on a node that
+// makes no volumes, whose directory is never the first to be written.
+func (n *node) openVolume(ctx context.Context) error {
 	if n.state.Get().Volume.IsZero() {
 		n.setPhase(phaseWaiting)
-		n.log.Info().Msg("holds no volume yet: waiting for a leader")
+		n.log.Info().Msg("holds no volume yet")
 		return nil
 	}
-	return n.openFollower(ctx)
-}
-
-func (n *node) openFollower(ctx context.Context) error {
 	if err := n.finishTakeOver(); err != nil {
 		return err
 	}
@@ -30,43 +27,53 @@ func (n *node) openFollower(ctx context.Context) error {
 	}
 	o := n.storageOptions()
 	o.between = n.between.Load()
+	o.postpone = o.leads
+	return n.openCopy(ctx, o)
+}
+
+// openCopy opens the volume as the options say, and takes up a copy that is being made beside it.
+func (n *node) openCopy(ctx context.Context, o storageOptions) error {
 	st, err := openStorage(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := n.compareDirectory(ctx, st); err != nil {
-		return errors.Join(err, st.abandon())
+	if !o.leads {
+		err = n.settleFollower(ctx, st)
 	}
-	if st.lacks { // what is gone is to be had from the leader; until then nothing is served
-		if err := n.writeBetween(unknownCopy); err != nil {
-			return errors.Join(err, st.abandon())
-		}
-		n.between.Store(true)
-	}
-	// All is known before the first session: what it brings depends on it.
-	err = n.recovered(st)
 	if err == nil {
 		err = n.takeUpSync(st)
 	}
 	if err != nil {
 		return errors.Join(err, st.abandon())
 	}
-	f := n.newFollower(st)
 	n.mu.Lock()
-	n.store, n.follower = st, f
+	n.store = st
 	if n.sync == nil {
 		n.phase = phaseWaiting
 	}
 	n.mu.Unlock()
-	if st.log.Last().Version == 0 || n.between.Load() {
-		return nil // shown once a leader has said how to follow, or the copy is made
+	if o.leads && st.dir != nil {
+		return nil // its directory may hold what no op says; it is shown when that is settled
 	}
-	if st.dir != nil {
-		if err := st.dir.DropOld(ctx); err != nil {
-			n.log.Warn().Err(err).Msg("removing what the old copy had; the next start tries again")
+	return n.becomeFollower(ctx)
+}
+
+// settleFollower brings the directory of a node that never was the first to be written in agreement
+// with its copy. All is known before the first session: what it brings depends on it.
+func (n *node) settleFollower(ctx context.Context, st *storage) error {
+	if err := n.compareDirectory(ctx, st); err != nil {
+		return err
+	}
+	if st.lacks { // what is gone is to be had from the leader; until then nothing is served
+		if err := n.doubt(nil, false); err != nil {
+			return err
 		}
 	}
-	return n.serveFollower(ctx, f)
+	if err := n.recovered(st); err != nil {
+		return err
+	}
+	n.setSettled()
+	return nil
 }
 
 // newFollower makes a follower over a volume on this node's disk.
@@ -84,18 +91,15 @@ func (n *node) newFollower(st *storage) *slave.Follower {
 func (n *node) followLeader(ctx context.Context, s *wire.Session) (*slave.Follower, error) {
 	n.followMu.Lock()
 	defer n.followMu.Unlock()
-	n.mu.Lock()
-	f := n.follower
-	n.mu.Unlock()
-	if f != nil {
+	if f := n.following(); f != nil {
 		if err := f.Failed(); err != nil && !n.wantSnapshot.Load() && !n.syncing() && !n.between.Load() {
 			return nil, err
 		}
 		return f, nil
 	}
 	remote := s.Remote()
-	if n.role == volume.RoleLeader {
-		return nil, volume.Errorf(volume.Fenced, "node %s leads already, in epoch %s", remote.NodeID, remote.Leading)
+	if n.storage() != nil {
+		return nil, volume.Errorf(volume.Busy, "this node follows no more")
 	}
 	if remote.Volume.IsZero() {
 		return nil, volume.Errorf(volume.BadFormat, "node %s leads without a volume", remote.NodeID)
@@ -109,11 +113,13 @@ func (n *node) followLeader(ctx context.Context, s *wire.Session) (*slave.Follow
 		return nil, err
 	}
 	n.log.Info().Str("volume", remote.Volume.String()).Str("leader", remote.NodeID).Msg("adopted the volume")
-	if err := n.openFollower(ctx); err != nil {
+	o := n.storageOptions()
+	o.leads = false // what is in its directory is not to become the volume
+	if err := n.openCopy(ctx, o); err != nil {
 		n.stopWith(err)
 		return nil, err
 	}
-	return n.follower, nil
+	return n.following(), nil
 }
 
 // sessionEnded looks at why: some reasons are final for a follower, and it stops rather
@@ -150,10 +156,6 @@ func (n *node) refused(id, addr string, err error) {
 		return
 	}
 	if r.Kind == volume.WrongHistory && n.abandonSync(err) {
-		return
-	}
-	if n.role != volume.RoleLeader && (r.Kind == volume.WrongHistory || r.Kind == volume.TooOld) {
-		n.stopWith(fmt.Errorf("%s: %w", r.Code, r))
 		return
 	}
 	if r.Kind == volume.Busy && r.Code != codeDuplicateID {

@@ -2,19 +2,24 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"wolfdisk/master"
 	"wolfdisk/volume"
 )
 
 // Handle is the one way front ends reach the volume: it stands for whichever volume
 // is in charge, and can be switched under a live mount. What front ends have open is
 // counted here and opened again on the next volume.
+//
+// A change that a volume answers with master.Moved waits until somebody leads again, here or
+// elsewhere, and is then asked of the volume in charge, which forwards it if that only follows.
 type Handle struct {
-	cur atomic.Pointer[attachment]
+	cur     atomic.Pointer[attachment]
+	vacancy *vacancy
 
 	switchMu sync.Mutex // one Switch at a time
 
@@ -30,19 +35,28 @@ type attachment struct {
 
 type openCount struct{ readers, writers int }
 
+// forwarder is a volume that follows and can have its leader make a change.
+type forwarder interface {
+	// forward has the leader make a change, and returns when it is visible here.
+	forward(ctx context.Context, req *volume.Request) (volume.Result, error)
+}
+
 var _ volume.Volume = (*Handle)(nil)
 
 // NewHandle returns a handle on vol.
-func NewHandle(vol volume.Volume) *Handle {
-	h := &Handle{opens: make(map[volume.Ino]*openCount)}
+func NewHandle(vol volume.Volume) *Handle { return newHandle(vol, newVacancy()) }
+
+func newHandle(vol volume.Volume, v *vacancy) *Handle {
+	h := &Handle{opens: make(map[volume.Ino]*openCount), vacancy: v}
 	h.cur.Store(&attachment{vol: vol})
 	return h
 }
 
-// Switch puts another volume in charge. What is open is opened on it, for reading
-// where it takes no changes. Switch returns when no call is at work on the old volume
-// any more, which must have been stopped, or its calls may never end. Inodes that the
-// new volume does not have are reported; their users get ESTALE.
+// Switch puts another volume in charge. What is open is opened on it, for reading: whether it
+// takes changes is said of each. Switch returns when no call is at work on the old volume
+// any more, which must have been stopped, or its calls may never end; then what was
+// open is closed on it. Inodes that the new volume does not have are reported; their users get
+// ESTALE.
 func (h *Handle) Switch(vol volume.Volume) (stale []volume.Ino) {
 	h.switchMu.Lock()
 	defer h.switchMu.Unlock()
@@ -50,13 +64,11 @@ func (h *Handle) Switch(vol volume.Volume) (stale []volume.Ino) {
 	// opensMu is held over the exchange, so that no Open or Close falls between what
 	// is opened here and the volume it is opened on.
 	h.opensMu.Lock()
+	was := make(map[volume.Ino]int, len(h.opens))
 	for ino, n := range h.opens {
-		for i := range n.readers + n.writers {
-			err := vol.Open(ctx, ino, i >= n.readers)
-			if err != nil && volume.ErrnoOf(err) == syscall.EROFS {
-				err = vol.Open(ctx, ino, false)
-			}
-			if err != nil {
+		was[ino] = n.readers + n.writers
+		for range n.readers + n.writers {
+			if err := vol.Open(ctx, ino, false); err != nil {
 				stale = append(stale, ino)
 				break
 			}
@@ -66,6 +78,11 @@ func (h *Handle) Switch(vol volume.Volume) (stale []volume.Ino) {
 	h.opensMu.Unlock()
 	for old.calls.Load() > 0 {
 		time.Sleep(time.Millisecond)
+	}
+	for ino, n := range was {
+		for range n {
+			_ = old.vol.Close(ctx, ino) // it has it not open, if it was stale there already
+		}
 	}
 	return stale
 }
@@ -163,8 +180,26 @@ func (h *Handle) Position() volume.Position {
 
 // Do implements volume.Volume.
 func (h *Handle) Do(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	for waited := false; ; waited = true {
+		turn := h.vacancy.turn()
+		res, err := h.try(ctx, req, waited)
+		if !errors.Is(err, master.Moved) {
+			return res, err
+		}
+		if err := h.vacancy.wait(ctx, turn); err != nil {
+			return res, err
+		}
+	}
+}
+
+// try asks the volume in charge. One that has waited for a leader, and finds it elsewhere, is
+// forwarded: whoever asked began when it could be done here.
+func (h *Handle) try(ctx context.Context, req *volume.Request, waited bool) (volume.Result, error) {
 	a := h.enter()
 	defer a.leave()
+	if f, ok := a.vol.(forwarder); ok && waited {
+		return f.forward(ctx, req)
+	}
 	return a.vol.Do(ctx, req)
 }
 
@@ -178,6 +213,24 @@ func (h *Handle) Sync(ctx context.Context, ino volume.Ino, data bool) error {
 // Open implements volume.Volume. The count is taken first and the volume entered
 // under the same lock, so a Switch opens exactly what is counted.
 func (h *Handle) Open(ctx context.Context, ino volume.Ino, write bool) error {
+	for waited := false; ; waited = true {
+		turn := h.vacancy.turn()
+		// What has waited is opened as what was open already: for reading, where the volume in
+		// charge takes no changes.
+		err := h.open(ctx, ino, write)
+		if waited && err == volume.ReadOnly {
+			err = h.open(ctx, ino, false)
+		}
+		if !errors.Is(err, master.Moved) {
+			return err
+		}
+		if err := h.vacancy.wait(ctx, turn); err != nil {
+			return err
+		}
+	}
+}
+
+func (h *Handle) open(ctx context.Context, ino volume.Ino, write bool) error {
 	for {
 		h.opensMu.Lock()
 		a := h.enter()

@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"net"
 	"time"
 
 	"wolfdisk/index"
@@ -11,59 +13,136 @@ import (
 	"wolfdisk/wire"
 )
 
-const (
-	// askPeers is how long a starting leader gives the nodes it knows to answer, when
-	// its own log is known to be complete.
-	askPeers = 1 * time.Second
-	// askPeersAfterLoss is the same after a power loss, when its log may lack what
-	// followers hold.
-	askPeersAfterLoss = 30 * time.Second
-)
-
-// startLeading makes this node the leader: it hears what the others hold, pulls what it
-// lacks, claims an epoch and takes changes.
-func (n *node) startLeading(ctx context.Context) error {
-	if err := n.hearOthers(ctx); err != nil {
+// lead makes this node the leader in an epoch that it has claimed. ready is called when the
+// election may open the gate: what the directory holds and no op says becomes ops of this
+// epoch, before anybody else is let in.
+//
+// A directory that cannot be used ends the daemon: no other node is to wait for it.
+func (n *node) lead(ctx context.Context, epoch volume.Epoch, participants []string, ready func()) error {
+	n.leave()
+	n.retireFollower(master.Moved)
+	st, err := n.openToLead(ctx)
+	if err != nil {
+		n.stopWith(err)
 		return err
 	}
-	st := n.storage()
 	if n.recovery.lost() {
 		if err := st.recoverDir(ctx, n.storageOptions()); err != nil {
+			n.stopWith(err)
 			return err
 		}
 	}
-	if err := n.adopt(ctx); err != nil {
+	if err := n.adopt(ctx, epoch, participants); err != nil {
+		n.stopWith(err)
 		return err
 	}
-	epoch, err := n.claim()
-	if err != nil {
-		return err
-	}
-	fresh := st.log.Last().Version == 0
+	founding := st.log.Last().Version == 0
 	opt := master.Options{
-		Dir: st.dir, Tree: st.tree, Log: st.log, Epoch: epoch, Participants: n.participants(),
+		Dir: st.dir, Tree: st.tree, Log: st.log, Epoch: epoch, Participants: participants,
 		SyncLogOnly: n.cfg.Volume.Fsync == "log", Observer: n.observer, Log0: n.log,
+	}
+	if !founding {
+		opt.Gate = n.gate
 	}
 	l, err := master.New(opt)
 	if err != nil {
 		return err
 	}
-	if fresh {
-		err = n.adoptRoot(ctx, l)
-	} else {
-		err = n.finishIntents(ctx, l)
+	n.mu.Lock()
+	n.starting = l
+	n.mu.Unlock()
+	defer func() {
+		n.mu.Lock()
+		n.starting = nil
+		n.mu.Unlock()
+	}()
+	if founding {
+		err = n.found(ctx, l)
+	} else if ready(); st.dir != nil && !n.settledNow() {
+		err = n.settleDirectory(ctx, l)
 	}
-	for _, step := range []func() error{
-		func() error { return n.reconcileStart(ctx, l) },
-		func() error { return n.recovered(n.storage()) },
-	} {
-		if err == nil {
-			err = step()
-		}
-	}
-	if err != nil {
+	if errors.Is(err, master.Moved) {
+		l.Stop(master.Moved)
 		return err
 	}
+	if err != nil {
+		n.stopWith(err)
+		return err
+	}
+	n.publish(l)
+	if founding {
+		ready()
+	}
+	if err := n.mountNow(ctx); err != nil {
+		n.stopWith(err)
+		return err
+	}
+	n.runHook("leader")
+	return nil
+}
+
+// openToLead opens the volume, or makes one.
+func (n *node) openToLead(ctx context.Context) (*storage, error) {
+	if st := n.storage(); st != nil {
+		n.healFromPeers(st)
+		return st, nil
+	}
+	st := n.state.Get()
+	if st.Volume.IsZero() {
+		rand.Read(st.Volume[:])
+		st.ChunkSize = int64(n.cfg.Volume.ChunkSize)
+		if err := n.state.Update(func(s *State) { s.Volume, s.ChunkSize = st.Volume, st.ChunkSize }); err != nil {
+			return nil, err
+		}
+	}
+	opt := n.storageOptions()
+	opt.postpone = true
+	store, err := openStorage(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	n.healFromPeers(store)
+	n.mu.Lock()
+	n.store = store
+	n.mu.Unlock()
+	return store, nil
+}
+
+// found makes the first ops of a new volume durable: nobody else has it yet.
+func (n *node) found(ctx context.Context, l *master.Leader) error {
+	st := n.storage()
+	if err := n.adoptRoot(ctx, l); err != nil {
+		return err
+	}
+	self := n.asMember()
+	if err := l.PutMember(self); err != nil {
+		return err
+	}
+	if err := n.recovered(st); err != nil {
+		return err
+	}
+	n.setSettled()
+	l.Guard(n.gate)
+	return st.log.Sync(ctx, st.log.Last().Version)
+}
+
+// settleDirectory turns into ops what the directory has and the index has not.
+func (n *node) settleDirectory(ctx context.Context, l *master.Leader) error {
+	if err := n.finishIntents(ctx, l); err != nil {
+		return err
+	}
+	if err := n.reconcileStart(ctx, l); err != nil {
+		return err
+	}
+	if err := n.recovered(n.storage()); err != nil {
+		return err
+	}
+	n.setSettled()
+	return nil
+}
+
+// publish puts a leader in charge.
+func (n *node) publish(l *master.Leader) {
 	// First what the front ends have open is opened on it, then others can make it
 	// write: the first ops of an epoch end inodes that nobody has open.
 	n.attach(l)
@@ -71,105 +150,38 @@ func (n *node) startLeading(ctx context.Context) error {
 	n.leader = l
 	n.phase = phaseLeading
 	n.mu.Unlock()
+	n.vacancy.end()
 	n.peers.closeAll(volume.Errorf(volume.Busy, "this node has begun to lead: join again"))
-	n.log.Info().Str("epoch", epoch.String()).Str("position", st.log.Last().String()).Msg("leading")
-	return nil
+	n.log.Info().Stringer("epoch", l.Epoch()).Stringer("position", n.storage().log.Last()).Msg("leading")
 }
 
-// claim makes the next epoch and promises it before anybody hears of it.
-func (n *node) claim(promises ...volume.Epoch) (volume.Epoch, error) {
-	promises = append(promises, n.state.Get().Promise)
-	for _, p := range n.peers.list() {
-		promises = append(promises, p.hello.Promise)
+// asMember is what the cluster is to remember of this node.
+func (n *node) asMember() volume.Member {
+	m := volume.Member{ID: n.cfg.Node.ID, Store: n.state.Get().Store, Role: n.role, Address: n.cfg.Node.Advertise}
+	if host, _, err := net.SplitHostPort(n.cfg.Node.Bind); m.Address == "" && err == nil {
+		if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+			m.Address = n.cfg.Node.Bind
+		}
 	}
-	e := nextEpoch(n.cfg.Node.ID, n.storage().engine.Lineage(), promises...)
-	if e.IsZero() {
-		return e, volume.Errorf(volume.Fenced, "a peer has promised the last epoch there can be: remove its state directory, or that of this node")
-	}
-	return e, n.state.Update(func(s *State) { s.Promise = e })
+	return m
 }
 
-// participants are the nodes that are there when an epoch is claimed.
-func (n *node) participants() []string {
-	ids := []string{n.cfg.Node.ID}
-	for _, p := range n.peers.list() {
-		if p.session != nil {
-			ids = append(ids, p.hello.NodeID)
+// rememberSelf makes this leader a member, if the cluster does not know it as it is. It does not
+// begin an epoch: a leader that never wrote leaves no trace.
+func (n *node) rememberSelf() {
+	l := n.leading()
+	if l == nil || !l.Wrote() {
+		return
+	}
+	self := n.asMember()
+	for _, known := range n.members() {
+		if known.ID == self.ID && (known == self || self.Address == "" && known.Role == self.Role && known.Store == self.Store && !known.Removed) {
+			return
 		}
 	}
-	return ids
-}
-
-// hearOthers waits for the nodes this one knows, as long as they may hold something it
-// lacks, and pulls it.
-func (n *node) hearOthers(ctx context.Context) error {
-	wait := askPeers
-	if n.lostPower() {
-		wait = askPeersAfterLoss
+	if err := l.PutMember(self); err != nil && !errors.Is(err, master.Moved) {
+		n.log.Warn().Err(err).Msg("could not record this node as a member")
 	}
-	deadline := time.Now().Add(wait)
-	for {
-		if err := n.pullFromAhead(ctx); err != nil {
-			return err
-		}
-		missing := n.unheard()
-		if len(missing) == 0 {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			n.log.Warn().Strs("addresses", missing).Str("code", "WD-1201").Msg("these nodes were not heard before leading; what only they hold will be refused as another history")
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
-// lostPower reports whether the last run may have lost what it had not synced.
-func (n *node) lostPower() bool {
-	return n.recovery.lost() || !n.prev.Clean && n.prev.Boot != "" && n.prev.Boot != n.boot
-}
-
-// unheard are the addresses of known nodes that have neither answered nor refused a
-// connection since the start.
-func (n *node) unheard() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var missing []string
-	for addr, heard := range n.dialled {
-		if !heard {
-			missing = append(missing, addr)
-		}
-	}
-	return missing
-}
-
-// pullFromAhead pulls from every connected peer that is ahead on our own history.
-func (n *node) pullFromAhead(ctx context.Context) error {
-	st := n.storage()
-	for _, p := range n.peers.list() {
-		if p.session == nil || !p.hello.Leading.IsZero() {
-			continue
-		}
-		j, err := st.compare(&p.hello)
-		if err != nil {
-			return err
-		}
-		if j.kind != joinAhead {
-			continue
-		}
-		n.log.Info().Str("peer", p.hello.NodeID).Str("position", p.hello.Position.String()).Msg("a follower is ahead: pulling its ops before leading")
-		if err := n.pull(ctx, p.session); err != nil {
-			n.log.Warn().Err(err).Str("peer", p.hello.NodeID).Msg("could not pull from it; trying again")
-			if errors.Is(err, volume.WrongHistory) || errors.Is(err, volume.Corrupt) {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (n *node) pull(ctx context.Context, s *wire.Session) error {

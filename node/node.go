@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -59,11 +58,17 @@ type node struct {
 	state    *stateFile
 	wire     *wire.Config
 	peers    *peers
+	control  *control
+	elector  *elector
+	gate     *master.Gate // of every leader of this run
+	vacancy  *vacancy
 	observer *observers
 	handle   *Handle
 
-	ctx    context.Context // of everything that runs; ends when the node stops
+	ctx    context.Context // of everything that runs; ends when the node has stopped
 	cancel context.CancelCauseFunc
+	stop   context.Context // ends when the node is to stop; the cause says why
+	halt   context.CancelCauseFunc
 
 	scrubbing atomic.Bool // one scrub at a time
 
@@ -91,9 +96,16 @@ type node struct {
 	phase    phase
 	store    *storage
 	leader   *master.Leader
+	starting *master.Leader // that is not in charge yet
 	follower *slave.Follower
 	shown    *slave.Follower // what the front ends see
-	sync     *slave.Sync     // a copy that is being made; nil if there is none
+	reign    reign           // that is followed
+	followed *followSession  // on which it is; nil while there is none
+	// agreed says that directory and index were brought together in this run, spoilt that
+	// they agree but for these inodes.
+	agreed   bool
+	spoilt   []volume.Ino
+	sync     *slave.Sync // a copy that is being made; nil if there is none
 	syncOpt  slave.SyncOptions
 	mount    *fusefs.Server
 	progress *progress       // of a scan or a sync; nil if there is none
@@ -107,11 +119,13 @@ type node struct {
 func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger, manager *daemon.Manager) error {
 	n := &node{
 		cfg: cfg, log: log, manager: manager, version: version.String(), started: time.Now(),
-		role: cfg.Node.Role, peers: newPeers(), observer: &observers{}, phase: phaseStarting,
+		role: cfg.Node.Role, peers: newPeers(), vacancy: newVacancy(), gate: master.NewGate(bootClock), observer: &observers{}, phase: phaseStarting,
 		dialled: map[string]bool{}, warnings: map[string]admin.Warning{},
 		served: make(chan struct{}, maxServed), pace: newPace(),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	n.stop, n.halt = context.WithCancelCause(n.ctx)
+	n.control = newControl(n)
 	defer n.cancel(nil)
 	unix.Umask(0)
 	roomForReaders()
@@ -258,18 +272,13 @@ func (n *node) run(ctx context.Context) error {
 		return exit.With(exit.Unavailable, err)
 	}
 	defer listener.Close()
-	if err := n.openRole(ctx); err != nil {
+	if err := n.openVolume(ctx); err != nil {
 		return err
 	}
+	n.setElector(newElector(n))
+	n.background(n.elector.run)
+	n.background(n.elector.work)
 	n.dialAll()
-	if n.role == volume.RoleLeader {
-		if err := n.startLeading(ctx); err != nil {
-			return err
-		}
-		if err := n.mountNow(ctx); err != nil {
-			return err
-		}
-	}
 	n.background(n.checkpoint)
 	n.background(n.idleWork)
 	n.background(n.retain)
@@ -278,12 +287,17 @@ func (n *node) run(ctx context.Context) error {
 	case <-ctx.Done():
 		n.log.Info().Msg("stopping")
 		return nil
-	case <-n.ctx.Done():
-		if cause := context.Cause(n.ctx); cause != errUnmounted && cause != errAskedToStop {
+	case <-n.stop.Done():
+		if cause := context.Cause(n.stop); !inPeace(cause) {
 			return cause
 		}
 		return nil
 	}
+}
+
+// inPeace reports whether a node that stops for a reason can hand over first.
+func inPeace(cause error) bool {
+	return cause == nil || cause == errUnmounted || cause == errAskedToStop
 }
 
 var (
@@ -298,35 +312,8 @@ func (n *node) startAdmin() (*admin.Server, error) {
 	})
 }
 
-// openRole opens the volume for what the node is to do.
-func (n *node) openRole(ctx context.Context) error {
-	if n.role != volume.RoleLeader {
-		return n.startFollowing(ctx)
-	}
-	st := n.state.Get()
-	if st.Volume.IsZero() {
-		rand.Read(st.Volume[:])
-		st.ChunkSize = int64(n.cfg.Volume.ChunkSize)
-		err := n.state.Update(func(s *State) { s.Volume, s.ChunkSize = st.Volume, st.ChunkSize })
-		if err != nil {
-			return err
-		}
-	}
-	opt := n.storageOptions()
-	opt.postpone = true
-	store, err := openStorage(ctx, opt)
-	if err != nil {
-		return err
-	}
-	n.healFromPeers(store)
-	n.mu.Lock()
-	n.store = store
-	n.mu.Unlock()
-	return nil
-}
-
 func (n *node) storageOptions() storageOptions {
-	return storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, leads: n.role == volume.RoleLeader, recovery: n.recovery, zlog: n.log, foreign: n.foreign, machine: n.machine}
+	return storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, leads: n.founds(), recovery: n.recovery, zlog: n.log, foreign: n.foreign, machine: n.machine}
 }
 
 // dialAll dials every address this node knows.
@@ -356,6 +343,7 @@ func (n *node) dialAddresses(addrs []string) {
 		n.mu.Unlock()
 		if !known {
 			n.background(func(ctx context.Context) { n.dial(ctx, a) })
+			n.background(func(ctx context.Context) { n.control.dial(ctx, a) })
 		}
 	}
 }
@@ -390,7 +378,7 @@ func (n *node) attach(v volume.Volume) {
 	n.mu.Lock()
 	h := n.handle
 	if h == nil {
-		n.handle = NewHandle(v)
+		n.handle = newHandle(v, n.vacancy)
 	}
 	n.mu.Unlock()
 	if h == nil {
@@ -446,7 +434,12 @@ func (n *node) mountNow(ctx context.Context) error {
 }
 
 // stopWith ends the run with an error.
-func (n *node) stopWith(err error) { n.cancel(err) }
+func (n *node) stopWith(err error) {
+	n.halt(err)
+	if !inPeace(err) {
+		n.cancel(err)
+	}
+}
 
 // release ends everything in order: no more changes, followers have what there is, no
 // mount, no sessions, and the volume on disk.
@@ -456,6 +449,7 @@ func (n *node) release() error {
 	deadline, cancel := context.WithTimeout(context.Background(), n.cfg.Node.StopTimeout)
 	defer cancel()
 	var errs []error
+	n.handOver(deadline)
 	n.mu.Lock()
 	mount, st := n.mount, n.store
 	n.mu.Unlock()
@@ -469,6 +463,11 @@ func (n *node) release() error {
 		}
 	}
 	n.cancel(errAskedToStop)
+	if l := n.leading(); l != nil {
+		l.End() // the election may wait for it
+	}
+	n.endStarting()
+	n.control.closeAll()
 	n.peers.closeAll(volume.Errorf(volume.Closed, "node %s is stopping", n.cfg.Node.ID))
 	n.group.Wait()
 	if f := n.following(); f != nil {
@@ -504,7 +503,7 @@ func (n *node) release() error {
 // closed well: a start that failed half-way leaves the recovery to the next one.
 func (n *node) agrees(st *storage) bool {
 	n.mu.Lock()
-	role, l, f := n.role, n.leader, n.follower
+	l, f, agreed, spoilt := n.leader, n.follower, n.agreed, len(n.spoilt) > 0
 	n.mu.Unlock()
 	switch {
 	case n.state == nil || n.recovery == nil || n.recovery.pending() || n.between.Load():
@@ -513,8 +512,10 @@ func (n *node) agrees(st *storage) bool {
 		return n.prev.Clean || n.state.Get().Volume.IsZero()
 	case st.engine.Position().Version != st.log.Last().Version:
 		return false
-	case role == volume.RoleLeader && l == nil:
+	case !agreed:
 		return n.prev.Clean
+	case spoilt:
+		return false
 	}
 	return (l == nil || l.Failed() == nil) && (f == nil || f.Failed() == nil)
 }
@@ -535,6 +536,26 @@ func (n *node) following() *slave.Follower {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.follower
+}
+
+// settledNow reports whether directory and index were brought together in this run.
+func (n *node) settledNow() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.agreed && len(n.spoilt) == 0
+}
+
+func (n *node) setSettled() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.agreed, n.spoilt = true, nil
+}
+
+// setElector publishes the elector: sessions may ask for it before.
+func (n *node) setElector(e *elector) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.elector = e
 }
 
 func (n *node) setPhase(p phase) {
@@ -570,7 +591,7 @@ func (n *node) unwarnPeer(who string) {
 
 // foreign is told of a file that somebody changed behind the running daemon.
 func (n *node) foreign(ino volume.Ino) {
-	if n.leading() == nil && n.role == volume.RoleLeader {
+	if !n.settledNow() {
 		return // the comparison at the start finds it
 	}
 	n.warn("WD-1401", fmt.Sprintf("inode %s was changed in the real directory behind the running daemon", ino),

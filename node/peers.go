@@ -157,12 +157,12 @@ func (p *peers) connected(id string) bool {
 	return e != nil && e.session != nil
 }
 
-// leader is the session with the node that leads; nil.
-func (p *peers) leader() *wire.Session {
-	for _, e := range p.list() {
-		if e.session != nil && !e.hello.Leading.IsZero() {
-			return e.session
-		}
+// session is the session with a node; nil.
+func (p *peers) session(id string) *wire.Session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.byID[id]; e != nil {
+		return e.session
 	}
 	return nil
 }

@@ -25,8 +25,12 @@ func bareNode(t *testing.T, id string) *node {
 	cfg := &config.Config{}
 	cfg.Node.ID = id
 	n := &node{cfg: cfg, log: zerolog.Nop(), state: s, peers: newPeers(), observer: &observers{},
-		dialled: map[string]bool{}, warnings: map[string]admin.Warning{}, started: time.Now()}
+		dialled: map[string]bool{}, warnings: map[string]admin.Warning{}, started: time.Now(),
+		vacancy: newVacancy(), gate: master.NewGate(bootClock)}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	n.stop, n.halt = context.WithCancelCause(n.ctx)
+	n.control = newControl(n)
+	n.elector = newElector(n)
 	t.Cleanup(func() {
 		n.cancel(nil)
 		s.Close() // one test does that before
@@ -53,53 +57,30 @@ func refusal(t *testing.T, what string, err error, k volume.Kind, code string) *
 	return r
 }
 
-// A promise only grows, is on disk before it counts, and a leader below it is refused.
-func TestPromise(t *testing.T) {
+// A leader below what is obeyed is refused, and told why, whatever it says else.
+func TestObeyed(t *testing.T) {
 	n := bareNode(t, "b")
+	obey := func(e volume.Epoch) { n.elector.obeyed.Store(&e) }
+	obey(epoch(5, "c"))
 	for _, c := range []struct {
-		leads   volume.Epoch
-		ok      bool
-		promise volume.Epoch
+		leads volume.Epoch
+		ok    bool
 	}{
-		{volume.Epoch{}, true, volume.Epoch{}},
-		{epoch(3, "a"), true, epoch(3, "a")},
-		{epoch(3, "a"), true, epoch(3, "a")},
-		{epoch(2, "z"), false, epoch(3, "a")},
-		{epoch(5, "c"), true, epoch(5, "c")},
-		{epoch(3, "a"), false, epoch(5, "c")},
-		{epoch(5, "d"), false, epoch(5, "c")}, // of one number, the lower ID is above
-		{epoch(5, "a"), true, epoch(5, "a")},
-		{volume.Epoch{}, true, epoch(5, "a")},
+		{volume.Epoch{}, true},
+		{epoch(5, "c"), true},
+		{epoch(2, "z"), false},
+		{epoch(5, "d"), false}, // of one number, the lower ID is above
+		{epoch(5, "a"), true},
+		{epoch(6, "z"), true},
 	} {
 		err := n.accept(greeting("x", 1, wire.Hello{Leading: c.leads}))
 		if c.ok && err != nil {
 			t.Errorf("leader in %v: %v", c.leads, err)
 		} else if !c.ok {
-			if r := refusal(t, c.leads.String(), err, volume.Fenced, wire.CodeFenced); r.Promise != c.promise {
-				t.Errorf("told of promise %v, want %v", r.Promise, c.promise)
+			if r := refusal(t, c.leads.String(), err, volume.Fenced, wire.CodeFenced); r.Promise != epoch(5, "c") {
+				t.Errorf("told of promise %v", r.Promise)
 			}
 		}
-		if got := n.state.Get().Promise; got != c.promise {
-			t.Fatalf("after %v: promise %v, want %v", c.leads, got, c.promise)
-		}
-		b, err := n.state.f.Stat()
-		if err != nil || b.Size() != 2*stateSlot {
-			t.Fatal(err)
-		}
-	}
-	// What was promised is what the disk says.
-	buf := make([]byte, stateSlot)
-	if _, err := n.state.f.ReadAt(buf, int64(n.state.seq%2)*stateSlot); err != nil {
-		t.Fatal(err)
-	}
-	if _, st, err := decodeState(buf); err != nil || st.Promise != epoch(5, "a") {
-		t.Errorf("on disk: %+v, %v", st, err)
-	}
-	// If the promise cannot be written, it is not given.
-	n2 := bareNode(t, "c")
-	n2.state.f.Close()
-	if err := n2.accept(greeting("x", 1, wire.Hello{Leading: epoch(1, "x")})); err == nil || !n2.state.Get().Promise.IsZero() {
-		t.Errorf("%v, %v", err, n2.state.Get().Promise)
 	}
 }
 
@@ -111,9 +92,11 @@ func TestOtherVolume(t *testing.T) {
 	if err := n.state.Update(func(s *State) { s.Volume = volume.ID{1} }); err != nil {
 		t.Fatal(err)
 	}
-	r := refusal(t, "other volume", n.accept(greeting("a", 1, wire.Hello{Volume: volume.ID{9}, Leading: epoch(7, "a")})), volume.WrongVolume, wire.CodeVolume)
-	if r.Kind != volume.WrongVolume || !n.state.Get().Promise.IsZero() {
-		t.Error("a leader of another volume was promised", n.state.Get().Promise)
+	for _, err := range []error{
+		n.accept(greeting("a", 1, wire.Hello{Volume: volume.ID{9}, Leading: epoch(7, "a")})),
+		n.acceptIdentity(greeting("a", 1, wire.Hello{Volume: volume.ID{9}})),
+	} {
+		refusal(t, "other volume", err, volume.WrongVolume, wire.CodeVolume)
 	}
 	for _, id := range []volume.ID{{}, {1}} {
 		if err := n.accept(greeting("a", 1, wire.Hello{Volume: id})); err != nil {
@@ -148,41 +131,13 @@ func makeFile(v volume.Volume, name string) error {
 	return err
 }
 
-// A leader that hears of a higher epoch writes no more, and says so.
-func TestLeaderIsFenced(t *testing.T) {
-	n, l := leadingNode(t)
-	if err := makeFile(l, "a"); err != nil {
-		t.Fatal(err)
-	}
-	refusal(t, "a lower leader", n.accept(greeting("a", 1, wire.Hello{Leading: epoch(3, "a")})), volume.Fenced, wire.CodeFenced)
-	if err := makeFile(l, "b"); err != nil {
-		t.Error("after a lower one:", err)
-	}
-	if err := n.accept(greeting("a", 1, wire.Hello{Leading: epoch(5, "a")})); err != nil {
-		t.Error("a higher leader:", err)
-	}
-	wantKind(t, "write of the fenced leader", makeFile(l, "c"), volume.Fenced)
-	if len(n.warnings) != 1 {
-		t.Error("warnings:", n.warnings)
-	}
-	if _, err := l.Lookup(context.Background(), volume.RootIno, "b"); err != nil {
-		t.Error("reading:", err)
-	}
-}
-
-// A leader takes a follower whose copy is a prefix, and refuses one that went apart,
-// that promised somebody else, or that holds what the leader can no longer take.
+// A leader takes a follower whose copy is a prefix, and keeps one out that went apart until the
+// election has brought the two together.
 func TestAcceptFollower(t *testing.T) {
 	n, l := leadingNode(t)
-	promised := greeting("c", 1, wire.Hello{Promise: epoch(9, "z")})
-	if err := n.accept(promised); err != nil {
-		t.Error("before anything is written a higher promise only makes a new epoch:", err)
-	}
 	ahead := greeting("c", 1, wire.Hello{Position: volume.Position{Epoch: epoch(1, "c"), Version: 3, Digest: volume.Digest{1}},
 		Lineage: volume.Lineage{{Epoch: epoch(1, "c"), First: 1}}})
-	if err := n.accept(ahead); err != nil {
-		t.Error("one that is ahead of an empty leader is pulled from:", err)
-	}
+	refusal(t, "one that is ahead of an empty leader", n.accept(ahead), volume.Busy, "WD-1310")
 	for _, name := range []string{"a", "b", "c"} {
 		if err := makeFile(l, name); err != nil {
 			t.Fatal(err)
@@ -210,9 +165,8 @@ func TestAcceptFollower(t *testing.T) {
 		{"prefix", wire.Hello{Position: at(2), Lineage: lineage}, 0, ""},
 		{"equal", wire.Hello{Position: last, Lineage: lineage}, 0, ""},
 		{"other ops", wire.Hello{Position: damaged, Lineage: lineage}, volume.WrongHistory, "WD-1311"},
-		{"other epochs", *ahead, volume.WrongHistory, "WD-1310"},
-		{"ahead of a leader that wrote", wire.Hello{Position: beyond, Lineage: lineage}, volume.WrongHistory, "WD-1310"},
-		{"promised to a higher epoch", wire.Hello{Position: at(2), Lineage: lineage, Promise: epoch(9, "z")}, volume.Fenced, wire.CodeFenced},
+		{"other epochs", *ahead, volume.Busy, "WD-1310"},
+		{"ahead of a leader that wrote", wire.Hello{Position: beyond, Lineage: lineage}, volume.Busy, "WD-1310"},
 	} {
 		err := n.accept(greeting("c", 1, c.h))
 		if c.code == "" {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"wolfdisk/hostdir"
+	"wolfdisk/master"
 	"wolfdisk/node/config"
 	"wolfdisk/node/exit"
 	"wolfdisk/volume"
@@ -54,6 +55,7 @@ func (m *machine) lead(ctx context.Context) error {
 	n := &node{
 		cfg: &config.Config{}, log: zerolog.Nop(), role: volume.RoleLeader, boot: fmt.Sprint("boot-", m.boot),
 		peers: newPeers(), observer: &observers{}, dialled: map[string]bool{}, started: time.Now(),
+		vacancy: newVacancy(), gate: master.NewGate(bootClock),
 		machine: &hostdir.Boot{ID: fmt.Sprint("boot-", m.boot), Start: volume.TimeOf(m.start)},
 	}
 	n.warnings = bareNode(m.t, "a").warnings
@@ -64,16 +66,35 @@ func (m *machine) lead(ctx context.Context) error {
 		m.tune(n.cfg)
 	}
 	n.cfg.Safety.MaxDeleteRatio, n.cfg.Insist = 0.5, m.insist
+	n.cfg.Program = config.Master
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	n.stop, n.halt = context.WithCancelCause(n.ctx)
+	n.control = newControl(n)
 	n.observer.add(m)
 	m.n = n
 	if err := n.openOwnState(volume.ID{1}); err != nil {
 		return err
 	}
-	if err := n.openRole(ctx); err != nil {
+	if err := n.openVolume(ctx); err != nil {
 		return err
 	}
-	return n.startLeading(ctx)
+	n.elector = newElector(n)
+	return m.reign(ctx)
+}
+
+// reign makes the node the leader in an epoch above all before.
+func (m *machine) reign(ctx context.Context) error {
+	e := volume.Epoch{Number: m.n.state.Get().Promise.Number + 1, Leader: "a"}
+	if st := m.n.storage(); st != nil {
+		for _, r := range st.engine.Lineage() {
+			e.Number = max(e.Number, r.Epoch.Number+1)
+			e.Tag = uint32(e.Number)
+		}
+	}
+	if err := m.n.state.Update(func(s *State) { s.Promise = e }); err != nil {
+		return err
+	}
+	return m.n.lead(ctx, e, []string{"a"}, func() { m.n.gate.Open(1 << 62) })
 }
 
 func (m *machine) must(err error) {
@@ -523,5 +544,6 @@ func (m *machine) openOnly(ctx context.Context) error {
 	if err := n.openOwnState(volume.ID{1}); err != nil {
 		return err
 	}
-	return n.openRole(ctx)
+	_, err = n.openToLead(ctx)
+	return err
 }

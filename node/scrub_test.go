@@ -195,6 +195,11 @@ func (c *copyOf) Hello(wire.Hello) (wire.Hello, error) {
 func (c *copyOf) Session(s *wire.Session) { c.run(s, false) }
 
 func (c *copyOf) run(s *wire.Session, dialled bool) {
+	if r := s.Remote(); !r.Leading.IsZero() {
+		c.n.mu.Lock()
+		c.n.reign = reign{r.NodeID, r.Leading}
+		c.n.mu.Unlock()
+	}
 	c.n.peers.attach(c.id, s, dialled)
 	defer c.n.peers.detach(s)
 	_ = s.Serve(context.Background(), &leaderSink{chunks: c.n.answerChunk, answer: c.answer})

@@ -248,7 +248,7 @@ func (s *scrubber) healChunk(id volume.ChunkID, l *lostChunk) error {
 
 // healFiles has the leader's files take the place of a chunk that nobody has whole.
 func (s *scrubber) healFiles(id volume.ChunkID, cause error) error {
-	leader := s.n.peers.leader()
+	leader := s.n.leaderSession()
 	if leader == nil || s.n.leading() != nil {
 		return cause
 	}

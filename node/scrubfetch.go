@@ -98,7 +98,7 @@ func (h *chunkHealer) FetchChunk(ctx context.Context, id volume.ChunkID) ([]byte
 	if err == nil {
 		err = volume.Errorf(volume.Corrupt, "chunk %s: what a node sent does not match its SHA-256", id)
 	}
-	leader := h.n.peers.leader()
+	leader := h.n.leaderSession()
 	if leader == nil || ctx.Err() != nil {
 		return nil, err
 	}

@@ -15,8 +15,14 @@ import (
 
 // Hello implements wire.Handler: what this node says of itself, and whom it accepts.
 func (n *node) Hello(remote wire.Hello) (wire.Hello, error) {
+	if remote.Caps&wire.CapControl != 0 {
+		if !n.elects() {
+			return n.controlHello(), &wire.Refusal{Kind: volume.Busy, Code: "WD-1315", Text: "node " + n.cfg.Node.ID + " is still opening its volume: try again"}
+		}
+		return n.controlHello(), n.acceptIdentity(&remote)
+	}
 	local := n.hello()
-	if n.storage() == nil && !local.Volume.IsZero() {
+	if (n.storage() == nil || !n.elects()) && !local.Volume.IsZero() {
 		return local, &wire.Refusal{Kind: volume.Busy, Code: "WD-1315", Text: "node " + n.cfg.Node.ID + " is still opening its volume: try again"}
 	}
 	if !remote.Heard() {
@@ -43,9 +49,9 @@ func (n *node) hello() wire.Hello {
 	n.mu.Lock()
 	s, l, c := n.store, n.leader, n.sync
 	n.mu.Unlock()
-	if s != nil {
-		h.Position, h.Lineage, h.Durable = s.log.Last(), s.engine.Lineage(), s.log.Durable()
-		h.Consistent = !n.between.Load()
+	if s != nil && !n.between.Load() {
+		h.Position, h.Lineage = s.position()
+		h.Durable, h.Consistent = s.log.Durable(), true
 	}
 	if c != nil && c.Begun() { // what joins is the copy that is being made
 		h.Position, h.Lineage = c.Position()
@@ -62,15 +68,14 @@ func (n *node) hello() wire.Hello {
 func (n *node) accept(h *wire.Hello) error {
 	st := n.state.Get()
 	if !h.Volume.IsZero() && !st.Volume.IsZero() && h.Volume != st.Volume {
-		return &wire.Refusal{Kind: volume.WrongVolume, Code: "WD-1303", Text: fmt.Sprintf(
-			"node %s holds volume %s, node %s holds volume %s: two volumes need two cluster keys and state directories of their own",
-			h.NodeID, h.Volume, n.cfg.Node.ID, st.Volume)}
+		return otherVolume(n.cfg.Node.ID, h, st.Volume)
 	}
 	if err := n.peers.duplicate(h); err != nil {
 		return err
 	}
-	if err := n.promise(h.Leading); err != nil {
-		return err
+	if mine := *n.elector.obeyed.Load(); !h.Leading.IsZero() && h.Leading.Compare(mine) < 0 {
+		return &wire.Refusal{Kind: volume.Fenced, Code: "WD-1305", Promise: mine, Text: fmt.Sprintf(
+			"node %s obeys epoch %s, which is above %s", n.cfg.Node.ID, mine, h.Leading)}
 	}
 	n.mu.Lock()
 	l, s := n.leader, n.store
@@ -78,60 +83,46 @@ func (n *node) accept(h *wire.Hello) error {
 	if l == nil || !h.Leading.IsZero() || h.Role == volume.RoleClient || h.Role == volume.RoleWitness {
 		return nil
 	}
-	return n.acceptFollower(l, s, h)
+	return n.acceptFollower(s, h)
 }
 
-// promise agrees to obey a leader's epoch, or refuses one below what was promised.
-func (n *node) promise(e volume.Epoch) error {
-	if e.IsZero() {
-		return nil
+// acceptIdentity decides about the hello of a control session.
+func (n *node) acceptIdentity(h *wire.Hello) error {
+	st := n.state.Get()
+	if !h.Volume.IsZero() && !st.Volume.IsZero() && h.Volume != st.Volume {
+		return otherVolume(n.cfg.Node.ID, h, st.Volume)
 	}
-	mine := n.state.Get().Promise
-	switch c := e.Compare(mine); {
-	case c == 0:
-		return nil
-	case c < 0:
-		return &wire.Refusal{Kind: volume.Fenced, Code: "WD-1305", Promise: mine, Text: fmt.Sprintf(
-			"node %s obeys epoch %s, which is above %s", n.cfg.Node.ID, mine, e)}
-	}
-	if l := n.leading(); l != nil {
-		// Somebody leads above us. Accepting further writes could only make a fork.
-		l.Stop(volume.Errorf(volume.Fenced, "epoch %s leads, above this node's %s", e, l.Epoch()))
-		n.warn("WD-1320", fmt.Sprintf("this leader was fenced by epoch %s and accepts no more writes", e),
-			"compare both nodes with 'wolfdiskctl status', stop the one that should not lead and restart the other")
-	}
-	return n.state.Update(func(s *State) {
-		if e.Compare(s.Promise) > 0 {
-			s.Promise = e
-		}
-	})
+	return n.peers.duplicate(h)
 }
 
-// acceptFollower compares a follower's history with ours.
-func (n *node) acceptFollower(l *master.Leader, s *storage, h *wire.Hello) error {
-	if h.Promise.Compare(l.Epoch()) > 0 && l.Wrote() {
-		return &wire.Refusal{Kind: volume.Fenced, Code: "WD-1305", Promise: h.Promise, Text: fmt.Sprintf(
-			"node %s has promised epoch %s to another leader, above %s of this one", h.NodeID, h.Promise, l.Epoch())}
-	}
+func otherVolume(self string, h *wire.Hello, mine volume.ID) error {
+	return &wire.Refusal{Kind: volume.WrongVolume, Code: "WD-1303", Text: fmt.Sprintf(
+		"node %s holds volume %s, node %s holds volume %s: two volumes need two cluster keys and state directories of their own",
+		h.NodeID, h.Volume, self, mine)}
+}
+
+// elects reports whether this node takes part in the election yet.
+func (n *node) elects() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.elector != nil
+}
+
+// acceptFollower compares a follower's history with ours. How two histories that went apart come
+// together again is the election's business; here such a copy is only kept out.
+func (n *node) acceptFollower(s *storage, h *wire.Hello) error {
 	j, err := s.compare(h)
 	if err != nil {
 		return err
 	}
-	wrong := func(code, format string, args ...any) error {
-		return &wire.Refusal{Kind: volume.WrongHistory, Code: code, Text: fmt.Sprintf(format, args...)}
-	}
 	switch j.kind {
-	case joinFork:
-		return wrong("WD-1310", "the copies on %s and %s went apart behind version %d: both were written; nothing is changed on either. Move the state directory of the one to be dropped away, then let it sync anew",
-			n.cfg.Node.ID, h.NodeID, j.common)
 	case joinDamaged:
-		return wrong("WD-1311", "nodes %s and %s are at version %d of one history but hold different ops: one of the logs is damaged; nothing is changed on either",
-			n.cfg.Node.ID, h.NodeID, h.Position.Version)
-	case joinAhead:
-		if l.Wrote() {
-			return wrong("WD-1310", "node %s holds ops up to version %d that this leader has not, and this leader has written since: the copies went apart behind version %d; nothing is changed on either",
-				h.NodeID, h.Position.Version, j.common)
-		}
+		return &wire.Refusal{Kind: volume.WrongHistory, Code: "WD-1311", Text: fmt.Sprintf(
+			"nodes %s and %s are at version %d of one history but hold different ops: one of the logs is damaged; nothing is changed on either",
+			n.cfg.Node.ID, h.NodeID, h.Position.Version)}
+	case joinFork, joinAhead:
+		return &wire.Refusal{Kind: volume.Busy, Code: "WD-1310", Text: fmt.Sprintf(
+			"the copies on %s and %s went apart behind version %d: what only the loser has becomes a conflict before it follows", n.cfg.Node.ID, h.NodeID, j.common)}
 	}
 	return nil
 }
@@ -144,7 +135,13 @@ func (s *storage) compare(h *wire.Hello) (join, error) {
 }
 
 // Session implements wire.Handler for sessions that peers dialled.
-func (n *node) Session(s *wire.Session) { n.session(n.ctx, s, false) }
+func (n *node) Session(s *wire.Session) {
+	if s.Remote().Caps&wire.CapControl != 0 {
+		n.control.session(n.ctx, s, false)
+		return
+	}
+	n.session(n.ctx, s, false)
+}
 
 // Refused implements wire.RefusalObserver.
 func (n *node) Refused(remote wire.Hello, addr string, err error) {
@@ -196,10 +193,45 @@ func (n *node) runSession(ctx context.Context, s *wire.Session) error {
 		}
 		return n.feed(ctx, l, s)
 	}
-	if !remote.Leading.IsZero() && n.leading() == nil {
-		return n.follow(ctx, s)
+	me := n.beginFollowing(ctx, s)
+	if me == nil {
+		return n.idle(ctx, s)
 	}
-	return n.idle(ctx, s)
+	defer func() {
+		n.mu.Lock()
+		n.followed = nil
+		n.mu.Unlock()
+		close(me.done)
+	}()
+	return n.follow(ctx, s)
+}
+
+// beginFollowing makes a session the one on which this node follows, if it is with the leader that
+// is obeyed; nil if it is not. One that is coming to its end is waited for.
+func (n *node) beginFollowing(ctx context.Context, s *wire.Session) *followSession {
+	remote := s.Remote()
+	for {
+		n.mu.Lock()
+		if n.reign.epoch.IsZero() || n.reign.leader != remote.NodeID || n.reign.epoch != remote.Leading {
+			n.mu.Unlock()
+			return nil
+		}
+		old := n.followed
+		if old == nil {
+			me := &followSession{s: s, done: make(chan struct{})}
+			n.followed = me
+			n.mu.Unlock()
+			return me
+		}
+		n.mu.Unlock()
+		select {
+		case <-old.done:
+		case <-s.Done():
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // feed serves a follower.
@@ -217,12 +249,7 @@ func (n *node) feed(ctx context.Context, l *master.Leader, s *wire.Session) erro
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, sink) }()
 	if j.kind != joinStream && j.kind != joinTooOld {
-		if j.kind == joinAhead {
-			err = n.pullBehind(ctx, l, s)
-		}
-		if err == nil {
-			err = volume.Errorf(volume.Busy, "positions have changed: join again")
-		}
+		err := volume.Errorf(volume.Busy, "positions have changed: join again")
 		s.Close(err)
 		<-served
 		return err
@@ -250,24 +277,6 @@ func (n *node) feed(ctx context.Context, l *master.Leader, s *wire.Session) erro
 	}
 }
 
-// pullBehind takes from a follower what it holds more than this leader, which has not
-// written yet, and claims an epoch above what came.
-func (n *node) pullBehind(ctx context.Context, l *master.Leader, s *wire.Session) error {
-	st := n.storage()
-	n.log.Info().Str("peer", s.Remote().NodeID).Str("position", s.Remote().Position.String()).Msg("a follower is ahead: writes wait until its ops are here")
-	err := l.Hold(func() (volume.Epoch, error) {
-		if err := master.CatchUp(ctx, s, st.tree, st.log, n.observer); err != nil {
-			return volume.Epoch{}, err
-		}
-		return n.claim(s.Remote().Promise)
-	})
-	if err != nil {
-		return err
-	}
-	n.peers.closeAll(volume.Errorf(volume.Busy, "this node leads in a new epoch: join again"))
-	return nil
-}
-
 // remember makes a follower a member, if the cluster does not know it as it is.
 func (n *node) remember(l *master.Leader, h *wire.Hello, address string) {
 	m := volume.Member{ID: h.NodeID, Store: h.Store, Role: h.Role, Address: address}
@@ -279,8 +288,6 @@ func (n *node) remember(l *master.Leader, h *wire.Hello, address string) {
 			return
 		}
 		if known.Store != m.Store {
-			n.warn("WD-1321", fmt.Sprintf("node %s came back with another state directory (store %s, remembered %s): it was wiped or replaced", m.ID, m.Store, known.Store),
-				"nothing need be done if this was intended")
 			m.Store = known.Store
 			if known == m {
 				return

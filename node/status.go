@@ -50,7 +50,7 @@ func (n *node) Status(context.Context) admin.Status {
 		if err := leader.Failed(); err != nil {
 			s.Warnings = append(s.Warnings, admin.Warning{Code: "WD-1001", Text: err.Error(), Hint: "free space or repair the disk, then restart the daemon"})
 		}
-	case n.role != volume.RoleLeader:
+	default:
 		s.Role = "follower"
 	}
 	s.Peers = n.peerStatus(&s)
@@ -60,13 +60,19 @@ func (n *node) Status(context.Context) admin.Status {
 func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 	var out []admin.Peer
 	content := n.sources.all()
+	n.mu.Lock()
+	obeyed := n.reign.leader
+	n.mu.Unlock()
+	if obeyed != "" {
+		s.LeaderID = obeyed
+	}
 	for _, p := range n.peers.list() {
 		a := admin.Peer{ID: p.hello.NodeID, Address: p.address, Role: "follower", State: admin.PeerDisconnected, Software: p.hello.Software,
 			ContentBytes: content[p.hello.NodeID]}
 		if p.session != nil {
 			a.State = "connected"
-			if !p.hello.Leading.IsZero() {
-				a.Role, s.LeaderID = "leader", p.hello.NodeID
+			if p.hello.NodeID == obeyed {
+				a.Role = "leader"
 				a.SyncPercent = 100
 			}
 		}
@@ -150,7 +156,7 @@ func (n *node) Ready(ctx context.Context, maxLag uint64) (bool, string) {
 
 // followerReady compares this follower with its leader, which it asks.
 func (n *node) followerReady(ctx context.Context, maxLag uint64) (bool, string) {
-	s := n.peers.leader()
+	s := n.leaderSession()
 	if s == nil {
 		return false, "no leader is connected"
 	}

@@ -43,7 +43,7 @@ func (n *node) nextSyncDir() (string, error) {
 	// A number is not used again while the directory is as a copy of that number left it.
 	if by, err := n.betweenBy(); err != nil {
 		return "", err
-	} else if by != "" {
+	} else if by != "" && by != knownCopy {
 		dirs = append(dirs, by)
 		slices.SortFunc(dirs, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
 	}
@@ -117,7 +117,7 @@ func (n *node) serveFollower(ctx context.Context, f *slave.Follower) error {
 	if done {
 		return nil
 	}
-	n.attach(f)
+	n.attach(front{f, n})
 	return n.mountNow(ctx)
 }
 
@@ -386,7 +386,7 @@ func (n *node) resyncVerb(_ context.Context, query url.Values, emit func(any) er
 	if n.following() == nil || st == nil {
 		return admin.Refused("WD-1330", "this node does not follow anybody", "ask a follower")
 	}
-	leader := n.peers.leader()
+	leader := n.leaderSession()
 	if leader == nil {
 		return volume.Errorf(volume.Unavailable, "no leader is connected: wolfdiskctl status shows the peers")
 	}

@@ -93,7 +93,7 @@ func (n *node) inVolume(p string) string {
 
 // askLeader has the leader compare, and passes on what it says.
 func (n *node) askLeader(ctx context.Context, opt verifyOptions, line func(admin.VerifyLine) error) error {
-	s := n.peers.leader()
+	s := n.leaderSession()
 	if s == nil {
 		return volume.Errorf(volume.Unavailable, "no leader is connected, and it is the leader that compares")
 	}

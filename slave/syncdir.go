@@ -37,6 +37,8 @@ type Left struct {
 	// Trust says that nobody but this copy has changed it since the old copy was
 	// consistent.
 	Trust bool
+	// Doubted are inodes of whose content nothing is known all the same.
+	Doubted []volume.Ino
 }
 
 // intoDir is what a Sync knows of its directory.
@@ -108,7 +110,7 @@ func (s *Sync) shape(ctx context.Context, fresh bool, from cursor) (cursor, erro
 		return from, err
 	}
 	if fresh {
-		if err := s.inherit(ctx, left.Trust); err != nil {
+		if err := s.inherit(ctx, left); err != nil {
 			return from, volume.Wrap(err, "take over what is known of the directory")
 		}
 	}
@@ -153,7 +155,11 @@ func (s *Sync) ours(key []byte) (volume.Ino, error) {
 }
 
 // inherit takes the records of lower files over from the old copy.
-func (s *Sync) inherit(ctx context.Context, trust bool) error {
+func (s *Sync) inherit(ctx context.Context, left Left) error {
+	doubted := make(map[volume.Ino]bool, len(left.Doubted))
+	for _, ino := range left.Doubted {
+		doubted[ino] = true
+	}
 	snap, err := s.engine.Snapshot()
 	if err != nil {
 		return err
@@ -173,7 +179,7 @@ func (s *Sync) inherit(ctx context.Context, trust bool) error {
 		var b []byte
 		if b, failed = s.opt.Old.Lower(a.Ino); failed == nil && b != nil {
 			var r volume.LowerRecord
-			if r, failed = hostdir.Inherit(a.Ino, b, trust); failed == nil {
+			if r, failed = hostdir.Inherit(a.Ino, b, left.Trust && !doubted[a.Ino]); failed == nil {
 				records = append(records, r)
 				failed = put(2048)
 			}

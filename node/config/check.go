@@ -36,17 +36,10 @@ func (c *Config) problem(key, format string, args ...any) *Problem {
 	return &Problem{Text: fmt.Sprintf(format, args...)}
 }
 
-// checkRole settles what "auto" means.
+// checkRole refuses a program that contradicts the role.
 func (c *Config) checkRole() *Problem {
-	switch {
-	case c.Program == Master && c.Node.Role == volume.RoleFollower:
+	if c.Program == Master && c.Node.Role == volume.RoleFollower {
 		return c.problem("node.role", "this node never leads: start wolfdisk-slave, or give it another role")
-	case c.Program == Slave && c.Node.Role == volume.RoleLeader:
-		return c.problem("node.role", "this node is to lead: start wolfdisk-master, or give it another role")
-	case c.Node.Role == volume.RoleAuto && c.Program == Master:
-		c.Node.Role = volume.RoleLeader
-	case c.Node.Role == volume.RoleAuto:
-		c.Node.Role = volume.RoleFollower
 	}
 	return nil
 }

@@ -13,17 +13,20 @@ type Config struct {
 	Program Program
 	File    string // the configuration file that was read; empty if none
 
-	Node    Node
-	Cluster Cluster
-	Volume  Volume
-	Mount   Mount
-	Network Network
-	Log     Log
-	Oplog   Oplog
-	Chunks  Chunks
-	Safety  Safety
-	Admin   Admin
-	Insist  Insist
+	Node        Node
+	Cluster     Cluster
+	Volume      Volume
+	Mount       Mount
+	Network     Network
+	Log         Log
+	Oplog       Oplog
+	Chunks      Chunks
+	Safety      Safety
+	Elect       Elect
+	Replication Replication
+	Hooks       Hooks
+	Admin       Admin
+	Insist      Insist
 
 	origins map[*Key]Origin
 	hooks   *hooks
@@ -32,7 +35,7 @@ type Config struct {
 // Node is the [node] section: this daemon.
 type Node struct {
 	ID          string
-	Role        volume.Role // RoleLeader or RoleFollower: "auto" is settled by the program
+	Role        volume.Role // RoleAuto, RoleLeader (goes before all others) or RoleFollower (never leads)
 	DataDir     string      // the state directory
 	Bind        string      // host:port; the host may be empty
 	Advertise   string      // host:port; empty: what others see
@@ -81,6 +84,29 @@ type Mount struct {
 	ReadOnly   bool
 	SUID       bool
 	Dev        bool
+}
+
+// Elect is the [elect] section: who leads.
+type Elect struct {
+	Safety       string // "available", "fenced", "durable"
+	OnBootAlone  string // "auto", "lead", "wait"
+	BootWait     time.Duration
+	Reclaim      bool
+	PreemptDelay time.Duration
+}
+
+// Replication is the [replication] section: what fsync waits for on other nodes.
+type Replication struct {
+	Mode      string // "shared": for none; "replicated": for Factor nodes, this one among them
+	Factor    int
+	Timeout   time.Duration
+	OnTimeout string // "block", "eio", "degrade"
+	OnClose   bool   // close after write waits as fsync does
+}
+
+// Hooks is the [hooks] section: programs that are run when the role has changed.
+type Hooks struct {
+	OnLeader, OnFollower string // paths; empty: none
 }
 
 // Network is the [network] section.

@@ -61,10 +61,10 @@ var keys = []*Key{
 	},
 	{
 		Section: "node", Name: "role", Programs: Daemons,
-		Default: "auto", OneOf: []string{"auto", "leader", "follower"},
+		Default: "auto", Defaults: map[Program]string{Master: "leader"}, OneOf: []string{"auto", "leader", "follower"},
 		Flags: []Flag{{Name: "role", Arg: "ROLE", Programs: Daemons, Help: "auto, leader or follower"}},
-		Doc: "What this node may become. `auto` leaves it to the program that is started: `wolfdisk-master` leads, `wolfdisk-slave` follows. " +
-			"A role that contradicts the program stops the start, so that a node marked `follower` is never started as leader by mistake.",
+		Doc: "What this node may become. `auto`: it leads when it is the first in the order of IDs among those that can. `leader`: it goes before all that are `auto`, whatever its ID. " +
+			"`follower`: it never leads. `wolfdisk-master` does not start as `follower`, so that a node marked like that is never started as leader by mistake.",
 		field: func(c *Config) any { return &c.Node.Role },
 	},
 	{
@@ -297,6 +297,89 @@ var keys = []*Key{
 			"recorded and the start is refused (exit code 6), because a disk that is not there or not whole looks the same; `--confirm-deletes` says that it was really deleted. " +
 			"0 asks for every deletion, 1 never.",
 		field: func(c *Config) any { return &c.Safety.MaxDeleteRatio },
+	},
+
+	// [elect]
+	{
+		Section: "elect", Name: "safety", Programs: Daemons,
+		Default: "available", OneOf: []string{"available", "fenced", "durable"},
+		Doc: "How many must agree before a node leads and a change enters. `available`: anybody alone may lead, so two nodes are enough, and a partition can leave two histories, of which one becomes a conflict. " +
+			"`fenced`: a majority of the members must answer the leader's heartbeats, or changes wait. `durable`: as `fenced`, and `fsync` waits for a majority of the copies. It must be the same on all nodes.",
+		field: func(c *Config) any { return &c.Elect.Safety },
+	},
+	{
+		Section: "elect", Name: "reclaim", Programs: Daemons,
+		Default: "true",
+		Doc:     "Whether this node takes the lead back from one that comes after it in the order, once it has everything. `false` leaves the lead where it is.",
+		field:   func(c *Config) any { return &c.Elect.Reclaim },
+	},
+	{
+		Section: "elect", Name: "preempt_delay", Programs: Daemons,
+		Default: "5s", Min: int64(100 * time.Millisecond), Max: int64(24 * time.Hour),
+		Doc:   "How long this node must have been in step before it takes the lead back. It doubles while the node comes and goes.",
+		field: func(c *Config) any { return &c.Elect.PreemptDelay },
+	},
+	{
+		Section: "elect", Name: "boot_wait", Programs: Daemons,
+		Default: "30s", Min: int64(time.Second), Max: int64(24 * time.Hour),
+		Doc: "How long a node that was started waits for the members that could have led while it was away, or for a majority of all, before it leads alone. " +
+			"It does not wait for nodes that never lead.",
+		field: func(c *Config) any { return &c.Elect.BootWait },
+	},
+	{
+		Section: "elect", Name: "on_boot_alone", Programs: Daemons,
+		Default: "auto", OneOf: []string{"auto", "lead", "wait"},
+		Doc: "What it does then. `auto`: on level `available` it leads, on the others it stays read-only until `wolfdiskctl promote`. `lead` and `wait` say so on every level; " +
+			"above `available` a majority is needed all the same.",
+		field: func(c *Config) any { return &c.Elect.OnBootAlone },
+	},
+
+	// [replication]
+	{
+		Section: "replication", Name: "mode", Programs: Daemons,
+		Default: "shared", OneOf: []string{"shared", "replicated"},
+		Doc:   "What `fsync`, and each write through a file opened with O_SYNC, waits for while this node leads. `shared`: this node's disk. `replicated`: the disks of `factor` nodes.",
+		field: func(c *Config) any { return &c.Replication.Mode },
+	},
+	{
+		Section: "replication", Name: "factor", Programs: Daemons,
+		Default: "3", Min: 1, Max: 64,
+		Doc:   "On how many nodes, this one among them, an operation must be durable with `mode = \"replicated\"`.",
+		field: func(c *Config) any { return &c.Replication.Factor },
+	},
+	{
+		Section: "replication", Name: "timeout", Programs: Daemons,
+		Default: "10s", Min: int64(100 * time.Millisecond), Max: int64(24 * time.Hour),
+		Doc:   "How long that is waited for before `on_timeout` counts.",
+		field: func(c *Config) any { return &c.Replication.Timeout },
+	},
+	{
+		Section: "replication", Name: "on_timeout", Programs: Daemons,
+		Default: "block", OneOf: []string{"block", "eio", "degrade"},
+		Doc: "What happens then. `block`: it goes on waiting, with a warning. `eio`: the call fails with EIO. `degrade`: it succeeds with this node's disk alone, with a warning " +
+			"that stays until there are enough nodes again.",
+		field: func(c *Config) any { return &c.Replication.OnTimeout },
+	},
+	{
+		Section: "replication", Name: "on_close", Programs: Daemons,
+		Default: "false",
+		Doc:     "Have the closing of a file that was written wait as `fsync` does.",
+		field:   func(c *Config) any { return &c.Replication.OnClose },
+	},
+
+	// [hooks]
+	{
+		Section: "hooks", Name: "on_leader", Programs: Daemons,
+		DefaultText: "none",
+		Doc: "Program that is run when this node has begun to lead, with the node's ID and the epoch as arguments and `WOLFDISK_NODE_ID`, `WOLFDISK_ROLE`, `WOLFDISK_EPOCH`, `WOLFDISK_LEADER_ID`, `WOLFDISK_MOUNT_DIR` in its environment. " +
+			"It is not waited for; it is ended after a minute. A failure is a warning.",
+		field: func(c *Config) any { return &c.Hooks.OnLeader }, path: true,
+	},
+	{
+		Section: "hooks", Name: "on_follower", Programs: Daemons,
+		DefaultText: "none",
+		Doc:         "The same when it leads no more, or has begun to follow another leader.",
+		field:       func(c *Config) any { return &c.Hooks.OnFollower }, path: true,
 	},
 
 	// [admin]

@@ -245,8 +245,6 @@ func TestDirs(t *testing.T) {
 	}
 	_, err := load(Slave, []string{"-m", "/mnt"}, testEnv([]string{"WOLFDISK_VOLUME_STORAGE=dir"}, nil))
 	wantProblem(t, err, exit.Config, "[volume] dir: missing:")
-	_, err = load(Slave, []string{"-m", "/a"}, testEnv([]string{"WOLFDISK_NODE_ROLE=leader"}, nil))
-	wantProblem(t, err, exit.Config, "WOLFDISK_NODE_ROLE: [node] role: this node is to lead: start wolfdisk-master")
 	_, err = load(Master, []string{"-m", "/a", "--role", "follower"}, testEnv(nil, nil))
 	wantProblem(t, err, exit.Usage, "--role: [node] role: this node never leads")
 }

@@ -44,7 +44,7 @@ type rowTest struct {
 
 var rowTests = map[string]rowTest{
 	"node.id":                 {`"host1"`, "node-7", "", `"node-7"`, "a b", `"a b" is not a node ID: must be 1 to 64 letters`},
-	"node.role":               {`"leader"`, "auto", "", `"leader"`, "boss", `"boss" is not known: must be auto, leader or follower`},
+	"node.role":               {`"leader"`, "auto", "", `"auto"`, "boss", `"boss" is not known: must be auto, leader or follower`},
 	"node.data_dir":           {`"/var/lib/wolfdisk"`, "/x/state/", "", `"/x/state"`, "", `"" is empty: must be a path`},
 	"node.bind":               {`"0.0.0.0:9500"`, "[::1]", "", `"[::1]:9500"`, "h:99999", `"h:99999" has no port from 1 to 65535 behind the colon: must be`},
 	"node.advertise":          {`""`, "lb.example:9000", "", `"lb.example:9000"`, "0.0.0.0", `"0.0.0.0" is no address that others can reach`},
@@ -75,6 +75,19 @@ var rowTests = map[string]rowTest{
 	"chunks.gc_grace":         {`"1h"`, "90s", "", `"1m30s"`, "-1s", `"-1s" is out of range: must be from 0s to 720h`},
 	"chunks.compact_after":    {`"10m"`, "1s", "", `"1s"`, "-1s", `"-1s" is out of range: must be from 0s to 720h`},
 	"safety.max_delete_ratio": {`0.5`, "0.25", "0.25", `0.25`, "1.5", `"1.5" is out of range: must be a number from 0 to 1`},
+
+	"elect.safety":           {`"available"`, "durable", "", `"durable"`, "none", `"none" is not known: must be available, fenced or durable`},
+	"elect.reclaim":          {`true`, "false", "false", `false`, "x", `"x" is neither true nor false`},
+	"elect.preempt_delay":    {`"5s"`, "1m", "", `"1m"`, "1ms", `"1ms" is out of range: must be from 100ms to 24h`},
+	"elect.boot_wait":        {`"30s"`, "1m", "", `"1m"`, "0s", `"0s" is out of range: must be from 1s to 24h`},
+	"elect.on_boot_alone":    {`"auto"`, "wait", "", `"wait"`, "sleep", `"sleep" is not known: must be auto, lead or wait`},
+	"replication.mode":       {`"shared"`, "replicated", "", `"replicated"`, "sync", `"sync" is not known: must be shared or replicated`},
+	"replication.factor":     {`3`, "2", "2", `2`, "0", `"0" is out of range: must be a number from 1 to 64`},
+	"replication.timeout":    {`"10s"`, "1s", "", `"1s"`, "0s", `"0s" is out of range: must be from 100ms to 24h`},
+	"replication.on_timeout": {`"block"`, "eio", "", `"eio"`, "hang", `"hang" is not known: must be block, eio or degrade`},
+	"replication.on_close":   {`false`, "true", "true", `true`, "x", `"x" is neither true nor false`},
+	"hooks.on_leader":        {`""`, "/usr/local/bin/up", "", `"/usr/local/bin/up"`, "", `"" is empty: must be a path`},
+	"hooks.on_follower":      {`""`, "/usr/local/bin/down", "", `"/usr/local/bin/down"`, "", `"" is empty: must be a path`},
 
 	"admin.bind": {`"127.0.0.1:9502"`, "none", "", `"none"`, "::1", `"::1" has colons: write an IPv6 address in brackets, as in [::1]:9500`},
 }
@@ -179,7 +192,7 @@ func testRowFlag(t *testing.T, k *Key, f Flag, row rowTest) {
 		}
 		want := row.want
 		if f.Name == "role" && p == Slave {
-			forms, want = [][]string{{"--role", "follower"}, {"--role=auto"}}, `"follower"`
+			forms, want = [][]string{{"--role", "follower"}, {"--role=follower"}}, `"follower"`
 		}
 		for _, form := range forms {
 			args := append(base(p), form...)

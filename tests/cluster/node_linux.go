@@ -21,6 +21,7 @@ type Node struct {
 	Addr      string   // --bind
 	Advertise string   // --advertise
 	Connect   []string // -c
+	Role      string   // --role; empty: a node that follows never leads
 	Extra     []string // more flags
 	Env       []string
 	Detach    bool     // outlive this process
@@ -50,6 +51,12 @@ func (n *Node) Args() []string {
 	args = append(args, "--id", n.ID, "--state-dir", n.State, "--bind", n.Addr, "--advertise", n.Advertise, "--key-file", n.c.Key)
 	for _, c := range n.Connect {
 		args = append(args, "-c", c)
+	}
+	switch {
+	case n.Role != "":
+		args = append(args, "--role", n.Role)
+	case !n.Leader:
+		args = append(args, "--role", "follower")
 	}
 	return append(args, n.Extra...)
 }

@@ -1,0 +1,31 @@
+package node
+
+import (
+	"context"
+
+	"wolfdisk/elect"
+	"wolfdisk/volume"
+)
+
+// handOver has another node lead before this one stops, if it leads and there is one that can.
+func (n *node) handOver(ctx context.Context) {
+	if n.elector == nil || n.leading() == nil || n.ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Node.StopTimeout/2)
+	defer cancel()
+	err := n.elector.ask(ctx, func(id uint64) elect.Event { return elect.Handover{Request: id} })
+	switch {
+	case err == nil:
+		n.log.Info().Msg("handed over")
+	case volume.KindOf(err) == volume.Precondition:
+		n.log.Info().Str("why", err.Error()).Msg("nobody takes over")
+	default:
+		n.log.Warn().Err(err).Str("code", "WD-1341").Msg("could not hand over before the stop; another node takes over when this one is silent")
+	}
+}
+
+// keepConflict keeps what this node alone holds as a conflict, before it is given up.
+func (n *node) keepConflict(context.Context, *storage, elect.Resolve) error {
+	return volume.Errorf(volume.Unsupported, "conflict records")
+}
