@@ -218,7 +218,9 @@ func (m *Machine) claimed(p *peer, c *Claim) {
 	if m.consents(p, c) {
 		refuse.Left = 0
 	}
-	low := c.Epoch.Compare(m.state.Promise) < 0 && !m.bugs.noFencing
+	// A node whose disk was set back may claim the number of a reign of its own once more.
+	again := c.Epoch.Number == m.state.Promise.Number && c.Epoch.Leader == m.state.Promise.Leader && c.Epoch.Tag != m.state.Promise.Tag
+	low := (c.Epoch.Compare(m.state.Promise) < 0 || again) && !m.bugs.noFencing
 	if low || m.strange(p) || refuse.Left > 0 && !m.bugs.noVeto {
 		m.send(p, refuse)
 		return
@@ -335,9 +337,16 @@ func (m *Machine) watchCatchUp() {
 
 func (m *Machine) caughtUp(e volume.Epoch, c *Copy) {
 	m.copy = *c
-	if m.phase == CatchingUp && e == m.claim {
-		m.lead()
+	if m.phase != CatchingUp || e != m.claim {
+		return
 	}
+	if c.Position.Epoch.Number >= e.Number {
+		// It was claimed before anybody said that there is such an epoch.
+		m.number(c.Position.Epoch)
+		m.abandon()
+		return
+	}
+	m.lead()
 }
 
 // lead publishes the claimed epoch.

@@ -224,6 +224,50 @@ func TestClaimsRefused(t *testing.T) {
 	}
 }
 
+// TestSetBackClaims: a node whose disk was set back may claim the number of a reign of its own once
+// more. Whoever knows that reign refuses, and if nobody told, the reign is found by the catch-up.
+func TestSetBackClaims(t *testing.T) {
+	b := newBox(t, nil)
+	b.up("a")
+	own := b.copy.Position.Epoch
+	effects := b.step(elect.Received{From: "a", Message: &elect.Claim{Epoch: volume.Epoch{Number: own.Number, Leader: "a", Tag: own.Tag + 1}}})
+	if a := sent[*elect.ClaimAnswer](effects, "a"); len(a) != 1 || a[0].Granted || a[0].Promise != own {
+		t.Fatal(show(effects))
+	}
+
+	b = newBox(t, nil)
+	b.up("c")
+	effects = b.wait(50 * time.Millisecond)
+	for i := 0; i < 60 && len(sent[*elect.Ask](effects, "c")) == 0; i++ {
+		b.beat("c", nil)
+		effects = b.wait(50 * time.Millisecond)
+	}
+	ask := sent[*elect.Ask](effects, "c")[0]
+	effects = b.step(elect.Received{From: "c", Message: &elect.Answer{Round: ask.Round, Promise: own, Copy: b.copy}})
+	claim := sent[*elect.Claim](b.saved(effects), "c")[0].Epoch
+	longer := *history(abc, reign(1, "a", 5, abc...), reign(claim.Number, self, 3, abc...))
+	effects = b.step(elect.Received{From: "c", Message: &elect.ClaimAnswer{Epoch: claim, Granted: true, Promise: claim, Copy: longer}})
+	if c := want[elect.CatchUp](t, effects); c.From != "c" {
+		t.Fatal(show(effects))
+	}
+	b.copy = longer
+	if effects = b.step(elect.CaughtUp{Epoch: claim, Copy: longer}); has[elect.Lead](effects) {
+		t.Fatal("it leads in an epoch whose number its history has:", show(effects))
+	}
+	next := volume.Epoch{}
+	for i := 0; i < 60 && next.IsZero(); i++ {
+		b.beat("c", nil)
+		effects := b.wait(50 * time.Millisecond)
+		if asks := sent[*elect.Ask](effects, "c"); len(asks) > 0 {
+			effects = b.step(elect.Received{From: "c", Message: &elect.Answer{Round: asks[0].Round, Promise: claim, Copy: longer}})
+			next = sent[*elect.Claim](b.saved(effects), "c")[0].Epoch
+		}
+	}
+	if next.Number <= claim.Number {
+		t.Errorf("then it claims %s", next)
+	}
+}
+
 // TestEqualClaims: of equal claims the lower ID wins.
 func TestEqualClaims(t *testing.T) {
 	b := newBox(t, nil)
