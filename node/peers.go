@@ -167,6 +167,17 @@ func (p *peers) session(id string) *wire.Session {
 	return nil
 }
 
+// store is the store of a node, as it said last.
+func (p *peers) store(id string) (volume.ID, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.byID[id]
+	if e == nil || e.session == nil {
+		return volume.ID{}, false
+	}
+	return e.hello.Store, true
+}
+
 // list is a copy of all peers in natural order.
 func (p *peers) list() []peer {
 	p.mu.Lock()

@@ -33,6 +33,11 @@ func (n *node) verbs() map[string]admin.Verb {
 		"reconcile": {Method: http.MethodPost, Params: []string{"path", "confirm_deletes"}, Run: n.reconcileVerb},
 		"scrub":     {Method: http.MethodPost, Params: []string{"repair", "read_files", "rate"}, Run: n.scrubVerb},
 		"verify":    {Method: http.MethodGet, Params: []string{"path", "names_only", "connected"}, Run: n.verifyVerb},
+		"promote":   {Method: http.MethodPost, Params: []string{"allow_data_loss"}, Run: n.promoteVerb},
+		"demote":    {Method: http.MethodPost, Params: []string{"allow_data_loss"}, Run: n.demoteVerb},
+		"handover":  {Method: http.MethodPost, Params: []string{"to"}, Run: n.handoverVerb},
+		"members":   {Method: http.MethodGet, Run: n.membersVerb},
+		"member":    {Method: http.MethodPost, Params: []string{"do", "id", "address"}, Run: n.memberVerb},
 		"resync":    {Method: http.MethodPost, Params: []string{"full", "dry_run"}, Run: n.resyncVerb},
 	}
 }

@@ -83,6 +83,9 @@ func (n *node) accept(h *wire.Hello) error {
 	if l == nil || !h.Leading.IsZero() || h.Role == volume.RoleClient || h.Role == volume.RoleWitness {
 		return nil
 	}
+	if err := n.removed(h.NodeID); err != nil {
+		return err
+	}
 	return n.acceptFollower(s, h)
 }
 
@@ -284,10 +287,10 @@ func (n *node) remember(l *master.Leader, h *wire.Hello, address string) {
 		if known.ID != m.ID {
 			continue
 		}
-		if known == m {
+		if known == m || known.Removed {
 			return
 		}
-		if known.Store != m.Store {
+		if known.Store != m.Store && !known.Store.IsZero() {
 			m.Store = known.Store
 			if known == m {
 				return

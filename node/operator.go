@@ -1,0 +1,228 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"wolfdisk/elect"
+	"wolfdisk/node/admin"
+	"wolfdisk/volume"
+	"wolfdisk/wire"
+)
+
+// codeWouldLose is the code of what is refused because operations could be lost by it.
+const codeWouldLose = "WD-1342"
+
+// promoteVerb has this node lead.
+func (n *node) promoteVerb(ctx context.Context, query url.Values, emit func(any) error) error {
+	loss, err := boolParam(query, "allow_data_loss")
+	if err != nil {
+		return err
+	}
+	out := n.roleLine()
+	if loss {
+		out.Unseen = n.absent()
+	}
+	return n.operate(ctx, emit, out, func(id uint64) elect.Event { return elect.Promote{Request: id, AllowDataLoss: loss} })
+}
+
+// demoteVerb has this node follow, and not ask for the lead again.
+func (n *node) demoteVerb(ctx context.Context, query url.Values, emit func(any) error) error {
+	loss, err := boolParam(query, "allow_data_loss")
+	if err != nil {
+		return err
+	}
+	out := n.roleLine()
+	if loss {
+		out.Unseen = n.absent()
+	}
+	return n.operate(ctx, emit, out, func(id uint64) elect.Event { return elect.Demote{Request: id, AllowDataLoss: loss} })
+}
+
+// handoverVerb has another node lead.
+func (n *node) handoverVerb(ctx context.Context, query url.Values, emit func(any) error) error {
+	to := query.Get("to")
+	if to != "" && volume.CheckNodeID(to) != nil {
+		return admin.BadParam("to", to, "a node ID")
+	}
+	s := n.elector.status.Load()
+	if to != "" && s.Leader == to { // as is wanted
+		return emit(n.roleLine())
+	}
+	if s.Leader != n.cfg.Node.ID {
+		hint := "wait until a node leads"
+		if s.Leader != "" {
+			hint = "run it on node " + s.Leader + ", which leads"
+		}
+		return admin.Refused("WD-1343", "this node does not lead", hint)
+	}
+	return n.operate(ctx, emit, n.roleLine(), func(id uint64) elect.Event { return elect.Handover{Request: id, To: to} })
+}
+
+// operate asks the election and says what has become of the node.
+func (n *node) operate(ctx context.Context, emit func(any) error, before admin.RoleLine, event func(id uint64) elect.Event) error {
+	err := n.elector.ask(ctx, event)
+	if err != nil && volume.KindOf(err) == volume.Precondition {
+		return admin.Refused(codeWouldLose, err.Error(), "bring the nodes back that are away, or insist with --allow-data-loss where the command has it")
+	}
+	if err != nil {
+		return err
+	}
+	after := n.roleLine()
+	after.Unseen = before.Unseen
+	return emit(after)
+}
+
+// roleLine says who leads.
+func (n *node) roleLine() admin.RoleLine {
+	s := n.elector.status.Load()
+	l := admin.RoleLine{NodeID: n.cfg.Node.ID, Phase: s.Phase.String(), LeaderID: s.Leader}
+	if !s.Epoch.IsZero() {
+		l.Epoch = s.Epoch.String()
+	}
+	if s.Leader == n.cfg.Node.ID {
+		l.Role = "leader"
+	} else {
+		l.Role = "follower"
+	}
+	if st := n.storage(); st != nil {
+		l.Version = uint64(st.engine.Position().Version)
+	}
+	return l
+}
+
+// absent are the members that are not reachable now, and may hold operations that nobody else has.
+func (n *node) absent() []admin.AbsentMember {
+	s := n.elector.status.Load()
+	var list []admin.AbsentMember
+	for _, m := range n.members() {
+		if m.Removed || m.ID == n.cfg.Node.ID || m.Role == volume.RoleClient || m.Role == volume.RoleWitness {
+			continue
+		}
+		i := slices.IndexFunc(s.Peers, func(p elect.PeerStatus) bool { return p.ID == m.ID })
+		if i >= 0 && s.Peers[i].Reachable {
+			continue
+		}
+		a := admin.AbsentMember{ID: m.ID}
+		if i >= 0 {
+			a.Version = uint64(s.Peers[i].Position.Version)
+		}
+		list = append(list, a)
+	}
+	return list
+}
+
+func boolParam(query url.Values, name string) (bool, error) {
+	text := query.Get(name)
+	if text == "" {
+		return false, nil
+	}
+	v, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, admin.BadParam(name, text, "1 or 0")
+	}
+	return v, nil
+}
+
+// membersVerb lists whom the cluster remembers.
+func (n *node) membersVerb(_ context.Context, _ url.Values, emit func(any) error) error {
+	s := n.elector.status.Load()
+	for _, m := range n.members() {
+		line := admin.MemberLine{ID: m.ID, Role: m.Role.String(), Address: m.Address, Removed: m.Removed}
+		if !m.Store.IsZero() {
+			line.StoreID = admin.HexID(m.Store)
+		}
+		line.Self = m.ID == n.cfg.Node.ID
+		line.Counts = line.Self
+		for _, p := range s.Peers {
+			if p.ID == m.ID {
+				line.Connected, line.Counts = p.Connected, p.Counts
+			}
+		}
+		if err := emit(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// memberVerb changes what the cluster remembers of a node.
+func (n *node) memberVerb(_ context.Context, query url.Values, emit func(any) error) error {
+	id := query.Get("id")
+	if volume.CheckNodeID(id) != nil {
+		return admin.BadParam("id", id, "a node ID")
+	}
+	l := n.leading()
+	if l == nil {
+		return admin.Refused("WD-1343", "this node does not lead: the list of members is changed by the leader", "run it on the node that leads")
+	}
+	members := n.members()
+	i := slices.IndexFunc(members, func(m volume.Member) bool { return m.ID == id })
+	m := volume.Member{ID: id}
+	if i >= 0 {
+		m = members[i]
+	}
+	switch do := query.Get("do"); do {
+	case "add":
+		m.Removed = false
+		if address := query.Get("address"); address != "" {
+			if len(address) > volume.MaxAddressLen {
+				return admin.BadParam("address", address, "HOST:PORT")
+			}
+			m.Address = address
+		}
+	case "remove":
+		if i < 0 || m.Removed {
+			return volume.Errorf(volume.NotFound, "node %s is no member", id)
+		}
+		if id == n.cfg.Node.ID {
+			return admin.Refused("WD-1344", "a leader cannot be removed", "hand over first: wolfdiskctl handover")
+		}
+		m.Removed = true
+	case "accept-store":
+		store, ok := n.peers.store(id)
+		switch {
+		case i < 0:
+			return volume.Errorf(volume.NotFound, "node %s is no member", id)
+		case !ok:
+			return volume.Errorf(volume.Unavailable, "node %s is not connected: start it, so that its store is known", id)
+		}
+		m.Store, m.Removed = store, false
+	default:
+		return admin.BadParam("do", do, "add, remove or accept-store")
+	}
+	if i < 0 || m != members[i] {
+		if err := l.PutMember(m); err != nil {
+			return err
+		}
+		n.log.Info().Str("member", id).Str("do", query.Get("do")).Msg("the list of members was changed")
+	}
+	if m.Removed {
+		if s := n.peers.session(id); s != nil {
+			go s.Close(errRemoved(id))
+		}
+	}
+	line := admin.MemberLine{ID: m.ID, Role: m.Role.String(), Address: m.Address, Removed: m.Removed}
+	if !m.Store.IsZero() {
+		line.StoreID = admin.HexID(m.Store)
+	}
+	return emit(line)
+}
+
+func errRemoved(id string) error {
+	return &wire.Refusal{Kind: volume.AccessDenied, Code: "WD-1325", Text: fmt.Sprintf(
+		"node %s was removed from the cluster: wolfdiskctl member add %s takes it up again", id, id)}
+}
+
+// removed refuses a node that the cluster was told to forget.
+func (n *node) removed(id string) error {
+	for _, m := range n.members() {
+		if m.ID == id && m.Removed {
+			return errRemoved(id)
+		}
+	}
+	return nil
+}
