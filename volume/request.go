@@ -18,7 +18,7 @@ package volume
 //	OpSetXattr    Ino, Name, Data, Exclusive (XATTR_CREATE), Replace (XATTR_REPLACE), KillPriv
 //	OpRemoveXattr Ino, Name
 //	OpPublish     Ino, Parent, Name, Set, Mode, Xattrs, Match
-//	OpCopyChunks  Ino, Offset, Chunks
+//	OpCopyChunks  Ino, Offset, Chunks, KillPriv
 type Request struct {
 	Kind   OpKind
 	Caller Caller

@@ -29,6 +29,9 @@ const (
 	// RequestFrame asks a node for the frame of its log that holds a version: the body is
 	// the version, 8 bytes big-endian, the answer is the frame.
 	RequestFrame uint16 = 9
+	// RequestForward asks a leader to do what a front end of another node was asked for;
+	// see Forward.
+	RequestForward uint16 = 11
 )
 
 // Answers to RequestJoin.
