@@ -77,6 +77,8 @@ type Timing struct {
 	// HandOverLag is how many ops the target of a hand-over may be behind before calls
 	// are held.
 	HandOverLag uint64
+	// HandOverNear is the same for the first half of Request.
+	HandOverNear uint64
 }
 
 // DefaultTiming is what DESIGN.md says.
@@ -85,7 +87,7 @@ func DefaultTiming() Timing {
 		Heartbeat: 100 * time.Millisecond, Silence: 1500 * time.Millisecond, Refused: 500 * time.Millisecond, Skew: 100 * time.Millisecond,
 		Ask: 150 * time.Millisecond, Claim: time.Second, Stuck: 5 * time.Second, Lease: 1200 * time.Millisecond, Pause: time.Second,
 		Stall: 10 * time.Second, BootWait: 30 * time.Second, FoundWait: time.Second, Preempt: 5 * time.Second, HandOver: 3 * time.Second,
-		Request: 10 * time.Second, HandOverLag: 20000,
+		Request: 10 * time.Second, HandOverLag: 20000, HandOverNear: 64,
 	}
 }
 
@@ -103,5 +105,8 @@ func (t *Timing) fill() {
 	}
 	if t.HandOverLag == 0 {
 		t.HandOverLag = d.HandOverLag
+	}
+	if t.HandOverNear == 0 {
+		t.HandOverNear = d.HandOverNear
 	}
 }

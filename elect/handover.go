@@ -60,7 +60,7 @@ func (m *Machine) watchHandover() {
 	case handNear:
 		// It streams, and lacks little: then calls wait for a moment only.
 		at, mine := p.beat.Position, m.copy.Position
-		if at.Epoch == mine.Epoch && uint64(at.Version)+m.t.HandOverLag >= uint64(mine.Version) {
+		if at.Epoch == mine.Epoch && uint64(at.Version)+m.nearLag(h) >= uint64(mine.Version) {
 			h.stage, h.until = handDrain, m.now+m.t.HandOver
 			m.shut("handing over to node " + h.to)
 			m.emit(Drain{m.epoch})
@@ -70,6 +70,15 @@ func (m *Machine) watchHandover() {
 			m.sendGo(p)
 		}
 	}
+}
+
+// nearLag is how many ops the target may be behind when calls begin to wait: few, so that
+// they do not wait long; after half of the time, as many as it can be helped with.
+func (m *Machine) nearLag(h *handover) uint64 {
+	if h.until-m.now > m.t.Request/2 {
+		return min(m.t.HandOverLag, m.t.HandOverNear)
+	}
+	return m.t.HandOverLag
 }
 
 func (m *Machine) sendGo(p *peer) {

@@ -72,7 +72,9 @@ func (e *elector) carryOut(ctx context.Context, task elect.Effect) {
 			e.tell(elect.LeadFailed{Epoch: t.Epoch, Err: err})
 			return
 		}
-		e.tell(elect.Drained{Epoch: t.Epoch, Copy: n.copyNow()})
+		c := n.copyNow()
+		n.log.Debug().Stringer("position", c.Position).Msg("no change is under way any more")
+		e.tell(elect.Drained{Epoch: t.Epoch, Copy: c})
 	case elect.Resolve:
 		if err := n.resolve(ctx, t); err != nil {
 			n.warn("WD-1340", "what this node holds alone could not be kept as a conflict: "+err.Error(),

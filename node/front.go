@@ -2,10 +2,13 @@ package node
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"wolfdisk/master"
 	"wolfdisk/slave"
 	"wolfdisk/volume"
+	"wolfdisk/wire"
 )
 
 // front is a follower as front ends see it. It takes no changes; those that come while nobody
@@ -35,4 +38,94 @@ func (f front) refusal() error {
 		return master.Moved
 	}
 	return volume.ReadOnly
+}
+
+const (
+	// forwardFor is how long a change is offered to one leader after the other.
+	forwardFor = 15 * time.Second
+	// forwardAgain is the pause before the next try.
+	forwardAgain = 10 * time.Millisecond
+)
+
+// forward implements forwarder. The request is named, so that a leader that has done it
+// answers a repeat instead of doing it twice.
+func (f front) forward(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	named := *req
+	named.Caller.Client, named.Caller.Seq = f.n.cfg.Node.ID, f.n.forwards.Add(1)
+	ctx, cancel := context.WithTimeoutCause(ctx, forwardFor, volume.Errorf(volume.ReadOnly, "no leader takes the change"))
+	defer cancel()
+	for {
+		res, err := f.n.forwardOnce(ctx, &named)
+		if err == nil {
+			return res, f.await(ctx, res.Version)
+		}
+		if !volume.Repeatable(err) && !errors.Is(err, master.Moved) {
+			f.n.log.Debug().Err(err).Stringer("kind", named.Kind).Msg("a held change failed at the new leader")
+			return res, err
+		}
+		select {
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); volume.KindOf(cause) == volume.ReadOnly {
+				return volume.Result{}, cause
+			}
+			return volume.Result{}, volume.Interrupted
+		case <-time.After(forwardAgain):
+		}
+	}
+}
+
+// forwardOnce has whoever leads now do a request.
+func (n *node) forwardOnce(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	if l := n.leading(); l != nil {
+		return forwarded{l}.Do(ctx, req)
+	}
+	s := n.leaderSession()
+	if s == nil {
+		return volume.Result{}, master.Moved
+	}
+	return volume.Forward(ctx, s.CallAll, req)
+}
+
+// await waits until a version is visible here: who has made a change sees it.
+func (f front) await(ctx context.Context, v volume.Version) error {
+	for f.n.visible() < v {
+		select {
+		case <-ctx.Done():
+			return nil // it is made, whoever sees it
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// visible is the version that readers of this node see.
+func (n *node) visible() volume.Version {
+	if st := n.storage(); st != nil {
+		return st.engine.Position().Version
+	}
+	return 0
+}
+
+// forwarded is a leader as other nodes' front ends ask it.
+type forwarded struct{ *master.Leader }
+
+// Do implements volume.Volume.
+func (l forwarded) Do(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	req.Caller.Front = volume.FrontForward // for the kernel's caches of the node that asks
+	return l.Leader.Do(ctx, req)
+}
+
+// answerForward does a change that another node forwards.
+func (n *node) answerForward(ctx context.Context, body []byte, w *wire.AnswerWriter) error {
+	v := volume.Volume(nothing{})
+	if l := n.leading(); l != nil {
+		v = forwarded{l}
+	} else if f := n.following(); f != nil {
+		v = f // takes no changes: it is asked of another
+	}
+	b, err := volume.ServeForward(ctx, body, v)
+	if err != nil {
+		return err
+	}
+	return w.Last(b)
 }

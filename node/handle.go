@@ -197,7 +197,7 @@ func (h *Handle) Do(ctx context.Context, req *volume.Request) (volume.Result, er
 func (h *Handle) try(ctx context.Context, req *volume.Request, waited bool) (volume.Result, error) {
 	a := h.enter()
 	defer a.leave()
-	if f, ok := a.vol.(forwarder); ok && waited {
+	if f, ok := a.vol.(forwarder); ok && (waited || h.vacancy.graceful()) {
 		return f.forward(ctx, req)
 	}
 	return a.vol.Do(ctx, req)
@@ -218,7 +218,7 @@ func (h *Handle) Open(ctx context.Context, ino volume.Ino, write bool) error {
 		// What has waited is opened as what was open already: for reading, where the volume in
 		// charge takes no changes.
 		err := h.open(ctx, ino, write)
-		if waited && err == volume.ReadOnly {
+		if (waited || h.vacancy.graceful()) && err == volume.ReadOnly {
 			err = h.open(ctx, ino, false)
 		}
 		if !errors.Is(err, master.Moved) {

@@ -60,7 +60,8 @@ type node struct {
 	peers    *peers
 	control  *control
 	elector  *elector
-	gate     *master.Gate // of every leader of this run
+	gate     *master.Gate  // of every leader of this run
+	forwards atomic.Uint64 // the number of the last request that was forwarded; over restarts, too
 	vacancy  *vacancy
 	observer *observers
 	handle   *Handle
@@ -126,6 +127,7 @@ func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger, manager *d
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.stop, n.halt = context.WithCancelCause(n.ctx)
 	n.control = newControl(n)
+	n.forwards.Store(uint64(n.started.UnixNano()))
 	defer n.cancel(nil)
 	unix.Umask(0)
 	roomForReaders()

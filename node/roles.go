@@ -79,7 +79,7 @@ func (n *node) retireFollower(why error) {
 func (n *node) obey(ctx context.Context, leader string, epoch volume.Epoch) {
 	n.leave()
 	if leader == "" {
-		n.vacancy.begin()
+		n.vacancy.begin(false)
 		return
 	}
 	n.log.Info().Str("leader", leader).Stringer("epoch", epoch).Msg("following")
@@ -142,7 +142,7 @@ func (n *node) stepDown() {
 	n.phase = phaseWaiting
 	n.spoilt = append(n.spoilt, l.Spoilt()...)
 	n.mu.Unlock()
-	n.vacancy.begin()
+	n.vacancy.begin(true)
 	n.peers.closeAll(volume.Errorf(volume.Busy, "node %s leads no more", n.cfg.Node.ID))
 	n.runHook("follower")
 }
