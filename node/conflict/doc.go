@@ -18,7 +18,7 @@
 //
 // # Content
 //
-// A file that is new, or up to 64 MiB large, is kept whole. Of a larger one of which only
+// A file that is new, or has up to 64 MiB of data, is kept whole. Of a larger one of which only
 // parts were changed these parts are kept, and the hashes of the units of 1 MiB that hold anything
 // else: restoring takes those from the present tree if they have this hash, and says what it could
 // not take. If the disk has no room for it all, this is done with small files too (Record.Lean). What

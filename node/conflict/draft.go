@@ -10,6 +10,7 @@ type draft struct {
 	// not known.
 	all    bool
 	ranges []volume.Range // changed, otherwise
+	data   int64          // of the content that is no hole, bytes
 	source uint64         // what the source knows the object by
 }
 
@@ -31,7 +32,7 @@ func (d *draft) record() []byte {
 			e.string(p)
 		}
 	}
-	for _, v := range [...]uint64{uint64(d.Ino), uint64(d.What), uint64(d.First), uint64(d.Last), d.Ops, d.source} {
+	for _, v := range [...]uint64{uint64(d.Ino), uint64(d.What), uint64(d.First), uint64(d.Last), d.Ops, d.source, uint64(d.data)} {
 		e.uint(v)
 	}
 	e.bool(d.all)
@@ -62,7 +63,7 @@ func decodeDraft(b []byte) (d draft, same string, err error) {
 		}
 	}
 	d.Ino, d.What, d.First, d.Last, d.Ops = volume.Ino(c.uint()), What(c.uint()), volume.Version(c.uint()), volume.Version(c.uint()), c.uint()
-	d.source, d.all = c.uint(), c.bool()
+	d.source, d.data, d.all = c.uint(), c.size(), c.bool()
 	for range c.count() {
 		d.ranges = append(d.ranges, volume.Range{Off: c.size(), Len: c.size()})
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// DefaultWholeBytes is up to which size a file that was changed in part is kept whole.
+	// DefaultWholeBytes is up to how much data a file that was changed in part is kept whole.
 	DefaultWholeBytes = 64 << 20
 	// DefaultReserve is what a record leaves free on the disk, bytes.
 	DefaultReserve = 64 << 20
@@ -258,7 +258,7 @@ func (w *writer) room() error {
 
 // keepsAll says whether the content of a file is kept whole.
 func (w *writer) keepsAll(d *draft, lean bool) bool {
-	return d.all || !lean && d.Attr.Size <= w.whole
+	return d.all || !lean && d.data <= w.whole
 }
 
 // add takes a draft whose state is filled in: it counts what it will take and goes to the
@@ -272,23 +272,11 @@ func (w *writer) add(d *draft) error {
 		cost += int64(len(x.Name) + len(x.Value) + 16)
 	}
 	if d.Known && d.Attr.IsFile() && d.counts() {
-		part := total(cut(d.ranges, d.Attr.Size))
-		part += (d.Attr.Size/unit + 1) * baseCost
-		whole := d.Attr.Size
-		if whole > unit && (d.all || whole <= w.whole) {
-			c, err := w.src.open(d)
-			if err != nil {
-				return err
-			}
-			n, err := dataBytes(w.ctx, c, d.Attr.Size)
-			if err == nil {
-				whole = n
-			} // else it may take all of it
-			if err := c.Close(); err != nil {
-				return err
-			}
+		if err := w.measure(d); err != nil {
+			return err
 		}
-		whole += (whole/unit + 1) * (blockHeadLen + 8)
+		whole := d.data + (d.data/unit+1)*(blockHeadLen+8)
+		part := total(cut(d.ranges, d.Attr.Size)) + (d.data/unit+1)*baseCost
 		for _, x := range []struct {
 			sum  *int64
 			lean bool
@@ -296,13 +284,29 @@ func (w *writer) add(d *draft) error {
 			if w.keepsAll(d, x.lean) {
 				*x.sum += whole
 			} else {
-				*x.sum += part
+				*x.sum += min(part, whole)
 			}
 		}
 	}
 	w.need += cost
 	w.needLean += lean
 	return w.drafts.add(d.record())
+}
+
+// measure finds out how much data a file has. What cannot be found out counts as all of it.
+func (w *writer) measure(d *draft) error {
+	d.data = d.Attr.Size
+	if d.data <= unit {
+		return nil
+	}
+	c, err := w.src.open(d)
+	if err != nil {
+		return err
+	}
+	if n, err := dataBytes(w.ctx, c, d.Attr.Size); err == nil {
+		d.data = n
+	}
+	return c.Close()
 }
 
 // entries writes manifest and contents.
