@@ -54,7 +54,12 @@ func OpenStore(in vfs.FS, dir string) (*Store, error) {
 
 // Count is the number of records, whatever state they are in: all that nobody has dropped. It
 // asks no disk.
-func (s *Store) Count() int { return int(s.count.Load()) }
+func (s *Store) Count() int {
+	if s == nil { // not opened yet
+		return 0
+	}
+	return int(s.count.Load())
+}
 
 // Dir is where the records lie.
 func (s *Store) Dir() string { return s.dir }
