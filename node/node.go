@@ -20,6 +20,7 @@ import (
 	"wolfdisk/master"
 	"wolfdisk/node/admin"
 	"wolfdisk/node/config"
+	"wolfdisk/node/conflict"
 	"wolfdisk/node/daemon"
 	"wolfdisk/node/exit"
 	"wolfdisk/node/version"
@@ -65,6 +66,8 @@ type node struct {
 	vacancy  *vacancy
 	observer *observers
 	handle   *Handle
+	// conflicts are the records of what this node lost.
+	conflicts *conflict.Store
 
 	ctx    context.Context // of everything that runs; ends when the node has stopped
 	cancel context.CancelCauseFunc
@@ -169,6 +172,9 @@ func (n *node) prepare() error {
 		return volume.Wrap(err, "read the boot ID")
 	}
 	if err := n.openOwnState(keys.ClusterID()); err != nil {
+		return err
+	}
+	if err := n.openConflicts(); err != nil {
 		return err
 	}
 	n.wire = &wire.Config{

@@ -29,7 +29,7 @@ func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 
 // verbs are what the tools can ask this node to do.
 func (n *node) verbs() map[string]admin.Verb {
-	return map[string]admin.Verb{
+	return n.conflictVerbs(map[string]admin.Verb{
 		"gc":        {Method: http.MethodPost, Params: []string{"dry_run", "now"}, Run: n.gcVerb},
 		"export":    {Method: http.MethodPost, Params: []string{"dir", "jobs", "incremental"}, Run: n.exportVerb},
 		"reconcile": {Method: http.MethodPost, Params: []string{"path", "confirm_deletes"}, Run: n.reconcileVerb},
@@ -41,5 +41,5 @@ func (n *node) verbs() map[string]admin.Verb {
 		"members":   {Method: http.MethodGet, Run: n.membersVerb},
 		"member":    {Method: http.MethodPost, Params: []string{"do", "id", "address"}, Run: n.memberVerb},
 		"resync":    {Method: http.MethodPost, Params: []string{"full", "dry_run"}, Run: n.resyncVerb},
-	}
+	})
 }

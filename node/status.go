@@ -29,6 +29,7 @@ func (n *node) Status(context.Context) admin.Status {
 	n.mu.Unlock()
 	s.ClusterID, s.VolumeID = admin.HexID(st.Cluster), admin.HexID(st.Volume)
 	s.NodeID, s.Software = n.cfg.Node.ID, "wolfdisk "+n.version
+	s.ConflictsOpen = n.conflicts.Count()
 	if mount != nil {
 		s.Mount = admin.Mount{Path: n.cfg.Mount.Dir, Driver: mount.Driver()}
 	}

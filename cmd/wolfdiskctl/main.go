@@ -65,6 +65,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		a.verifyCommand(),
 		a.oplogCommand(),
 		a.exportCommand(),
+		a.conflictsCommand(),
 		a.gcCommand(),
 		a.resyncCommand(),
 		a.promoteCommand(),
