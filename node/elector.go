@@ -216,6 +216,10 @@ func (n *node) copyNow() elect.Copy {
 		return c
 	}
 	c.Voters = elect.Members(s.engine.Members()).Voters()
+	if n.between.Load() { // what it held is given up, and what comes is not whole
+		c.Volume, c.Founder = st.Volume, false
+		return c
+	}
 	c.Position, c.Lineage = s.position()
 	if c.Position.Version == 0 {
 		return c

@@ -24,8 +24,3 @@ func (n *node) handOver(ctx context.Context) {
 		n.log.Warn().Err(err).Str("code", "WD-1341").Msg("could not hand over before the stop; another node takes over when this one is silent")
 	}
 }
-
-// keepConflict keeps what this node alone holds as a conflict, before it is given up.
-func (n *node) keepConflict(context.Context, *storage, elect.Resolve) error {
-	return volume.Errorf(volume.Unsupported, "conflict records")
-}

@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"wolfdisk/elect"
 	"wolfdisk/master"
 	"wolfdisk/node/config"
+	"wolfdisk/node/conflict"
 	"wolfdisk/slave"
 	"wolfdisk/volume"
 	"wolfdisk/wire"
@@ -169,6 +171,39 @@ func (n *node) resolve(ctx context.Context, t elect.Resolve) error {
 		return err
 	}
 	return n.giveUpCopy(ctx, st, t.Common)
+}
+
+// keepConflict keeps what this node alone holds as a conflict, complete and verified, before it is
+// given up.
+func (n *node) keepConflict(ctx context.Context, st *storage, t elect.Resolve) error {
+	mine, lineage := st.position()
+	if mine.Version <= t.Common {
+		return nil // a branch without ops is none
+	}
+	opt := conflict.Options{
+		Store: n.conflicts, Volume: n.state.Get().Volume, Node: n.cfg.Node.ID, Winner: t.With,
+		Why:    fmt.Sprintf("the copies on %s and %s went apart behind version %d, and that of %s wins", n.cfg.Node.ID, t.With, t.Common, t.With),
+		Common: t.Common, Mine: mine, MineLineage: lineage, Theirs: t.Winner.Position, TheirsLineage: t.Winner.Lineage,
+		Copy: n.newFollower(st), Log: st.log, Log0: n.log,
+	}
+	if st.log.First() > t.Common+1 {
+		snap, err := st.engine.Snapshot()
+		if err != nil {
+			return err
+		}
+		defer snap.Close()
+		opt.Inodes = snap
+	}
+	p := n.beginProgress("keeping a conflict", 0, 0)
+	defer n.endProgress(p)
+	opt.Progress = p.add
+	rec, err := conflict.Write(ctx, opt)
+	if err != nil {
+		return err
+	}
+	n.log.Warn().Str("code", codeConflict).Str("record", rec.ID).Uint64("ops", uint64(mine.Version-t.Common)).Uint64("common", uint64(t.Common)).
+		Msg("what only this node had was kept as a conflict: wolfdiskctl conflicts show " + rec.ID)
+	return nil
 }
 
 // giveUpCopy takes the copy out of service for good, because its ops behind a version are of another

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 	"wolfdisk/oplog"
 	"wolfdisk/volume"
 )
+
+// codeConflict is the code of open conflicts.
+const codeConflict = "WD-1347"
 
 // Status implements admin.Source.
 func (n *node) Status(context.Context) admin.Status {
@@ -29,7 +33,10 @@ func (n *node) Status(context.Context) admin.Status {
 	n.mu.Unlock()
 	s.ClusterID, s.VolumeID = admin.HexID(st.Cluster), admin.HexID(st.Volume)
 	s.NodeID, s.Software = n.cfg.Node.ID, "wolfdisk "+n.version
-	s.ConflictsOpen = n.conflicts.Count()
+	if s.ConflictsOpen = n.conflicts.Count(); s.ConflictsOpen > 0 {
+		s.Warnings = append(s.Warnings, admin.Warning{Code: codeConflict, Text: fmt.Sprintf("%d conflicts are open: what only this node had when its copy lost a fork", s.ConflictsOpen),
+			Hint: "wolfdiskctl conflicts list; restore what is wanted, then drop them"})
+	}
 	if mount != nil {
 		s.Mount = admin.Mount{Path: n.cfg.Mount.Dir, Driver: mount.Driver()}
 	}
