@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"wolfdisk/elect"
 	"wolfdisk/node/admin"
@@ -15,6 +16,9 @@ import (
 
 // codeWouldLose is the code of what is refused because operations could be lost by it.
 const codeWouldLose = "WD-1342"
+
+// busyFor is how long a request is repeated that cannot be fulfilled just now.
+const busyFor = 3 * time.Second
 
 // promoteVerb has this node lead.
 func (n *node) promoteVerb(ctx context.Context, query url.Values, emit func(any) error) error {
@@ -65,6 +69,15 @@ func (n *node) handoverVerb(ctx context.Context, query url.Values, emit func(any
 // operate asks the election and says what has become of the node.
 func (n *node) operate(ctx context.Context, emit func(any) error, before admin.RoleLine, event func(id uint64) elect.Event) error {
 	err := n.elector.ask(ctx, event)
+	for end := time.Now().Add(busyFor); err != nil && volume.KindOf(err) == volume.Busy && time.Now().Before(end); {
+		// A node that has just joined says with its next heartbeats that it can lead.
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+		err = n.elector.ask(ctx, event)
+	}
 	if err != nil && volume.KindOf(err) == volume.Precondition {
 		return admin.Refused(codeWouldLose, err.Error(), "bring the nodes back that are away, or insist with --allow-data-loss where the command has it")
 	}

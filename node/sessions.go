@@ -22,7 +22,7 @@ func (n *node) Hello(remote wire.Hello) (wire.Hello, error) {
 		return n.controlHello(), n.acceptIdentity(&remote)
 	}
 	local := n.hello()
-	if (n.storage() == nil || !n.elects()) && !local.Volume.IsZero() {
+	if !n.elects() || n.storage() == nil && !local.Volume.IsZero() {
 		return local, &wire.Refusal{Kind: volume.Busy, Code: "WD-1315", Text: "node " + n.cfg.Node.ID + " is still opening its volume: try again"}
 	}
 	if !remote.Heard() {

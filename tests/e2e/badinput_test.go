@@ -72,7 +72,7 @@ var badStarts = []badStart{
 	{"compression level", withFlags(true, "-z", "10"), codeUsage, []string{"compress", "10"}, false},
 	{"address", withFlags(false, "-c", "host:port:more"), codeUsage, []string{"host:port:more"}, false},
 	{"node ID", withFlags(true, "--id", "no/slash"), codeUsage, []string{"no/slash"}, false},
-	{"role against the program", withFlags(false, "--role", "leader"), codeUsage, []string{"wolfdisk-master"}, false},
+	{"role against the program", withFlags(true, "--role", "follower"), codeUsage, []string{"wolfdisk-slave"}, false},
 
 	// Configuration.
 	{"unknown key in the file", func(b *bed) *cluster.Node {
@@ -281,6 +281,7 @@ func TestStrangersAreRefused(t *testing.T) {
 			other.shell("echo another volume >file")
 			other.equal()
 			b.must(other.follower().Stop())
+			b.must(other.Leader.Stop()) // or it would follow that one: its address is remembered
 			n := b.second("stranger")
 			n.State, n.Extra = other.follower().State, nil
 			b.t.Cleanup(func() { n.Kill9() }) // before the other bed removes the state

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 		"appender": runAppender,
 		"synced":   checkSynced,
 		"chain":    runChain,
+		"stamps":   runStamps,
 	}))
 	os.Exit(run(m))
 }

@@ -1,0 +1,486 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"wolfdisk/tests/cluster"
+)
+
+// Three nodes, each of which may lead: alpha goes before the others, since it is a master.
+
+func newTrio(t *testing.T) *bed {
+	t.Helper()
+	b := newBed(t, "beta", "gamma")
+	for _, n := range b.Followers {
+		n.Role = "auto"
+	}
+	return b
+}
+
+func startTrio(t *testing.T) *bed {
+	t.Helper()
+	b := newTrio(t)
+	b.must(b.Start(readyTimeout))
+	return b
+}
+
+// stamps is a writer that makes one file after the other: DIR PREFIX DURATION KEEP. Each
+// attempt gives a line, "ok NAME BEGAN TOOK" or "no NAME BEGAN TOOK ERROR", times in ns. Without
+// KEEP it ends with the first that failed.
+func runStamps(args []string) error {
+	if len(args) != 4 {
+		return fmt.Errorf("want DIR PREFIX DURATION KEEP, got %q", args)
+	}
+	d, err := time.ParseDuration(args[2])
+	if err != nil {
+		return err
+	}
+	for i, end := 0, time.Now().Add(d); time.Now().Before(end); i++ {
+		name := fmt.Sprintf("%s-%d", args[1], i)
+		began := time.Now()
+		err := stamp(filepath.Join(args[0], name), name)
+		took := time.Since(began)
+		if err == nil {
+			fmt.Println("ok", name, began.UnixNano(), took.Nanoseconds())
+			continue
+		}
+		fmt.Println("no", name, began.UnixNano(), took.Nanoseconds(), err)
+		if args[3] == "" {
+			return nil
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return nil
+}
+
+func stamp(path, text string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}
+
+type stamped struct {
+	name        string
+	began, took time.Duration
+	failed      string
+}
+
+func stampsOf(r cluster.Result) (list []stamped) {
+	for line := range strings.Lines(r.Stdout) {
+		f := strings.SplitN(strings.TrimSpace(line), " ", 5)
+		if len(f) < 4 {
+			continue // killed while it wrote the line
+		}
+		began, _ := strconv.ParseInt(f[2], 10, 64)
+		took, _ := strconv.ParseInt(f[3], 10, 64)
+		s := stamped{f[1], time.Duration(began), time.Duration(took), ""}
+		if f[0] == "no" {
+			s.failed = strings.Join(f[4:], " ")
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+func inBackground(f func() cluster.Result) <-chan cluster.Result {
+	c := make(chan cluster.Result, 1)
+	go func() { c <- f() }()
+	return c
+}
+
+func (b *bed) waitLeads(n *cluster.Node, timeout time.Duration) {
+	b.t.Helper()
+	_, err := n.WaitStatus(timeout, "leading", func(s cluster.Status) bool { return s.State == "leading" })
+	b.must(err)
+}
+
+// agree waits until all running nodes say that one leads, and are where it is.
+func (b *bed) agree(leader string, timeout time.Duration) {
+	b.t.Helper()
+	deadline := time.Now().Add(timeout)
+	for {
+		var said []string
+		for _, n := range b.Nodes() {
+			if !n.Running() {
+				continue
+			}
+			s, err := n.Status()
+			if err != nil {
+				said = append(said, err.Error())
+				continue
+			}
+			said = append(said, fmt.Sprintf("%s at %d %s", s.LeaderID, s.Position.Version, s.Position.Digest))
+		}
+		slices.Sort(said)
+		if same := slices.Compact(said); len(same) == 1 && strings.HasPrefix(same[0], leader+" at ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("they do not agree that %s leads: %q", leader, said)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// hasAll reports which of the names are in none of the folders with their own name as content.
+func lacking(names []string, dirs ...string) (lost []string, err error) {
+	have := map[string]bool{}
+	for _, dir := range dirs {
+		r := cluster.Shell(dir, `for f in *; do test -f "$f" && printf '%s %s\n' "$f" "$(cat "$f")"; done; true`, time.Minute)
+		if err := r.OK(); err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(r.Stdout) {
+			if name, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " "); name == text {
+				have[name] = true
+			}
+		}
+	}
+	for _, n := range names {
+		if !have[n] {
+			lost = append(lost, n)
+		}
+	}
+	return lost, nil
+}
+
+// TestFailover kills the leader with -9 under load. Another takes over through the mount that was
+// there all the time; the killed one follows when it returns, takes the lead back without an error
+// for whoever writes, and everything that was acknowledged is in the tree or in a conflict.
+func TestFailover(t *testing.T) {
+	b := startTrio(t)
+	alpha, beta := b.Leader, b.Followers[0]
+	b.shell("mkdir work")
+	var took []time.Duration
+	var acked []string
+	for round := range rounds(t, 2, 50) {
+		prefix := fmt.Sprintf("a%d", round)
+		before := inBackground(func() cluster.Result {
+			return cluster.RunHelper(time.Minute, "stamps", filepath.Join(alpha.Mount, "work"), prefix, "20s", "")
+		})
+		time.Sleep(moment())
+		after := inBackground(func() cluster.Result {
+			return cluster.RunHelper(time.Minute, "stamps", filepath.Join(beta.Mount, "work"), "b"+prefix, "6s", "keep")
+		})
+		killed := time.Now()
+		b.must(alpha.Kill9())
+		for _, s := range stampsOf(<-before) {
+			if s.failed == "" {
+				acked = append(acked, s.name)
+			}
+		}
+		first := time.Duration(0)
+		for _, s := range stampsOf(<-after) {
+			if s.failed != "" {
+				continue
+			}
+			acked = append(acked, s.name)
+			if end := s.began + s.took - time.Duration(killed.UnixNano()); first == 0 && end > 0 {
+				first = end
+			}
+		}
+		if first == 0 {
+			t.Fatal("no write was accepted")
+		}
+		took = append(took, first)
+		b.agree("beta", 10*time.Second)
+
+		// It returns, and takes the lead back.
+		b.must(alpha.Start())
+		back := inBackground(func() cluster.Result {
+			return cluster.RunHelper(time.Minute, "stamps", filepath.Join(beta.Mount, "work"), "c"+prefix, "30s", "")
+		})
+		b.waitLeads(alpha, 60*time.Second)
+		list := stampsOf(<-back)
+		for i, s := range list {
+			if s.failed == "" {
+				acked = append(acked, s.name)
+			} else if i < len(list)-1 || !strings.Contains(s.failed, "read-only") {
+				t.Errorf("while %s took the lead back: %s", alpha.ID, s.failed)
+			}
+		}
+		b.agree("alpha", 20*time.Second)
+	}
+	slices.Sort(took)
+	t.Logf("from the kill to the first write: median %s, longest %s, of %d", took[len(took)/2], took[len(took)-1], len(took))
+	if longest := took[len(took)-1]; longest > 10*time.Second {
+		t.Errorf("%s until a write was accepted", longest)
+	}
+	b.accountedFor(acked, "work")
+	b.equal()
+}
+
+// accountedFor checks that each file is in the leader's tree or in a conflict, and restores what
+// is in conflicts.
+func (b *bed) accountedFor(acked []string, dir string) {
+	b.t.Helper()
+	where := []string{filepath.Join(b.Leader.Mount, dir)}
+	for _, n := range b.Nodes() {
+		for _, id := range b.conflicts(n) {
+			to := filepath.Join(b.Dir, "restored-"+n.ID+"-"+id)
+			b.ok(n.Ctl(time.Minute, "conflicts", "restore", id, "--to", to))
+			if _, err := os.Stat(filepath.Join(to, dir)); err == nil {
+				where = append(where, filepath.Join(to, dir))
+			}
+		}
+	}
+	lost, err := lacking(acked, where...)
+	b.must(err)
+	if len(lost) > 0 {
+		b.t.Errorf("%d of %d acknowledged files are neither in the tree nor in a conflict: %q", len(lost), len(acked), lost[:min(len(lost), 10)])
+	}
+}
+
+// conflicts are the IDs of a node's records.
+func (b *bed) conflicts(n *cluster.Node) (ids []string) {
+	b.t.Helper()
+	s, err := n.Status()
+	b.must(err)
+	r := b.listConflicts(n)
+	for _, line := range strings.Split(r, "\n")[1:] {
+		if f := strings.Fields(line); len(f) > 1 && f[1] == "fork" {
+			ids = append(ids, f[0])
+		}
+	}
+	if len(ids) != s.ConflictsOpen {
+		b.t.Errorf("%s: %d conflicts in status, %d listed", n.ID, s.ConflictsOpen, len(ids))
+	}
+	return ids
+}
+
+// listConflicts lists them; its exit code is 4 while there are any.
+func (b *bed) listConflicts(n *cluster.Node) string {
+	b.t.Helper()
+	r := n.Ctl(time.Minute, "conflicts", "list")
+	if r.Code != 0 && r.Code != 4 {
+		b.must(r.OK())
+	}
+	return r.Stdout
+}
+
+// TestHandover has the lead go to and fro under load: no call fails, and nothing is lost.
+func TestHandover(t *testing.T) {
+	b := startTrio(t)
+	b.shell("mkdir work")
+	var acked []string
+	var longest []time.Duration
+	at, to := b.Leader, b.Followers[0]
+	for round := range rounds(t, 4, 50) {
+		load := inBackground(func() cluster.Result {
+			return cluster.RunHelper(time.Minute, "stamps", filepath.Join(at.Mount, "work"), fmt.Sprint("h", round), "1500ms", "keep")
+		})
+		time.Sleep(500 * time.Millisecond)
+		b.ok(at.Ctl(time.Minute, "handover", "--to", to.ID))
+		b.waitLeads(to, 10*time.Second)
+		most := time.Duration(0)
+		for _, s := range stampsOf(<-load) {
+			most = max(most, s.took)
+			if s.failed != "" {
+				t.Errorf("round %d: %s: %s", round, s.name, s.failed)
+				break
+			}
+			acked = append(acked, s.name)
+		}
+		longest = append(longest, most)
+		b.agree(to.ID, 20*time.Second)
+		b.ok(to.Ctl(time.Minute, "handover", "--to", to.ID)) // as it is already
+		at, to = to, at
+	}
+	slices.Sort(longest)
+	t.Logf("longest call of each hand-over: median %s, longest %s, of %d", longest[len(longest)/2], longest[len(longest)-1], len(longest))
+	b.accountedFor(acked, "work")
+	b.equal()
+}
+
+// TestFork lets two nodes write without each other. What the loser alone had becomes a conflict,
+// byte for byte; it is shown, compared, restored and dropped.
+func TestFork(t *testing.T) {
+	b := newBed(t, "beta")
+	alpha, beta := b.Leader, b.Followers[0]
+	beta.Role, beta.Env = "auto", []string{"WOLFDISK_ELECT_BOOT_WAIT=1s"}
+	b.must(b.Start(readyTimeout))
+	b.shell("echo common >common; mkdir dir; echo old >dir/f; ln -s common link; echo gone >gone; setfattr -n user.k -v old dir")
+	_, err := b.CatchUp(beta, equalTimeout)
+	b.must(err)
+	b.must(beta.Kill9())
+	b.shell("echo only-alpha >only; printf changed >dir/f; mv common renamed; rm gone; ln renamed hard; setfattr -n user.k -v new dir; mkfifo pipe; truncate -s 5G sparse; echo end >>sparse; sync sparse")
+	lost := b.Dir + "/lost"
+	b.ok(cluster.Shell(alpha.Mount, "mkdir '"+lost+"'; cp -a only renamed hard dir pipe '"+lost+"'", time.Minute))
+	b.must(alpha.Kill9())
+	b.must(beta.Start())
+	b.waitLeads(beta, 30*time.Second)
+	b.ok(cluster.Shell(beta.Mount, "echo only-beta >beta; echo changed-by-beta >dir/f; mkdir more; for i in $(seq 50); do echo $i >more/$i; done", time.Minute))
+
+	b.must(alpha.Start())
+	b.waitLeads(alpha, 60*time.Second)
+	ids := b.conflicts(alpha)
+	if len(ids) != 1 || len(b.conflicts(beta)) != 0 {
+		t.Fatalf("conflicts of alpha: %q", ids)
+	}
+	if r := alpha.Ctl(time.Minute, "status"); r.Code != 4 {
+		t.Errorf("status exits with %d while a conflict is open", r.Code)
+	}
+	b.agree("alpha", 20*time.Second)
+	b.ok(cluster.Shell(alpha.Mount, "test ! -e only; test \"$(cat dir/f)\" = changed-by-beta; test \"$(cat beta)\" = only-beta; test \"$(cat common)\" = common; test -e gone", time.Minute))
+
+	show := b.ok(alpha.Ctl(time.Minute, "conflicts", "show", ids[0])).Stdout
+	for _, want := range []string{"only", "dir/f", "renamed", "gone", "sparse", "pipe"} {
+		if !strings.Contains(show, want) {
+			t.Errorf("show says nothing of %s:\n%s", want, show)
+		}
+	}
+	to := b.Dir + "/restored"
+	b.ok(alpha.Ctl(time.Minute, "conflicts", "restore", ids[0], "--to", to))
+	b.ok(cluster.Shell(to, "cd '"+lost+"'; for f in $(find . -type f); do cmp $f '"+to+"'/$f; done; test $(stat -c %h '"+to+"'/hard) = 2; "+
+		"test -p '"+to+"'/pipe; test $(stat -c %s '"+to+"'/sparse) = 5368709124; test \"$(tail -c 4 '"+to+"'/sparse)\" = end", time.Minute))
+	b.ok(alpha.Ctl(time.Minute, "conflicts", "restore", ids[0]))
+	b.ok(cluster.Shell(alpha.Mount, "test \"$(cat only)\" = only-alpha; test \"$(cat dir/f)\" = changed-by-beta; grep -l changed dir/f.conflict-*", time.Minute))
+	b.ok(alpha.Ctl(time.Minute, "conflicts", "drop", ids[0], "--yes"))
+	if r := alpha.Ctl(time.Minute, "conflicts", "list"); r.Code != 0 {
+		t.Errorf("list exits with %d when nothing is open", r.Code)
+	}
+	b.equal()
+	b.ok(alpha.Ctl(time.Minute, "verify"))
+}
+
+// TestPartition cuts the leader off. On level available both sides go on, and the fork is settled
+// when they meet; on fenced the cut-off leader takes no writes.
+func TestPartition(t *testing.T) {
+	for _, level := range []string{"available", "fenced"} {
+		t.Run(level, func(t *testing.T) {
+			b := newTrio(t)
+			for _, n := range b.Nodes() {
+				n.Env = append(n.Env, "WOLFDISK_ELECT_SAFETY="+level)
+			}
+			b.must(b.Start(readyTimeout))
+			alpha, beta := b.Leader, b.Followers[0]
+			b.shell("mkdir work; echo 1 >work/first")
+			b.agree("alpha", 20*time.Second)
+			cut := func(shut bool) {
+				alpha.Front.Shut(shut)
+				for _, n := range b.Followers {
+					n.Front.Shut(shut)
+					n.Uplink.Shut(shut)
+				}
+			}
+			// What is left of a shut proxy is the way between beta and gamma by their own addresses.
+			b.Followers[1].Connect = append(b.Followers[1].Connect, beta.Addr)
+			b.must(b.Followers[1].Stop())
+			b.must(b.Followers[1].StartReady(readyTimeout))
+			b.agree("alpha", 20*time.Second)
+			cut(true)
+			b.waitLeads(beta, 20*time.Second)
+			acked := stampNames(t, cluster.RunHelper(time.Minute, "stamps", filepath.Join(beta.Mount, "work"), "b", "500ms", "keep"))
+			r := cluster.RunHelper(time.Minute, "stamps", filepath.Join(alpha.Mount, "work"), "a", "500ms", "")
+			mine := stampNames(t, r)
+			if level == "fenced" && len(mine) > 0 {
+				t.Errorf("the leader that was cut off has accepted %d writes", len(mine))
+			}
+			cut(false)
+			b.waitLeads(alpha, 60*time.Second)
+			b.agree("alpha", 30*time.Second)
+			b.accountedFor(append(acked, mine...), "work")
+			b.equal()
+		})
+	}
+}
+
+func stampNames(t *testing.T, r cluster.Result) (ok []string) {
+	t.Helper()
+	if r.Err != nil {
+		t.Fatal(r.OK())
+	}
+	for _, s := range stampsOf(r) {
+		if s.failed == "" {
+			ok = append(ok, s.name)
+		}
+	}
+	return ok
+}
+
+// TestRoles tries the commands of an operator.
+func TestRoles(t *testing.T) {
+	b := startTrio(t)
+	alpha, beta, gamma := b.Leader, b.Followers[0], b.Followers[1]
+	out := b.ok(beta.Ctl(time.Minute, "member", "list")).Stdout
+	for _, id := range []string{"alpha", "beta", "gamma"} {
+		if !strings.Contains(out, id) {
+			t.Errorf("%s is no member:\n%s", id, out)
+		}
+	}
+	b.ok(gamma.Ctl(time.Minute, "promote"))
+	b.ok(gamma.Ctl(time.Minute, "promote"))
+	b.agree("gamma", 20*time.Second)
+	// An operator chose it: nobody takes the lead back.
+	time.Sleep(6 * time.Second)
+	b.agree("gamma", 5*time.Second)
+	if r := alpha.Ctl(time.Minute, "handover", "--to", "beta"); r.Code == 0 || !strings.Contains(r.Stderr, "gamma") {
+		t.Errorf("a hand-over asked of a follower: %d %s", r.Code, r.Stderr)
+	}
+	b.ok(gamma.Ctl(time.Minute, "demote"))
+	b.agree("alpha", 20*time.Second)
+	b.ok(alpha.Ctl(time.Minute, "member", "remove", "gamma"))
+	out = b.ok(beta.Ctl(time.Minute, "member", "list")).Stdout
+	if !strings.Contains(out, "removed") {
+		t.Errorf("nobody is removed:\n%s", out)
+	}
+	b.must(gamma.Stop())
+	b.must(gamma.Start())
+	if _, err := gamma.WaitStatus(20*time.Second, "refused", func(s cluster.Status) bool {
+		return slices.ContainsFunc(s.Warnings, func(w cluster.Warning) bool { return w.Code == "WD-1325" })
+	}); err != nil {
+		t.Error(err)
+	}
+	b.ok(alpha.Ctl(time.Minute, "member", "add", "gamma"))
+	b.must(gamma.WaitReady(readyTimeout))
+	b.must(beta.Stop())
+	b.must(gamma.Stop())
+	r := alpha.Ctl(time.Minute, "demote")
+	if r.Code != 6 {
+		t.Errorf("demote without another node: exit code %d, %s", r.Code, r.Stderr)
+	}
+	r = b.ok(alpha.Ctl(time.Minute, "demote", "--allow-data-loss"))
+	if !strings.Contains(r.Stdout, "beta") || !strings.Contains(r.Stdout, "gamma") {
+		t.Errorf("it does not say who is away: %s", r.Stdout)
+	}
+	b.ok(alpha.Ctl(time.Minute, "promote", "--allow-data-loss"))
+	b.shell("echo x >x")
+}
+
+// TestHooks: programs are run when the role changes.
+func TestHooks(t *testing.T) {
+	b := newBed(t, "beta")
+	hook := filepath.Join(b.Dir, "hook")
+	b.must(os.WriteFile(hook, []byte("#!/bin/sh\necho \"$WOLFDISK_ROLE $1 $WOLFDISK_LEADER_ID $2\" >>'"+b.Dir+"/hooks'\n"), 0o755))
+	beta := b.Followers[0]
+	beta.Role = "auto"
+	for _, n := range b.Nodes() {
+		n.Env = append(n.Env, "WOLFDISK_HOOKS_ON_LEADER="+hook, "WOLFDISK_HOOKS_ON_FOLLOWER="+hook)
+	}
+	b.must(b.Start(readyTimeout))
+	b.ok(b.Leader.Ctl(time.Minute, "handover", "--to", "beta"))
+	b.agree("beta", 20*time.Second)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		got, _ := os.ReadFile(b.Dir + "/hooks")
+		if bytes.Contains(got, []byte("leader alpha alpha 1/")) && bytes.Contains(got, []byte("leader beta beta 2/")) && bytes.Contains(got, []byte("follower alpha")) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("hooks that were run:\n%s", got)
+		}
+	}
+}
