@@ -647,15 +647,8 @@ func (t *entering) member(op *volume.Op) error {
 	t.lists = append(t.lists, func() {
 		e.lineageMu.Lock()
 		defer e.lineageMu.Unlock()
-		if m.Removed {
-			delete(e.members, m.ID)
-		} else {
-			e.members[m.ID] = m
-		}
+		e.members[m.ID] = m
 	})
-	key := append([]byte{kMember}, m.ID...)
-	if m.Removed {
-		return t.b.Delete(key, nil)
-	}
-	return t.b.Set(key, encodeMember(m), nil)
+	// One that was removed stays known as such, or it would be taken up again when it comes.
+	return t.b.Set(append([]byte{kMember}, m.ID...), encodeMember(m), nil)
 }

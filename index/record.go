@@ -256,9 +256,16 @@ func decodeReign(first volume.Version, b []byte) (volume.Reign, error) {
 	return r, nil
 }
 
+// memberRemoved is a bit of the byte of the role.
+const memberRemoved = 0x80
+
 func encodeMember(m volume.Member) []byte {
+	role := byte(m.Role)
+	if m.Removed {
+		role |= memberRemoved
+	}
 	b := append([]byte(nil), m.Store[:]...)
-	return append(append(b, byte(m.Role)), m.Address...)
+	return append(append(b, role), m.Address...)
 }
 
 func decodeMember(id string, b []byte) (volume.Member, error) {
@@ -267,7 +274,8 @@ func decodeMember(id string, b []byte) (volume.Member, error) {
 		return m, volume.Errorf(volume.Corrupt, "index: member %q: record cut short", id)
 	}
 	copy(m.Store[:], b)
-	m.Role = volume.Role(b[len(m.Store)])
+	role := b[len(m.Store)]
+	m.Role, m.Removed = volume.Role(role&^memberRemoved), role&memberRemoved != 0
 	m.Address = string(b[len(m.Store)+1:])
 	return m, nil
 }

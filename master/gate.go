@@ -9,6 +9,10 @@ import (
 	"wolfdisk/volume"
 )
 
+// holdFor is how long an op waits at a shut gate of a leader that goes on leading: then it is
+// refused as on a node that follows.
+const holdFor = 10 * time.Second
+
 // Moved is the error of a change that was not made because the leader's reign has ended,
 // or has not begun: nothing of it is left, and it can be asked of the next leader.
 var Moved = volume.Errorf(volume.Fenced, "this node does not lead any more")
@@ -27,6 +31,7 @@ type Gate struct {
 	mu       sync.Mutex
 	last     time.Duration // the bound it was last open until
 	draining bool
+	shutAt   time.Time
 	changed  chan struct{} // closed with the next change
 }
 
@@ -50,7 +55,9 @@ func (g *Gate) Open(until time.Duration) {
 func (g *Gate) Shut() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.until.Store(0)
+	if g.until.Swap(0) != 0 || g.shutAt.IsZero() {
+		g.shutAt = time.Now()
+	}
 	g.draining = false
 	g.wakeLocked()
 }
@@ -73,8 +80,11 @@ func (g *Gate) wakeLocked() {
 // open reports whether the gate was not shut. Its bound counts when an op enters.
 func (g *Gate) open() bool { return g.until.Load() != 0 }
 
-// wait waits until the gate is open, ctx ends (Interrupted), or over is closed (Moved).
+// wait waits until the gate is open, ctx ends (Interrupted), over is closed (Moved), or it was shut
+// for too long (ReadOnly).
 func (g *Gate) wait(ctx context.Context, over <-chan struct{}) error {
+	timer := time.NewTimer(g.patience())
+	defer timer.Stop()
 	for {
 		g.mu.Lock()
 		changed := g.changed
@@ -87,14 +97,28 @@ func (g *Gate) wait(ctx context.Context, over <-chan struct{}) error {
 		case <-changed:
 		case <-over:
 			return Moved
+		case <-timer.C:
+			return volume.ReadOnly
 		case <-ctx.Done():
 			return volume.Interrupted
 		}
 	}
 }
 
-// enter waits until an op may enter now; Moved if over is closed before.
+// patience is what is left of the time that ops wait at the gate.
+func (g *Gate) patience() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shutAt.IsZero() {
+		return holdFor
+	}
+	return max(0, holdFor-time.Since(g.shutAt))
+}
+
+// enter waits until an op may enter now; Moved if over is closed before, ReadOnly if that takes too
+// long.
 func (g *Gate) enter(over <-chan struct{}) error {
+	var timeout <-chan time.Time
 	for {
 		select {
 		case <-over:
@@ -111,10 +135,15 @@ func (g *Gate) enter(over <-chan struct{}) error {
 		if may {
 			return nil
 		}
+		if timeout == nil {
+			timeout = time.After(holdFor)
+		}
 		select {
 		case <-changed:
 		case <-over:
 			return Moved
+		case <-timeout:
+			return volume.ReadOnly
 		}
 	}
 }

@@ -336,7 +336,7 @@ func (n *node) dialAll() {
 func (n *node) dialMembers(members []volume.Member) {
 	var addrs []string
 	for _, m := range members {
-		if m.ID != n.cfg.Node.ID && m.Address != "" {
+		if m.ID != n.cfg.Node.ID && m.Address != "" && !m.Removed {
 			addrs = append(addrs, m.Address)
 		}
 	}

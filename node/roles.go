@@ -56,10 +56,14 @@ func (n *node) leaveBelow(e volume.Epoch) {
 func (n *node) leave() {
 	n.mu.Lock()
 	n.reign = reign{}
-	f := n.followed
+	f, follower := n.followed, n.follower
 	n.mu.Unlock()
 	if f == nil {
 		return
+	}
+	if follower != nil {
+		follower.Hurry(true)
+		defer follower.Hurry(false)
 	}
 	f.s.Close(volume.Errorf(volume.Busy, "node %s obeys another leader, or none", n.cfg.Node.ID))
 	<-f.done

@@ -38,6 +38,7 @@ type Follower struct {
 	received atomic.Uint64 // last version in the log
 	applied  atomic.Uint64 // last version in the tree
 	changed  chan struct{} // holds a token after progress
+	hurry    atomic.Bool
 }
 
 var _ volume.Volume = (*Follower)(nil)
@@ -93,7 +94,7 @@ func (f *Follower) Receive(ctx context.Context, frame []byte) error {
 		return err
 	}
 	f.received.Store(uint64(rec.Last))
-	if o, ok := f.opt.Observer.(volume.EarlyObserver); ok {
+	if o, ok := f.opt.Observer.(volume.EarlyObserver); ok && !f.hurry.Load() {
 		o.Applying(ops)
 	}
 	err = f.ApplyBatch(ctx, index.Batch{
@@ -123,6 +124,10 @@ func have(log *oplog.Log, frame []byte) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// Hurry says that what has arrived is to be applied as fast as can be, because a take-over waits
+// for it: early observers are not waited for.
+func (f *Follower) Hurry(on bool) { f.hurry.Store(on) }
 
 func (f *Follower) wake() {
 	f.held.wake()

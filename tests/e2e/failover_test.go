@@ -434,6 +434,9 @@ func TestRoles(t *testing.T) {
 	b.ok(gamma.Ctl(time.Minute, "demote"))
 	b.agree("alpha", 20*time.Second)
 	b.ok(alpha.Ctl(time.Minute, "member", "remove", "gamma"))
+	if _, err := b.CatchUp(beta, equalTimeout); err != nil {
+		t.Fatal(err)
+	}
 	out = b.ok(beta.Ctl(time.Minute, "member", "list")).Stdout
 	if !strings.Contains(out, "removed") {
 		t.Errorf("nobody is removed:\n%s", out)

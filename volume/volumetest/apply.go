@@ -116,13 +116,7 @@ func (m *Model) fitReign(op *volume.Op) (func(), error) {
 	}, nil
 }
 
-func (m *Model) setMember(mem volume.Member) {
-	if mem.Removed {
-		delete(m.members, mem.ID)
-		return
-	}
-	m.members[mem.ID] = mem
-}
+func (m *Model) setMember(mem volume.Member) { m.members[mem.ID] = mem }
 
 // touch is what every op does to an inode that it names.
 func touch(op *volume.Op, n *inode) {
