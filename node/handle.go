@@ -196,10 +196,11 @@ func (h *Handle) Do(ctx context.Context, req *volume.Request) (volume.Result, er
 // forwarded: whoever asked began when it could be done here.
 func (h *Handle) try(ctx context.Context, req *volume.Request, waited bool) (volume.Result, error) {
 	a := h.enter()
-	defer a.leave()
 	if f, ok := a.vol.(forwarder); ok && (waited || h.vacancy.graceful()) {
+		a.leave() // it may wait for a leader, and a Switch to this node's must not wait for it
 		return f.forward(ctx, req)
 	}
+	defer a.leave()
 	return a.vol.Do(ctx, req)
 }
 

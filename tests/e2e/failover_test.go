@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ func startTrio(t *testing.T) *bed {
 	return b
 }
 
+// stampEvery is the pause between two stamps: what is tested is that none is lost, not speed.
+const stampEvery = 2 * time.Millisecond
+
 // stamps is a writer that makes one file after the other: DIR PREFIX DURATION KEEP. Each
 // attempt gives a line, "ok NAME BEGAN TOOK" or "no NAME BEGAN TOOK ERROR", times in ns. Without
 // KEEP it ends with the first that failed.
@@ -53,6 +57,7 @@ func runStamps(args []string) error {
 		took := time.Since(began)
 		if err == nil {
 			fmt.Println("ok", name, began.UnixNano(), took.Nanoseconds())
+			time.Sleep(stampEvery)
 			continue
 		}
 		fmt.Println("no", name, began.UnixNano(), took.Nanoseconds(), err)
@@ -62,6 +67,29 @@ func runStamps(args []string) error {
 		time.Sleep(2 * time.Millisecond)
 	}
 	return nil
+}
+
+// runContents lists the files of DIR with what is in them.
+func runContents(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want DIR, got %q", args)
+	}
+	list, err := os.ReadDir(args[0])
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(os.Stdout)
+	for _, e := range list {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(args[0], e.Name()))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s %s\n", e.Name(), text)
+	}
+	return out.Flush()
 }
 
 func stamp(path, text string) error {
@@ -140,7 +168,7 @@ func (b *bed) agree(leader string, timeout time.Duration) {
 func lacking(names []string, dirs ...string) (lost []string, err error) {
 	have := map[string]bool{}
 	for _, dir := range dirs {
-		r := cluster.Shell(dir, `for f in *; do test -f "$f" && printf '%s %s\n' "$f" "$(cat "$f")"; done; true`, time.Minute)
+		r := cluster.RunHelper(2*time.Minute, "contents", dir)
 		if err := r.OK(); err != nil {
 			return nil, err
 		}

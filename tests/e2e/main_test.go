@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 		"synced":   checkSynced,
 		"chain":    runChain,
 		"stamps":   runStamps,
+		"contents": runContents,
 	}))
 	os.Exit(run(m))
 }
