@@ -3,105 +3,11 @@ package hostdir
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"wolfdisk/volume"
+	"wolfdisk/volume/volumetest/powerdisk"
 )
-
-// ext4 is a small file system in a file, which can lose its power.
-type ext4 struct {
-	t          *testing.T
-	base, root string
-	images     int
-}
-
-func newExt4(t *testing.T) *ext4 {
-	needRoot(t)
-	e := &ext4{t: t, base: t.TempDir()}
-	e.root = filepath.Join(e.base, "disk")
-	if err := os.Mkdir(e.root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	e.run("truncate", "-s", "48M", e.image())
-	e.run("mkfs.ext4", "-q", "-N", "4096", e.image())
-	t.Cleanup(func() { unix.Unmount(e.root, unix.MNT_DETACH) })
-	e.mount()
-	return e
-}
-
-func (e *ext4) image() string { return filepath.Join(e.base, fmt.Sprint("image", e.images)) }
-
-func (e *ext4) run(args ...string) {
-	e.t.Helper()
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		e.t.Fatalf("%v: %v\n%s", args, err, out)
-	}
-}
-
-func (e *ext4) mount() {
-	e.t.Helper()
-	if out, err := exec.Command("mount", "-o", "loop", e.image(), e.root).CombinedOutput(); err != nil {
-		e.t.Skipf("no loop device can be mounted: %v\n%s", err, out)
-	}
-}
-
-// commit makes the file system write down names and sizes; content stays in memory.
-func (e *ext4) commit() {
-	e.t.Helper()
-	f, err := os.Create(filepath.Join(e.root, "commit"))
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.Write([]byte("x")); err != nil {
-		e.t.Fatal(err)
-	}
-	if err := f.Sync(); err != nil {
-		e.t.Fatal(err)
-	}
-}
-
-// dark takes the power away: what was not synced is gone, and nothing more gets there.
-func (e *ext4) dark() {
-	e.t.Helper()
-	fd, err := unix.Open(e.root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	const (
-		ext4Shutdown = 0x8004587d // EXT4_IOC_SHUTDOWN
-		noLogFlush   = 2
-	)
-	how := uint32(noLogFlush)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ext4Shutdown, uintptr(unsafe.Pointer(&how))); errno != 0 {
-		e.t.Skip("this file system cannot be shut down: ", errno)
-	}
-}
-
-// boot mounts a copy of the image: a mount namespace that some process made meanwhile may
-// hold the old one, which would go on as it is.
-func (e *ext4) boot() {
-	e.t.Helper()
-	if err := unix.Unmount(e.root, 0); err != nil {
-		if err = unix.Unmount(e.root, unix.MNT_DETACH); err != nil {
-			e.t.Fatal(err)
-		}
-	}
-	old := e.image()
-	e.images++
-	e.run("cp", "--sparse=always", old, e.image())
-	if err := os.Remove(old); err != nil {
-		e.t.Fatal(err)
-	}
-	e.mount()
-}
 
 // TestPowerCut takes the power from a real file system, at any moment, with the log
 // ahead of the directory or behind it. The directory is brought to the end of the log, and gets
@@ -111,9 +17,9 @@ func TestPowerCut(t *testing.T) {
 	for name, tweak := range ways {
 		for seed := range seeds(1, 200) {
 			t.Run(fmt.Sprintf("%s/seed %d", name, seed), func(t *testing.T) {
-				e := newExt4(t)
+				disk := powerdisk.New(t)
 				boots := 0
-				r := newRigAt(t, e.root, func(o *Options) {
+				r := newRigAt(t, disk.Root, func(o *Options) {
 					o.Boot = &Boot{ID: fmt.Sprint("boot-", boots), Start: volume.Time{Sec: 1 << 40}}
 				})
 				r.tweak = tweak
@@ -122,10 +28,10 @@ func TestPowerCut(t *testing.T) {
 				g.run(150)
 				for range 3 {
 					r.checkpoint()
-					cut := r.running(g, e)
-					e.dark()
+					cut := r.running(g, disk)
+					disk.Cut()
 					r.dir.Close()
-					e.boot()
+					disk.Boot()
 					boots++
 					if r.comesBack(cut) {
 						again++
@@ -167,7 +73,7 @@ type powerCut struct {
 }
 
 // running makes ops until the power is to go.
-func (r *rig) running(g *random, e *ext4) powerCut {
+func (r *rig) running(g *random, disk *powerdisk.Disk) powerCut {
 	r.t.Helper()
 	c := powerCut{at: r.index.clone()}
 	records := r.index.clone() // the last that were put on disk
@@ -177,7 +83,7 @@ func (r *rig) running(g *random, e *ext4) powerCut {
 		g.run(1)
 		switch g.IntN(12) {
 		case 0:
-			e.commit()
+			disk.Commit()
 		case 1:
 			if ino := g.pick(func(n *fakeInode) bool { return n.attr.IsFile() }); ino != 0 {
 				if err := r.dir.Sync(ctx, ino, true, r.index); err != nil {
