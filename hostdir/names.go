@@ -69,7 +69,23 @@ func (d *Dir) applyLink(op *volume.Op, view volume.View) error {
 		return volume.Wrap(err, what)
 	}
 	defer put()
-	return volume.Wrap(d.clearing(p, func() error { return d.sys.link(o.fd, p.dir, p.name) }), what)
+	return volume.Wrap(d.clearing(p, func() error {
+		err := d.sys.link(o.fd, p.dir, p.name)
+		if err == unix.EEXIST && d.leadsTo(p, o.fd) {
+			return nil // the name was there before an op that a power loss took from the log
+		}
+		return err
+	}), what)
+}
+
+// leadsTo reports whether a name below is one of an open file's.
+func (d *Dir) leadsTo(p place, fd int) bool {
+	there, err := statAt(p.dir, p.name)
+	if err != nil {
+		return false
+	}
+	st, err := fstat(fd)
+	return err == nil && there.Ino == st.Ino && there.Dev == st.Dev
 }
 
 // applyRemove takes a name away; an inode that lives on without one goes to staging.

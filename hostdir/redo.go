@@ -25,16 +25,17 @@ import (
 //     durable then.
 //  4. Owner, mode, attributes, size and times are set from the index.
 //
-// With home everything that the index knows is brought back to where the index has it,
-// also where no op has touched it: on a node that gets what the log lost once more. Without,
-// the directory may stay ahead of the log, for the caller to make ops of that.
+// With home, the time since when the log may have lost ops, everything that the index knows is brought
+// back to where the index has it, also where no op has touched it, and what the
+// index does not know and was changed since then is kept aside: on a node that gets what the log lost once more.
+// Without, the directory may stay ahead of the log, for the caller to make ops of that.
 //
 // A file that was changed since this boot is somebody's edit: it keeps its content and
 // is reported. Nothing that is not known is deleted: it goes to kept. All steps may be
 // interrupted and repeated; a journal in the state directory (journal.go) remembers
 // what was somebody's edit before the first change of our own. Afterwards the caller
 // stores PendingLower, runs Tidy, and makes a checkpoint.
-func (d *Dir) Redo(ctx context.Context, view volume.View, touched *Touched, home bool, ops iter.Seq2[*volume.Op, error], report func(Difference)) error {
+func (d *Dir) Redo(ctx context.Context, view volume.View, touched *Touched, home *volume.Time, ops iter.Seq2[*volume.Op, error], report func(Difference)) error {
 	r := d.newRedo(ctx, view, touched, report)
 	r.home = home
 	return volume.Wrap(r.run(ops, r.findEdits, d.endJournal), "redo after a power loss")
@@ -51,7 +52,7 @@ func (d *Dir) Reapply(ctx context.Context, view volume.View, touched *Touched, o
 
 func (d *Dir) newRedo(ctx context.Context, view volume.View, touched *Touched, report func(Difference)) *redo {
 	return &redo{d: d, ctx: ctx, view: view, t: touched, report: report,
-		edited: map[volume.Ino]bool{}, lost: map[volume.Ino]bool{}, placed: map[volume.Ino]bool{}, keys: map[string]volume.Ino{}, leased: map[volume.Ino]bool{}}
+		edited: map[volume.Ino]bool{}, lost: map[volume.Ino]bool{}, placed: map[volume.Ino]bool{}, keys: map[string]volume.Ino{}, guests: map[volume.NameRef]bool{}, leased: map[volume.Ino]bool{}}
 }
 
 func (r *redo) run(ops iter.Seq2[*volume.Op, error], begin, end func() error) error {
@@ -64,6 +65,7 @@ func (r *redo) run(ops iter.Seq2[*volume.Op, error], begin, end func() error) er
 		{"find what was moved", r.strays},
 		{"collect misplaced files", r.collect},
 		{"place files", r.place},
+		{"undo what the log has lost", r.lostOps},
 		{"redo content", func() error { return r.content(ops) }},
 		{"set attributes", r.attributes},
 		{"remove what is over", r.bury},
@@ -84,13 +86,14 @@ type redo struct {
 	t      *Touched
 	report func(Difference)
 
-	repeat bool                  // an earlier redo of this boot was interrupted
-	home   bool                  // see Redo
-	edited map[volume.Ino]bool   // changed by somebody since this boot
-	lost   map[volume.Ino]bool   // to be found nowhere
-	placed map[volume.Ino]bool   // done by place
-	keys   map[string]volume.Ino // files identified in this run
-	queue  []volume.NameRef      // names still to be looked at
+	repeat bool                    // an earlier redo of this boot was interrupted
+	home   *volume.Time            // see Redo
+	edited map[volume.Ino]bool     // changed by somebody since this boot
+	lost   map[volume.Ino]bool     // to be found nowhere
+	placed map[volume.Ino]bool     // done by place
+	keys   map[string]volume.Ino   // files identified in this run
+	queue  []volume.NameRef        // names still to be looked at
+	guests map[volume.NameRef]bool // names that no op has touched, of what strays has moved away
 	dead   int
 	leased map[volume.Ino]bool // directories with a lease, which lasts until the end
 	ends   []func()

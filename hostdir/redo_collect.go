@@ -186,6 +186,9 @@ func (r *redo) unknown(p place, ref volume.NameRef, st *lowerStat, key string) e
 			}
 		}
 	}
+	if r.guests[ref] {
+		return r.d.aside(p) // strays has taken out what is known
+	}
 	if st.typ() == volume.ModeDir {
 		return r.salvage(p, ref)
 	}

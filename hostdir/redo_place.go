@@ -289,7 +289,7 @@ func (r *redo) contentOp(op *volume.Op) error {
 // goneToo notes a file that cannot be found where place has left it, on a node that gets it
 // from others.
 func (r *redo) goneToo(ino volume.Ino, err error) error {
-	if !r.home || volume.KindOf(err) != volume.Missing {
+	if r.home == nil || volume.KindOf(err) != volume.Missing {
 		return err
 	}
 	r.lost[ino] = true

@@ -210,7 +210,7 @@ func (r *rig) redo(c context.Context) ([]Difference, error) {
 		touched.Add(op)
 	}
 	var diffs []Difference
-	if err := r.dir.Redo(c, r.index, touched, false, seq(r.log), func(d Difference) { diffs = append(diffs, d) }); err != nil {
+	if err := r.dir.Redo(c, r.index, touched, nil, seq(r.log), func(d Difference) { diffs = append(diffs, d) }); err != nil {
 		return diffs, err
 	}
 	r.index.store(r.dir.PendingLower())

@@ -60,8 +60,9 @@ type rig struct {
 	log       []*volume.Op // every op applied
 }
 
-func newRig(t testing.TB, opts ...func(*Options)) *rig {
-	base := t.TempDir()
+func newRig(t testing.TB, opts ...func(*Options)) *rig { return newRigAt(t, t.TempDir(), opts...) }
+
+func newRigAt(t testing.TB, base string, opts ...func(*Options)) *rig {
 	r := &rig{t: t, path: filepath.Join(base, "data"), state: filepath.Join(base, "state"), index: newFakeIndex(), next: 1,
 		now: volume.Time{Sec: 1_600_000_000}}
 	r.opt = func(o *Options) {

@@ -337,9 +337,9 @@ const lateBy = 1 // second
 // redo redoes into the directory what came after the checkpoint.
 func (s *storage) redo(ctx context.Context, o storageOptions, from volume.Version, touched *hostdir.Touched) error {
 	s.zlog.Info().Uint64("from", uint64(from)).Msg("the machine went down: redoing into the directory what came after the last checkpoint")
+	since := s.engine.LastTime()
+	since.Sec -= lateBy
 	if o.recovery.Stage < recoveryFound {
-		since := s.engine.LastTime()
-		since.Sec -= lateBy
 		suspects, err := s.dir.ChangedSince(ctx, s.engine, touched, since)
 		if err != nil {
 			return err
@@ -349,7 +349,11 @@ func (s *storage) redo(ctx context.Context, o storageOptions, from volume.Versio
 			return err
 		}
 	}
-	if err := s.dir.Redo(ctx, s.engine, touched, !o.leads, s.ops(ctx, from), s.reportKept); err != nil {
+	home := &since
+	if o.leads {
+		home = nil
+	}
+	if err := s.dir.Redo(ctx, s.engine, touched, home, s.ops(ctx, from), s.reportKept); err != nil {
 		return err
 	}
 	if !o.leads {

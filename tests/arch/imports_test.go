@@ -32,7 +32,7 @@ var levels = [][]string{
 var outside = []string{"tests", "internal", "contrib", "bench"}
 
 // testHelpers are packages that only tests import, from any level.
-var testHelpers = []string{"volume/volumetest"}
+var testHelpers = []string{"volume/volumetest", "volume/volumetest/powerdisk"}
 
 // source is one Go file of the module.
 type source struct {
@@ -99,7 +99,7 @@ func walk(t *testing.T, fn func(name, full string)) {
 			}
 			return nil
 		}
-		if d.Type().IsRegular() {
+		if d.Type().IsRegular() && name != ".git" { // a file in a worktree
 			fn(name, full)
 		}
 		return nil
