@@ -71,7 +71,7 @@ func (a *app) conflictsDiffCommand() *cobra.Command {
 			"with code 5 if anything is not the same.",
 		Example: "  wolfdiskctl conflicts diff 48211-9f86d081",
 		RunE: func(_ *cobra.Command, args []string) error {
-			v := &conflictView{a: a}
+			v := &conflictView{a: a, diff: true}
 			if err := a.conflictVerb(http.MethodGet, "conflicts/diff", url.Values{"id": args}, false, v.line); err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 type conflictView struct {
 	a       *app
 	show    bool // of one record, with all about it
+	diff    bool
 	dropped bool
 	records int
 	table   strings.Builder
@@ -46,7 +47,7 @@ func (v *conflictView) line(l *admin.ConflictLine) error {
 	case l.Result != nil && v.dropped:
 		text = fmt.Sprintf("dropped %s; %d left\n", cli.Clean(l.Result.ID), l.Result.Open)
 	case l.Result != nil:
-		text = resultText(l.Result)
+		text = v.resultText(l.Result)
 	}
 	_, err := io.WriteString(v.a.out, text)
 	return err
@@ -189,9 +190,9 @@ func comparedText(c *admin.ConflictCompared) string {
 	return s + "\n"
 }
 
-func resultText(r *admin.ConflictResult) string {
-	if n := r.Same + r.Differs + r.Missing + r.Displaced; n > 0 || r.Written+r.Kept+r.Folders+r.Refused == 0 {
-		return fmt.Sprintf("%d paths: %d same, %d differ, %d missing, %d displaced\n", n, r.Same, r.Differs, r.Missing, r.Displaced)
+func (v *conflictView) resultText(r *admin.ConflictResult) string {
+	if v.diff {
+		return fmt.Sprintf("%d paths: %d same, %d differ, %d missing, %d displaced\n", r.Same+r.Differs+r.Missing+r.Displaced, r.Same, r.Differs, r.Missing, r.Displaced)
 	}
 	where := "the volume"
 	if r.Dir != "" {

@@ -1,6 +1,7 @@
 package conflict
 
 import (
+	"context"
 	"strings"
 
 	"wolfdisk/volume"
@@ -93,6 +94,36 @@ func (o *RestoreOptions) nameless(e *Entry) bool {
 	}
 	itself, _ := o.wants(e.Path())
 	return itself
+}
+
+// holds is NotFound if one of the chosen paths is not in the record.
+func (r *Reader) holds(ctx context.Context, o *RestoreOptions) error {
+	if len(o.Paths) == 0 {
+		return nil
+	}
+	found, gone := map[string]bool{}, map[string]bool{}
+	err := r.Each(ctx, func(e *Entry) error {
+		for _, p := range o.Paths {
+			one := RestoreOptions{Paths: []string{p}}
+			for _, q := range append(e.Paths[:len(e.Paths):len(e.Paths)], e.Path()) {
+				if itself, _ := one.wants(q); itself {
+					found[p] = found[p] || e.Known
+					gone[p] = true
+				}
+			}
+		}
+		return nil
+	})
+	for _, p := range o.Paths {
+		switch {
+		case err != nil || found[p]:
+		case gone[p]:
+			err = volume.Errorf(volume.NotFound, "conflict record %s says of %q only that it was removed: there is nothing to restore", r.ID, p)
+		default:
+			err = volume.Errorf(volume.NotFound, "conflict record %s holds nothing at %q: wolfdiskctl conflicts show %s lists what it holds", r.ID, p, r.ID)
+		}
+	}
+	return err
 }
 
 // base is where the present tree has an entry's content.

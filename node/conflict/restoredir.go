@@ -46,6 +46,9 @@ func (r *Reader) RestoreTo(ctx context.Context, o DirOptions) (res Result, err e
 	if err := o.prepare(); err != nil {
 		return res, err
 	}
+	if err := r.holds(ctx, &o.RestoreOptions); err != nil {
+		return res, err
+	}
 	t := &toDir{DirOptions: o, ctx: ctx, r: r}
 	if t.plain, err = hostdir.OpenPlain(o.Dir, o.Log); err != nil {
 		return res, err
@@ -279,9 +282,10 @@ type chain struct {
 	root  *hostdir.PlainFolder
 	names []string
 	open  []*hostdir.PlainFolder
+	read  bool // nothing is made or changed
 }
 
-// to opens a directory, and makes it if it is not there.
+// to opens a directory, and makes it if it is not there, unless the chain is for reading.
 func (c *chain) to(path string) (*hostdir.PlainFolder, error) {
 	var want []string
 	if path != "." {
@@ -296,12 +300,7 @@ func (c *chain) to(path string) (*hostdir.PlainFolder, error) {
 	}
 	f := c.last()
 	for _, name := range want[same:] {
-		sub, err := f.Folder(name)
-		if err != nil && volume.KindOf(err) == volume.NotFound {
-			if err = f.Mkdir(name); err == nil {
-				sub, err = f.Folder(name)
-			}
-		}
+		sub, err := c.enter(f, name)
 		if err != nil {
 			return nil, err
 		}
@@ -309,6 +308,20 @@ func (c *chain) to(path string) (*hostdir.PlainFolder, error) {
 		f = sub
 	}
 	return f, nil
+}
+
+func (c *chain) enter(f *hostdir.PlainFolder, name string) (*hostdir.PlainFolder, error) {
+	if c.read {
+		return f.Into(name)
+	}
+	sub, err := f.Folder(name)
+	if err == nil || volume.KindOf(err) != volume.NotFound {
+		return sub, err
+	}
+	if err := f.Mkdir(name); err != nil {
+		return nil, err
+	}
+	return f.Folder(name)
 }
 
 func (c *chain) last() *hostdir.PlainFolder {

@@ -52,6 +52,9 @@ func (r *Reader) RestoreInto(ctx context.Context, o VolumeOptions) (Result, erro
 	if err := o.prepare(); err != nil {
 		return Result{}, err
 	}
+	if err := r.holds(ctx, &o.RestoreOptions); err != nil {
+		return Result{}, err
+	}
 	t := &toVolume{VolumeOptions: o, ctx: ctx, r: r, made: map[string]volume.Ino{}, where: map[string]volume.Ino{}}
 	err := r.Each(ctx, t.entry)
 	for _, l := range t.links {
