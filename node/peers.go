@@ -157,6 +157,14 @@ func (p *peers) connected(id string) bool {
 	return e != nil && e.session != nil
 }
 
+// fresh reports whether a session with this run of a node has just begun.
+func (p *peers) fresh(id string, started int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.byID[id]
+	return e != nil && e.session != nil && e.hello.Boot.Started == started && time.Since(e.attached) < freshFor
+}
+
 // session is the session with a node; nil.
 func (p *peers) session(id string) *wire.Session {
 	p.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"wolfdisk/master"
 	"wolfdisk/oplog"
@@ -160,11 +161,33 @@ func (n *node) dial(ctx context.Context, addr string) {
 		}
 		return []string{addr}
 	}
-	wire.DialLoop(ctx, n.wire, addrs, n, func(ctx context.Context, s *wire.Session) error {
-		id = s.Remote().NodeID
+	h := &dialer{n, func(answered string) { id = answered }}
+	wire.DialLoop(ctx, n.wire, addrs, h, func(ctx context.Context, s *wire.Session) error {
 		n.heard(addr)
 		return n.session(ctx, s, true)
 	})
+}
+
+// dialer greets peers that this node dials.
+type dialer struct {
+	*node
+	answered func(id string)
+}
+
+// freshFor is how long a session is taken for alive, so that one that was dialled at the same time
+// does not take its place.
+const freshFor = 5 * time.Second
+
+// Hello implements wire.Handler.
+func (d *dialer) Hello(remote wire.Hello) (wire.Hello, error) {
+	local, err := d.node.Hello(remote)
+	if err == nil && remote.Heard() {
+		d.answered(remote.NodeID)
+		if d.peers.fresh(remote.NodeID, remote.Boot.Started) {
+			err = volume.Errorf(volume.Busy, "there is a session between these two nodes already")
+		}
+	}
+	return local, err
 }
 
 // session runs one session to its end.
