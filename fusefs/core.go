@@ -30,6 +30,7 @@ type core struct {
 	log      zerolog.Logger
 	features features
 	epochs   bool // the kernel can be told that all names are stale
+	onClose  bool // Options.SyncOnClose
 	nodes    *nodes
 	calls    *calls
 	notify   *notifier

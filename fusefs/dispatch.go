@@ -26,8 +26,10 @@ func (k *core) dispatch(c *call, r *request, p *reply, d *direntBuf) {
 		k.dispatchOpen(c, r, p)
 	case opRelease, opReleasedir:
 		p.errno = k.release(c, r.ino())
-	case opFlush, opDestroy:
-		// Nothing to do, but an answer: FLUSH must not be switched off.
+	case opFlush:
+		p.errno = k.flush(c, r.ino())
+	case opDestroy:
+		// Nothing to do, but an answer.
 	case opFsync, opFsyncdir:
 		b := r.take(16)
 		if k.ok(r, p) {
@@ -104,14 +106,15 @@ func (k *core) dispatchOpen(c *call, r *request, p *reply) {
 		return
 	}
 	flags, kill := native.Uint32(b), native.Uint32(b[4:])&openKillSUIDGID != 0
-	p.opened(openFlags(flags), k.open(c, r.ino(), flags, kill))
+	p.opened(k.openFlags(flags), k.open(c, r.ino(), flags, kill))
 }
 
 // openFlags answers an open: what is cached stays. Only a file that is open for both
 // reading and writing needs a FLUSH when it is closed, before which the kernel writes what
 // was stored through mappings; what was written otherwise has been written through.
-func openFlags(flags uint32) uint32 {
-	if flags&uint32(syscall.O_ACCMODE) != uint32(syscall.O_RDWR) {
+func (k *core) openFlags(flags uint32) uint32 {
+	mode := flags & uint32(syscall.O_ACCMODE)
+	if mode != uint32(syscall.O_RDWR) && (!k.onClose || mode == uint32(syscall.O_RDONLY)) {
 		return fopenKeepCache | fopenNoFlush
 	}
 	return fopenKeepCache
@@ -135,7 +138,7 @@ func (k *core) dispatchName(c *call, r *request, p *reply) bool {
 			errno = k.tmpfile(c, dir, flags, mode, umask)
 		}
 		p.entry(c, errno)
-		p.opened(openFlags(flags), errno)
+		p.opened(k.openFlags(flags), errno)
 	case opMkdir:
 		b := r.take(8)
 		name := r.name()

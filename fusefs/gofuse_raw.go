@@ -161,7 +161,7 @@ func (f *rawFS) RemoveXAttr(cancel <-chan struct{}, h *fuse.InHeader, name strin
 func (f *rawFS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
 		errno := f.d.k.create(s.c, volume.Ino(in.NodeId), name, in.Flags, in.Mode, in.Umask, in.OpenFlags&openKillSUIDGID != 0)
-		out.OpenFlags = openFlags(in.Flags)
+		out.OpenFlags = f.d.k.openFlags(in.Flags)
 		return goEntry(&out.EntryOut, s.c, errno)
 	})
 }
@@ -169,7 +169,7 @@ func (f *rawFS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, o
 func (f *rawFS) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
 	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
 		errno := f.d.k.tmpfile(s.c, volume.Ino(in.NodeId), in.Flags, in.Mode, in.Umask)
-		out.OpenFlags = openFlags(in.Flags)
+		out.OpenFlags = f.d.k.openFlags(in.Flags)
 		return goEntry(&out.EntryOut, s.c, errno)
 	})
 }
@@ -177,7 +177,7 @@ func (f *rawFS) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.Cre
 // Open: the field named Mode holds the protocol's open flags.
 func (f *rawFS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
-		out.OpenFlags = openFlags(in.Flags)
+		out.OpenFlags = f.d.k.openFlags(in.Flags)
 		return f.d.k.open(s.c, volume.Ino(in.NodeId), in.Flags, in.Mode&openKillSUIDGID != 0)
 	})
 }
@@ -258,9 +258,8 @@ func (f *rawFS) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Sta
 	})
 }
 
-// Flush has nothing to do, but must not be switched off.
 func (f *rawFS) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
-	return f.d.handle(cancel, &in.InHeader, func(*slot) syscall.Errno { return 0 })
+	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno { return f.d.k.flush(s.c, volume.Ino(in.NodeId)) })
 }
 
 func (f *rawFS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {

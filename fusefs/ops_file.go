@@ -76,6 +76,16 @@ func (k *core) fsync(c *call, ino volume.Ino, dataOnly bool) syscall.Errno {
 	return k.fail(c, "fsync", ino, k.vol.Sync(c.ctx, ino, dataOnly))
 }
 
+// flush comes with the closing of a file that was open for writing. Without SyncOnClose there is
+// nothing to do, but FLUSH must not be switched off: before it the kernel writes what was stored
+// through mappings.
+func (k *core) flush(c *call, ino volume.Ino) syscall.Errno {
+	if !k.onClose {
+		return 0
+	}
+	return k.fsync(c, ino, false)
+}
+
 func (k *core) fallocate(c *call, ino volume.Ino, mode uint32, off, length uint64) syscall.Errno {
 	switch {
 	case mode&^fallocModes != 0:

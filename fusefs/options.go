@@ -24,6 +24,8 @@ type Options struct {
 	ReadOnly   bool // mount read-only; a volume that takes no changes needs no such mount
 	SUID, Dev  bool // honour setuid and setgid bits, and device nodes
 	NoACL      bool // the kernel does not check POSIX ACLs, only modes
+	// SyncOnClose has the closing of a file that was open for writing wait as fsync does.
+	SyncOnClose bool
 	// Readers is how many readers wait for requests when nothing is to be done; there
 	// are more while requests wait for something. Default 2. Only for DriverBazil: the
 	// other has its own rule.

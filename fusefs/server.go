@@ -52,6 +52,7 @@ func Mount(ctx context.Context, vol volume.Volume, o Options) (*Server, error) {
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	k := newCore(base, vol, o.Log)
+	k.onClose = o.SyncOnClose
 	d, f, err := mountDriver(&o)
 	if err != nil {
 		cancel()

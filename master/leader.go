@@ -24,6 +24,9 @@ type Options struct {
 	Participants []string
 	// SyncLogOnly makes fsync answer after the log alone ([volume] fsync = "log").
 	SyncLogOnly bool
+	// Replicated returns when ops through a version are as durable elsewhere as fsync promises;
+	// nil promises nothing of others.
+	Replicated func(ctx context.Context, v volume.Version) error
 	// Dir is the backing if that is a real directory: its intent file is told what is
 	// being applied, so that a start after a crash of the daemon knows where to look.
 	Dir *hostdir.Dir
@@ -569,6 +572,18 @@ func (l *Leader) Sync(ctx context.Context, ino volume.Ino, data bool) error {
 		return l.syncContent(ctx, ino, data)
 	}
 	v := l.Position().Version
+	others := make(chan error, 1)
+	if l.opt.Replicated != nil { // others write while this node does
+		go func() { others <- l.opt.Replicated(ctx, v) }()
+	} else {
+		others <- nil
+	}
+	err := l.syncHere(ctx, ino, data, v)
+	return errors.Join(err, <-others)
+}
+
+// syncHere is Sync on this node.
+func (l *Leader) syncHere(ctx context.Context, ino volume.Ino, data bool, v volume.Version) error {
 	if l.opt.SyncLogOnly {
 		return l.syncLog(ctx, v)
 	}

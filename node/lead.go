@@ -41,6 +41,9 @@ func (n *node) lead(ctx context.Context, epoch volume.Epoch, participants []stri
 		Dir: st.dir, Tree: st.tree, Log: st.log, Epoch: epoch, Participants: participants,
 		SyncLogOnly: n.cfg.Volume.Fsync == "log", Observer: n.observer, Log0: n.log,
 	}
+	if n.cfg.Replication.Mode == "replicated" || n.cfg.Elect.Safety == "durable" {
+		opt.Replicated = n.replicated
+	}
 	if !founding {
 		opt.Gate = n.gate
 	}

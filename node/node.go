@@ -75,6 +75,7 @@ type node struct {
 	halt   context.CancelCauseFunc
 
 	scrubbing atomic.Bool // one scrub at a time
+	degraded  atomic.Bool // fsync succeeds with too few nodes
 
 	followMu sync.Mutex // adopting a volume
 
@@ -418,7 +419,7 @@ func (n *node) mountNow(ctx context.Context) error {
 	}
 	srv, err := fusefs.Mount(ctx, n.handle, fusefs.Options{
 		Dir: m.Dir, FSName: n.cfg.Volume.Name, Driver: m.Driver, AllowOther: m.AllowOther,
-		ReadOnly: m.ReadOnly, SUID: m.SUID, Dev: m.Dev, Log: n.log,
+		ReadOnly: m.ReadOnly, SUID: m.SUID, Dev: m.Dev, SyncOnClose: n.cfg.Replication.OnClose, Log: n.log,
 	})
 	if err != nil {
 		return exit.With(exit.Unavailable, err)

@@ -18,6 +18,8 @@ func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 		return n.answerFrame(body, w)
 	case volume.RequestRanges:
 		return n.answerRanges(ctx, body, w)
+	case volume.RequestSync:
+		return n.answerSync(ctx, body, w)
 	case volume.RequestForward:
 		return n.answerForward(ctx, body, w)
 	case volume.RequestDigest:

@@ -32,6 +32,9 @@ const (
 	// RequestForward asks a leader to do what a front end of another node was asked for;
 	// see Forward.
 	RequestForward uint16 = 11
+	// RequestSync asks a follower to make the ops through a version durable: the body is the
+	// version, 8 bytes big-endian; the answer is the version that is durable there, as many.
+	RequestSync uint16 = 12
 )
 
 // Answers to RequestJoin.

@@ -515,3 +515,45 @@ func TestHooks(t *testing.T) {
 		}
 	}
 }
+
+// TestReplicated: fsync returns when as many nodes as demanded have it on disk, and what happens if
+// they are not there is what the configuration says.
+func TestReplicated(t *testing.T) {
+	for _, row := range []struct {
+		then  string
+		works bool // an fsync with too few nodes
+		says  bool
+	}{{"block", false, true}, {"eio", false, true}, {"degrade", true, true}} {
+		t.Run(row.then, func(t *testing.T) {
+			b := newBed(t, "beta")
+			b.Leader.Env = append(b.Leader.Env, "WOLFDISK_REPLICATION_MODE=replicated", "WOLFDISK_REPLICATION_FACTOR=2", "WOLFDISK_REPLICATION_TIMEOUT=1s",
+				"WOLFDISK_REPLICATION_ON_TIMEOUT="+row.then, "WOLFDISK_REPLICATION_ON_CLOSE=true")
+			b.must(b.Start(readyTimeout))
+			beta := b.follower()
+			b.shell("echo text >file; sync file")
+			s, err := beta.Status()
+			b.must(err)
+			l, err := b.Leader.Status()
+			b.must(err)
+			// The close of the file waited too, so its last op is on beta's disk.
+			if s.DurableVersion < l.Position.Version {
+				t.Errorf("%s has %d on disk after fsync, the leader is at %d", beta.ID, s.DurableVersion, l.Position.Version)
+			}
+			b.must(beta.Kill9())
+			r := cluster.Cmd{Args: []string{"sh", "-euc", "echo more >>file; sync file"}, Dir: b.Leader.Mount, Timeout: 4 * time.Second}.Run()
+			if works := r.OK() == nil; works != row.works {
+				t.Errorf("fsync with one node of two: %v", r.OK())
+			}
+			l, err = b.Leader.Status()
+			b.must(err)
+			if says := slices.ContainsFunc(l.Warnings, func(w cluster.Warning) bool { return w.Code == "WD-1350" }); says != row.says {
+				t.Errorf("warnings: %+v", l.Warnings)
+			}
+			b.must(beta.StartReady(readyTimeout))
+			b.shell("echo again >>file; sync file")
+			if l, err = b.Leader.Status(); err != nil || slices.ContainsFunc(l.Warnings, func(w cluster.Warning) bool { return w.Code == "WD-1350" }) {
+				t.Errorf("the warning stays: %v, %+v", err, l.Warnings)
+			}
+		})
+	}
+}
