@@ -35,6 +35,8 @@
 //	e ino offset            extent: length and place of content (only with Options.Extents)
 //	l version               reign that began at this version
 //	p id                    member
+//	a client number         answer to a forwarded request; the client's answers count up
+//	b client request        the number of the answer to it
 //	w ino, h key            what the content backing remembers (node-local), and the way back
 //	s                       how far a copy that is being made has its content (node-local)
 //
