@@ -46,6 +46,8 @@
 //
 //   - Extents of a file do not overlap and do not reach beyond its size.
 //   - nlink of a directory is 2 + subdirectories, or 0 once it has no name.
+//   - A client's answers count up without gaps, in the order of their ops, and depend on
+//     nothing but the ops: answers.go.
 //   - An inode record exists exactly as long as the inode has names, lives without one (o) or
 //     is waited for (q).
 //
