@@ -219,8 +219,8 @@ func (c *checker) inode() error {
 	return errors.Join(errs...)
 }
 
-// whole checks what belongs to no inode: counters, lineage, members, the way back of the
-// backing's records, and that there is nothing else.
+// whole checks what belongs to no inode: counters, lineage, members, answers, the way back
+// of the backing's records, and that there is nothing else.
 func (c *checker) whole() error {
 	c.g = group{}
 	m := &c.s.meta
@@ -280,12 +280,15 @@ func (c *checker) whole() error {
 	if err != nil {
 		return err
 	}
+	if err := c.answers(); err != nil {
+		return err
+	}
 	return c.unknown()
 }
 
 // unknown looks for records of kinds that there are not.
 func (c *checker) unknown() error {
-	known := map[byte]bool{kMeta: true, kReign: true, kMember: true, kLowerIx: true, kCursor: true}
+	known := map[byte]bool{kMeta: true, kReign: true, kMember: true, kLowerIx: true, kCursor: true, kAnswer: true, kAsked: true}
 	for _, k := range checkKinds {
 		known[k] = true
 	}

@@ -120,6 +120,11 @@ func (e *Engine) Decide(req *volume.Request, env Env) (Decision, error) {
 	default:
 		err = volume.Errorf(volume.Invalid, "%s cannot be asked for", req.Kind)
 	}
+	// The last op of a request says that it is done, so only that has its number: if a
+	// crash comes between the two, a repeat does both.
+	for i := 0; i < len(d.out.Ops)-1; i++ {
+		d.out.Ops[i].Caller.Seq = 0
+	}
 	return d.out, err
 }
 

@@ -35,6 +35,8 @@
 //	e ino offset            extent: length and place of content (only with Options.Extents)
 //	l version               reign that began at this version
 //	p id                    member
+//	a client number         answer to a forwarded request; the client's answers count up
+//	b client request        the number of the answer to it
 //	w ino, h key            what the content backing remembers (node-local), and the way back
 //	s                       how far a copy that is being made has its content (node-local)
 //
@@ -44,6 +46,8 @@
 //
 //   - Extents of a file do not overlap and do not reach beyond its size.
 //   - nlink of a directory is 2 + subdirectories, or 0 once it has no name.
+//   - A client's answers count up without gaps, in the order of their ops, and depend on
+//     nothing but the ops: answers.go.
 //   - An inode record exists exactly as long as the inode has names, lives without one (o) or
 //     is waited for (q).
 //

@@ -49,8 +49,9 @@ type Engine struct {
 	meta atomic.Pointer[meta] // as entered; replaced under enterMu
 
 	enterMu sync.Mutex
-	broken  error // sticky; a batch that could not be committed
-	unsaved int64 // bytes written since the last rotation
+	broken  error           // sticky; a batch that could not be committed
+	unsaved int64           // bytes written since the last rotation
+	tails   map[string]tail // newest answer of each client of forwarded requests
 	flushes sync.WaitGroup
 	closing chan struct{} // closed when nobody waits for flushes any more
 	// flushErr is why the store could not write; nil once it could again. flushFailed
@@ -74,7 +75,7 @@ func Open(opt Options) (*Engine, error) {
 	if opt.BlockCache == 0 {
 		opt.BlockCache = 2*opt.MemTable + 8<<20
 	}
-	e := &Engine{opt: opt, members: map[string]volume.Member{}, closing: make(chan struct{}), flushFailed: make(chan struct{}, 1)}
+	e := &Engine{opt: opt, members: map[string]volume.Member{}, tails: map[string]tail{}, closing: make(chan struct{}), flushFailed: make(chan struct{}, 1)}
 	db, err := pebble.Open(opt.Dir, e.storeOptions())
 	if err != nil {
 		return nil, volume.Wrap(err, "open index "+opt.Dir)
@@ -175,11 +176,15 @@ func (e *Engine) loadLists() error {
 	if err != nil {
 		return err
 	}
-	return e.scan([]byte{kMember}, func(key, val []byte) error {
+	err = e.scan([]byte{kMember}, func(key, val []byte) error {
 		m, err := decodeMember(string(key[1:]), val)
 		e.members[m.ID] = m
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return e.loadTails()
 }
 
 // scan calls fn for every key with the prefix; key and value are valid only then.

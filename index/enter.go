@@ -72,6 +72,8 @@ type entering struct {
 	m      meta
 	inodes map[volume.Ino]*inode // read or changed; nil once gone
 	lists  []func()              // changes of lineage and members, made after the commit
+	tails  map[string]tail       // newest answers, by client: those that the batch changes
+	gone   *inode                // what the present op has ended
 }
 
 func (e *Engine) begin(b Batch) *entering {
@@ -113,6 +115,7 @@ func (t *entering) commit(lower []volume.LowerRecord) error {
 	}
 	m := t.m
 	t.e.meta.Store(&m)
+	t.keepTails()
 	for _, f := range t.lists {
 		f()
 	}
@@ -164,6 +167,7 @@ func (t *entering) enter(op *volume.Op) error {
 		return misfit("the first op opens no epoch")
 	}
 	var err error
+	t.gone = nil
 	switch op.Kind {
 	case volume.OpCreate:
 		err = t.create(op)
@@ -189,6 +193,9 @@ func (t *entering) enter(op *volume.Op) error {
 		err = t.member(op)
 	default:
 		err = volume.Errorf(volume.BadFormat, "unknown op kind %d", op.Kind)
+	}
+	if err == nil {
+		err = t.remember(op)
 	}
 	if err != nil {
 		return err
@@ -542,6 +549,7 @@ func (t *entering) endOrphan(op *volume.Op) error {
 
 // end removes an inode, or keeps it aside while somebody here has it open.
 func (t *entering) end(n *inode) error {
+	t.gone = n
 	if t.e.pins.has(n.Ino) {
 		n.flags |= fEnded
 		return t.b.Set(keyIno(kLimbo, n.Ino), nil, nil)

@@ -37,7 +37,7 @@ const (
 )
 
 // exported are the kinds of keys that an export carries, in their order.
-var exported = []byte{kCookie, kDirent, kInode, kReign, kName, kOrphan, kMember, kTarget, kXattr}
+var exported = []byte{kAnswer, kAsked, kCookie, kDirent, kInode, kReign, kName, kOrphan, kMember, kTarget, kXattr}
 
 // Export writes what Import reads. The snapshot stays the caller's. fn is told of every
 // inode that was written.
@@ -378,6 +378,17 @@ func checkRecord(key, val []byte) error {
 		return exact(9)
 	case kXattr:
 		if len(val) > volume.MaxXattrLen || len(key) == 9 || len(key) > 9+volume.MaxXattrNameLen {
+			return short
+		}
+		return nil
+	case kAnswer:
+		_, n, ok := cutClientKey(key)
+		if _, err := decodeAnswer(val); err != nil || !ok || n == 0 {
+			return errors.Join(err, short)
+		}
+		return nil
+	case kAsked:
+		if _, n, ok := cutClientKey(key); !ok || n == 0 || len(val) != 8 {
 			return short
 		}
 		return nil

@@ -22,6 +22,8 @@ const (
 	kLower   = 'w'
 	kLowerIx = 'h'
 	kCursor  = 's'
+	kAnswer  = 'a'
+	kAsked   = 'b'
 )
 
 var metaKey = []byte{kMeta}

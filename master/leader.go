@@ -43,6 +43,7 @@ type Leader struct {
 	opt Options
 
 	locks    lockTable
+	asked    askedTable // forwarded requests at work
 	renameMu sync.Mutex // held over a rename that gives a directory another parent
 	opens    opens
 	reserved atomic.Int64 // bytes of the log that the handlers at work may need
@@ -94,6 +95,7 @@ func New(opt Options) (*Leader, error) {
 		l.opt.Now = func() volume.Time { return volume.TimeOf(time.Now()) }
 	}
 	l.locks.init()
+	l.asked.init()
 	l.opens.init()
 	return l, l.begin(opt.Epoch)
 }
@@ -225,10 +227,24 @@ func (l *Leader) Wrote() bool {
 
 // Do implements volume.Volume.
 func (l *Leader) Do(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	forwarded := req.Caller.Client != "" && req.Caller.Seq != 0
+	if forwarded {
+		// Before the gate: who waits for another's answer holds up nobody who stops.
+		done, err := l.asked.enter(ctx, &req.Caller)
+		if err != nil {
+			return volume.Result{}, err
+		}
+		defer done()
+	}
 	if err := l.enterGate(ctx); err != nil {
 		return volume.Result{}, err
 	}
 	defer l.gate.RUnlock()
+	if forwarded {
+		if res, ok, err := l.Answered(req); ok || err != nil {
+			return res, err
+		}
+	}
 	for {
 		res, err := l.try(ctx, req)
 		if err != index.Retry {

@@ -33,6 +33,11 @@ const (
 	MaxCopyChunks = 4096
 	// MaxNodeIDLen bounds node, leader and client IDs, in bytes.
 	MaxNodeIDLen = 64
+	// MaxAnswers bounds the answers to forwarded requests that are kept of a client: many
+	// more than it can have under way at once.
+	MaxAnswers = 1024
+	// MaxClients bounds the clients whose answers are kept.
+	MaxClients = 1024
 	// MaxParticipants bounds the members that a reign lists.
 	MaxParticipants = 1024
 	// MaxAddressLen bounds an address in a member record, in bytes.

@@ -24,6 +24,10 @@ func (m *Model) Do(_ context.Context, req *volume.Request) (volume.Result, error
 	if m.readOnly {
 		return volume.Result{}, volume.ReadOnly
 	}
+	key := asked{req.Caller.Client, req.Caller.Seq}
+	if res, ok := m.answers[key]; ok {
+		return m.again(res), nil
+	}
 	now := m.now()
 	d, err := m.decide(req, now)
 	if err != nil {
@@ -43,7 +47,25 @@ func (m *Model) Do(_ context.Context, req *volume.Request) (volume.Result, error
 	if d.replaced != nil {
 		res.Replaced = d.replaced.attr
 	}
+	if key.client != "" && key.seq != 0 && len(d.ops) > 0 {
+		m.answers[key] = res
+	}
 	return res, nil
+}
+
+// again is the answer to a repeat: the same op, and what became of its inodes.
+func (m *Model) again(res volume.Result) volume.Result {
+	now := func(was volume.Attr) volume.Attr {
+		if n := m.inodes[was.Ino]; n != nil {
+			return n.attr
+		}
+		was.Nlink = 0
+		return was
+	}
+	if res.Attr = now(res.Attr); res.Replaced.Ino != 0 {
+		res.Replaced = now(res.Replaced)
+	}
+	return res
 }
 
 func (m *Model) decide(req *volume.Request, now volume.Time) (decision, error) {

@@ -98,6 +98,9 @@ func (m *Model) decideSetAttr(req *volume.Request, now volume.Time) (decision, e
 	if req.KillPriv && op.Mask&volume.SetMode == 0 {
 		kill(n, op)
 	}
+	for _, first := range d.ops {
+		first.Caller.Seq = 0 // the last op says that the request is done
+	}
 	d.ops = append(d.ops, op)
 	return d, nil
 }

@@ -174,6 +174,13 @@
 // (offset negative or not before the end). What Seek reports as a hole is zeros; it
 // may report zeros as data; the end of the file is a hole.
 //
+// # Forwarded requests
+//
+// A request whose caller has a Client and a Seq other than 0 is answered again when it is
+// repeated, and makes no op: Version, N and Offset are those of the first answer, the
+// attributes are the present ones, or of what has ended the last with Nlink 0. That
+// holds for requests that made an op. Of several ops only the last has the Seq.
+//
 // # Replicas
 //
 // Apply refuses with WrongHistory, changing nothing: a version that is not the next; a

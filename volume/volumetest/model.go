@@ -41,6 +41,13 @@ type Model struct {
 	members  map[string]volume.Member
 	counts   map[uint32]uint32 // by epoch tag: the last inode ID made
 	readOnly bool
+	answers  map[asked]volume.Result // to forwarded requests
+}
+
+// asked names a forwarded request.
+type asked struct {
+	client string
+	seq    uint64
 }
 
 var (
@@ -80,6 +87,7 @@ func NewModel(opt Options) *Model {
 		inodes:  map[volume.Ino]*inode{},
 		members: map[string]volume.Member{},
 		counts:  map[uint32]uint32{0: uint32(volume.RootIno)},
+		answers: map[asked]volume.Result{},
 	}
 	m.inodes[volume.RootIno] = &inode{
 		attr:    volume.Attr{Ino: volume.RootIno, Mode: volume.ModeDir | 0o755, Nlink: 2},
@@ -116,6 +124,7 @@ func (m *Model) Clone() *Model {
 		lineage: slices.Clone(m.lineage),
 		members: maps.Clone(m.members),
 		counts:  maps.Clone(m.counts),
+		answers: maps.Clone(m.answers),
 	}
 	if m.pending != nil {
 		p := *m.pending

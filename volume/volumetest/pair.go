@@ -84,7 +84,7 @@ func (p *pair) Do(ctx context.Context, req *volume.Request) (res volume.Result, 
 	if wrong != nil {
 		return res, err, wrong
 	}
-	if p.ops == nil && err == nil && res.Version != 0 {
+	if p.ops == nil && err == nil && res.Version > p.model.Position().Version {
 		p.now, p.ino = res.Attr.Ctime, res.Attr.Ino
 		p.model.skipTo(res.Version + 1 - opsOf(req))
 	}

@@ -53,6 +53,7 @@ func groups() []group {
 		{"readdir", readDirChecks()},
 		{"effects", effectChecks()},
 		{"requests", requestChecks()},
+		{"forwarded", forwardChecks()},
 	}
 }
 

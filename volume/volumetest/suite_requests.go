@@ -28,11 +28,12 @@ func requestChecks() []check {
 				e.t.Skip("ops are not to be had")
 			}
 			r := row.req(e.fixture())
-			r.Caller = volume.Caller{UID: 7, GID: 8, PID: 9, Front: volume.FrontForward, Client: "client-1", Seq: 1 << 40}
+			seq := 1<<40 + uint64(e.p.model.Position().Version) // one that nobody used
+			r.Caller = volume.Caller{UID: 7, GID: 8, PID: 9, Front: volume.FrontForward, Client: "client-1", Seq: seq}
 			res := e.ok(r)
 			ops := e.sys.Ops(res.Version - 1)
 			got := ops[0].Caller
-			e.same("caller", []any{got.UID, got.Front, got.Client, got.Seq}, []any{uint32(7), volume.FrontForward, "client-1", uint64(1 << 40)})
+			e.same("caller", []any{got.UID, got.Front, got.Client, got.Seq}, []any{uint32(7), volume.FrontForward, "client-1", seq})
 		}})
 	}
 	return append(checks,
