@@ -2,6 +2,7 @@ package volumetest
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 
 	"wolfdisk/volume"
@@ -213,6 +214,7 @@ func (m *Model) fitContent(op *volume.Op, n *inode) (func(), error) {
 		}
 		touch(op, n)
 		n.attr.Mtime = op.Time
+		maps.DeleteFunc(n.xattrs, func(name string, _ []byte) bool { return volume.IsObjectXattr(name) })
 		sideEffects(op, n)
 	}, nil
 }
