@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -152,8 +153,9 @@ func (c *call) readXML(limit int64, v any) error {
 
 // bodyError is what went wrong while a body was read.
 func bodyError(err error) error {
-	f := faultOf(err)
-	if f.code != "InternalError" {
+	var f *fault
+	var s *sig.Error
+	if errors.As(err, &f) || errors.As(err, &s) || volume.KindOf(err) != volume.Unknown {
 		return err
 	}
 	return errf("IncompleteBody", "the body ended early: %v", err)
