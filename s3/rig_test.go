@@ -146,7 +146,7 @@ func (r *rig) do(req volume.Request) volume.Result {
 	req.Caller.Front = volume.FrontFUSE
 	res, err := r.m.Do(r.t.Context(), &req)
 	if err != nil {
-		r.t.Fatalf("%+v: %v", req, err)
+		r.t.Fatalf("%s of %s %q: %v", req.Kind, req.Parent, req.Name, err)
 	}
 	return res
 }
@@ -170,8 +170,10 @@ func (r *rig) path(p, content string) volume.Ino {
 		return at
 	}
 	ino := r.do(volume.Request{Kind: volume.OpCreate, Parent: at, Name: name, Mode: volume.ModeFile | 0o644}).Attr.Ino
-	if content != "" {
-		r.do(volume.Request{Kind: volume.OpWrite, Ino: ino, Data: []byte(content)})
+	for content != "" {
+		n := min(len(content), volume.MaxWrite)
+		r.do(volume.Request{Kind: volume.OpWrite, Ino: ino, Append: true, Data: []byte(content[:n])})
+		content = content[n:]
 	}
 	return ino
 }
