@@ -166,7 +166,7 @@ func (c *call) copyObject() error {
 		if extra == algoNone && src.meta != nil && len(src.meta.sums) > 0 {
 			extra = src.meta.sums[0].algo
 		}
-		st, err := c.s.stage(c.ctx, p.above[len(p.above)-1])
+		st, err := c.s.stage(c.ctx, p.above...)
 		if err != nil {
 			return nil, err
 		}

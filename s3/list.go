@@ -35,7 +35,7 @@ func (t token) encode() string {
 
 func decodeToken(s string) (token, error) {
 	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || len(b) < 2 || b[0] != tokenFormat || b[1] != 'k' && b[1] != 'p' || len(b) > 2+2*maxKeyLen {
+	if err != nil || len(b) < 3 || b[0] != tokenFormat || b[1] != 'k' && b[1] != 'p' || len(b) > 2+2*maxKeyLen {
 		return token{}, errf("InvalidArgument", "the continuation token is not one of this gateway")
 	}
 	return token{last: string(b[2:]), prefix: b[1] == 'p'}, nil

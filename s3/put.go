@@ -94,7 +94,7 @@ func (c *call) putObject() error {
 	if err := c.early(&p, cond); err != nil {
 		return err
 	}
-	st, err := c.s.stage(c.ctx, p.above[len(p.above)-1])
+	st, err := c.s.stage(c.ctx, p.above...)
 	if err != nil {
 		return err
 	}

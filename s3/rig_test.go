@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"bytes"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -191,9 +190,13 @@ func (r *rig) find(p string) volume.Attr {
 }
 
 func pattern(n int, seed byte) string {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(i>>8) ^ byte(i*7) ^ seed
+	b := make([]byte, 0, n)
+	for len(b) < min(n, 64<<10) {
+		b = append(b, byte(len(b)>>8)^byte(len(b)*7)^seed)
 	}
-	return string(bytes.Clone(b))
+	for len(b) < n {
+		b = append(b, b[:min(len(b), n-len(b))]...)
+		b[len(b)-1]++ // no period
+	}
+	return string(b)
 }

@@ -19,9 +19,20 @@ type staged struct {
 	open bool
 }
 
-// stage makes a nameless file with the owner, group and ACL of one in a directory.
-func (s *Server) stage(ctx context.Context, dir volume.Ino, xattrs ...volume.Xattr) (*staged, error) {
-	res, err := s.do(ctx, &volume.Request{Kind: volume.OpCreate, Parent: dir, Mode: volume.ModeFile | s.cfg.FileMode, Xattrs: xattrs})
+// stage makes a nameless file with the owner, group and ACL of one in the last of some
+// directories, or of the one before if that is removed meanwhile.
+func (s *Server) stage(ctx context.Context, above ...volume.Ino) (*staged, error) {
+	var res volume.Result
+	var err error
+	for i := len(above) - 1; i >= 0; i-- {
+		res, err = s.do(ctx, &volume.Request{Kind: volume.OpCreate, Parent: above[i], Mode: volume.ModeFile | s.cfg.FileMode})
+		if err == nil || volume.KindOf(err) != volume.Stale {
+			break
+		}
+	}
+	if volume.KindOf(err) == volume.Stale && err != nil {
+		return nil, errf("NoSuchBucket", "the bucket was removed meanwhile")
+	}
 	if err != nil {
 		return nil, err
 	}
