@@ -85,6 +85,9 @@ func (c *call) fail(err error) {
 func (c *call) errorBody(f *fault) *errorBody {
 	b := &errorBody{Code: f.code, Message: clean(f.message), Resource: clean(c.r.URL.Path), RequestId: c.id, HostId: c.id}
 	b.Key = clean(c.key)
+	for _, d := range f.detail {
+		b.Detail = append(b.Detail, detail{xml.Name{Local: d.Name}, clean(d.Value)})
+	}
 	return b
 }
 

@@ -16,6 +16,7 @@ type fault struct {
 	code    string
 	status  int
 	message string
+	detail  []sig.Field // further elements of the answer
 }
 
 func (f *fault) Error() string { return f.code + ": " + f.message }
@@ -61,7 +62,7 @@ func faultOf(err error) *fault {
 	}
 	var s *sig.Error
 	if errors.As(err, &s) {
-		return &fault{code: s.Code, status: s.Status, message: s.Message}
+		return &fault{code: s.Code, status: s.Status, message: s.Message, detail: s.Detail}
 	}
 	kind := volume.KindOf(err)
 	code := kind.S3Code()
@@ -83,6 +84,13 @@ type errorBody struct {
 	Message   string
 	Resource  string `xml:",omitempty"`
 	Key       string `xml:",omitempty"`
+	Detail    []detail
 	RequestId string
 	HostId    string
+}
+
+// detail is an element whose name is known only now.
+type detail struct {
+	XMLName xml.Name
+	Value   string `xml:",chardata"`
 }

@@ -125,8 +125,7 @@ func (c *call) rangeOf(o *object) (off, length int64, partial bool, err error) {
 	}
 	if first >= size || first > last {
 		c.w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
-		return 0, 0, false, &fault{"InvalidRange", http.StatusRequestedRangeNotSatisfiable,
-			fmt.Sprintf("the range %q is not within the %d bytes of the object", spec, size)}
+		return 0, 0, false, errf("InvalidRange", "the range %q is not within the %d bytes of the object", clean(spec), size)
 	}
 	return first, last - first + 1, true, nil
 }

@@ -1,11 +1,12 @@
 package s3
 
 import (
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"wolfdisk/s3/sig"
 )
 
 // operation is one of S3's operations.
@@ -135,27 +136,12 @@ func (c *call) parse() error {
 	}
 	c.q = q
 	path := strings.TrimPrefix(c.r.URL.Path, "/")
-	if bucket := c.hostBucket(); bucket != "" {
+	if bucket := sig.HostBucket(c.r.Host, c.s.cfg.Domains); bucket != "" {
 		c.bucket, c.key = bucket, path
 	} else {
 		c.bucket, c.key, _ = strings.Cut(path, "/")
 	}
 	return nil
-}
-
-// hostBucket is the bucket of a request in virtual-host style; "" in path style.
-func (c *call) hostBucket() string {
-	host := c.r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.ToLower(host)
-	for _, d := range c.s.cfg.Domains {
-		if bucket, ok := strings.CutSuffix(host, "."+strings.ToLower(d)); ok && bucket != "" {
-			return bucket
-		}
-	}
-	return ""
 }
 
 func (c *call) operation() (*operation, error) {
