@@ -110,7 +110,13 @@ func (k *core) statfs(c *call) (volume.StatFS, syscall.Errno) {
 	return s, k.fail(c, "statfs", volume.RootIno, err)
 }
 
+// Attributes of our own are as good as not there: their names are in no namespace that
+// a file system without them would know.
+
 func (k *core) getxattr(c *call, ino volume.Ino, name string) ([]byte, syscall.Errno) {
+	if volume.IsReservedXattr(name) {
+		return nil, syscall.EOPNOTSUPP
+	}
 	v, err := k.vol.GetXattr(c.ctx, ino, name)
 	return v, k.fail(c, "getxattr", ino, err)
 }
@@ -123,7 +129,7 @@ func (k *core) listxattr(c *call, ino volume.Ino, buf []byte) ([]byte, syscall.E
 		return buf, k.fail(c, "listxattr", ino, err)
 	}
 	for _, n := range names {
-		if c.caller.UID != 0 && strings.HasPrefix(n, "trusted.") {
+		if c.caller.UID != 0 && strings.HasPrefix(n, "trusted.") || volume.IsReservedXattr(n) {
 			continue
 		}
 		buf = append(append(buf, n...), 0)
@@ -146,6 +152,9 @@ func (k *core) removexattr(c *call, ino volume.Ino, name string) syscall.Errno {
 }
 
 func (k *core) changeXattr(c *call) syscall.Errno {
+	if volume.IsReservedXattr(c.req.Name) {
+		return syscall.EOPNOTSUPP
+	}
 	if _, err := k.do(c); err != nil {
 		return k.fail(c, c.req.Kind.String(), c.req.Ino, err)
 	}

@@ -55,7 +55,11 @@ func (d *Dir) setMode(o object, ino volume.Ino, mode uint32) error {
 	return d.refused(ino, flagMode, d.chmod(o, mode&volume.ModePerm))
 }
 
+// setXattr mirrors an attribute; those of ours are the index's alone.
 func (d *Dir) setXattr(o object, ino volume.Ino, name string, value []byte) error {
+	if volume.IsReservedXattr(name) {
+		return nil
+	}
 	err := d.within(o.fd, func() error { return d.sys.setXattr(o, name, value) })
 	if refusal(err) && err != unix.EOPNOTSUPP {
 		// The old value must not stand in for the new one.
@@ -67,6 +71,9 @@ func (d *Dir) setXattr(o object, ino volume.Ino, name string, value []byte) erro
 }
 
 func (d *Dir) removeXattr(o object, ino volume.Ino, name string) error {
+	if volume.IsReservedXattr(name) {
+		return nil
+	}
 	err := d.within(o.fd, func() error { return d.sys.removeXattr(o, name) })
 	if err == errNoXattr || err == unix.EOPNOTSUPP {
 		return nil
@@ -147,6 +154,9 @@ func (d *Dir) restoreBasics(o object, attr *volume.Attr) {
 
 // applyXattr sets or removes one attribute, and the mode that an ACL brings.
 func (d *Dir) applyXattr(op *volume.Op, view volume.View) error {
+	if volume.IsReservedXattr(op.Name) {
+		return nil
+	}
 	attr, err := view.Inode(op.Ino)
 	if err != nil {
 		return volume.Wrap(err, "set attribute "+op.Name)
@@ -203,6 +213,9 @@ func (d *Dir) setXattrs(o object, ino volume.Ino, want []volume.Xattr) error {
 	}
 	keep := map[string]bool{}
 	for _, x := range want {
+		if volume.IsReservedXattr(x.Name) {
+			continue
+		}
 		keep[x.Name] = true
 		if v, err := d.sys.getXattr(o, x.Name); err == nil && string(v) == string(x.Value) {
 			continue
@@ -221,9 +234,12 @@ func (d *Dir) setXattrs(o object, ino volume.Ino, want []volume.Xattr) error {
 	return nil
 }
 
-// ignoredXattr reports attributes that belong to the machine, not to the file: labels
-// that a security module gives by itself.
+// ignoredXattr reports attributes that are not compared: labels that a security module
+// gives by itself belong to the machine, and those of ours are not mirrored.
 func ignoredXattr(name string) bool {
+	if volume.IsReservedXattr(name) {
+		return true
+	}
 	switch name {
 	case "security.selinux", "security.SMACK64", "security.ima", "security.evm", "security.apparmor":
 		return true

@@ -53,6 +53,9 @@
 // Changes made by others below us are never deleted: what stands in the way is
 // moved to kept, and [Options.OnForeign] is told.
 //
+// Attributes of our own (volume.XattrReserved) are the index's alone: they are neither
+// mirrored nor compared.
+//
 // # Crash and power loss
 //
 // The intent file (intent.go) outlives the process but not the machine: it says

@@ -63,7 +63,9 @@ func (t *entering) xattr(op *volume.Op) error {
 		}
 		return err
 	}
-	n.flags &^= xattrFlag(op.Name)
+	if f := xattrFlag(op.Name); f != fHasObject { // others of that kind may be left
+		n.flags &^= f
+	}
 	return t.b.Delete(keyInoName(kXattr, n.Ino, op.Name), nil)
 }
 
@@ -80,6 +82,9 @@ func xattrFlag(name string) uint8 {
 		return fHasDefault
 	case volume.XattrCapability:
 		return fHasCaps
+	}
+	if volume.IsObjectXattr(name) {
+		return fHasObject
 	}
 	return 0
 }

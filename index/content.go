@@ -45,7 +45,19 @@ func (t *entering) content(op *volume.Op) error {
 	n.Size = size
 	n.Mtime = op.Time
 	touch(op, n)
+	if err := t.voidObject(n); err != nil {
+		return err
+	}
 	return t.sideEffects(op, n)
+}
+
+// voidObject removes the attributes that tell of the content as it was.
+func (t *entering) voidObject(n *inode) error {
+	if n.flags&fHasObject == 0 {
+		return nil
+	}
+	n.flags &^= fHasObject
+	return dropAll(t.r, t.b, keyInoName(kXattr, n.Ino, volume.XattrObject))
 }
 
 // makesHole reports whether an op leaves a hole in a file of a size.

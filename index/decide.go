@@ -1,7 +1,7 @@
 package index
 
 import (
-	"sort"
+	"slices"
 	"strings"
 
 	"wolfdisk/volume"
@@ -63,7 +63,7 @@ func (e *Engine) Objects(req *volume.Request) ([]volume.Ino, error) {
 	if err != nil {
 		return nil, err
 	}
-	sort.Slice(list, func(i, j int) bool { return list[i] < list[j] })
+	slices.Sort(list)
 	out := make([]volume.Ino, 0, len(list))
 	for _, i := range list {
 		if i != 0 && (len(out) == 0 || out[len(out)-1] != i) {
@@ -249,6 +249,9 @@ func (d *decider) create() error {
 	if isDir && p.Nlink >= volume.MaxNlink {
 		return volume.TooManyLinks
 	}
+	if err := d.ownXattrs(op, mode); err != nil {
+		return err
+	}
 	ino, err := d.e.allocIno()
 	if err != nil {
 		return err
@@ -257,6 +260,39 @@ func (d *decider) create() error {
 	d.out.Ops = append(d.out.Ops, op)
 	d.out.Subject = ino
 	return nil
+}
+
+// ownXattrs adds the attributes of ours that a created inode is to have.
+func (d *decider) ownXattrs(op *volume.Op, mode uint32) error {
+	if len(d.req.Xattrs) == 0 {
+		return nil
+	}
+	if len(d.req.Xattrs)+len(op.Xattrs) > volume.MaxOpXattrs {
+		return volume.XattrTooBig
+	}
+	n := inode{Attr: volume.Attr{Mode: mode}}
+	for i, x := range d.req.Xattrs {
+		if !volume.IsReservedXattr(x.Name) || d.req.Caller.Front == volume.FrontFUSE {
+			return volume.Unsupported
+		}
+		if err := checkXattr(&n, x.Name, x.Value); err != nil {
+			return err
+		}
+		if x.Name == volume.XattrKeep && op.Parent != 0 || hasXattr(d.req.Xattrs[:i], x.Name) {
+			return volume.Invalid
+		}
+	}
+	op.Xattrs = append(op.Xattrs, d.req.Xattrs...)
+	sortXattrs(op.Xattrs)
+	return nil
+}
+
+func hasXattr(list []volume.Xattr, name string) bool {
+	return slices.ContainsFunc(list, func(x volume.Xattr) bool { return x.Name == name })
+}
+
+func sortXattrs(list []volume.Xattr) {
+	slices.SortFunc(list, func(a, b volume.Xattr) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // inheritACL applies the parent's default ACL, or the umask where there is none.
@@ -334,6 +370,9 @@ func (d *decider) unlink() error {
 		}
 	} else if n.IsDir() {
 		return volume.IsDir
+	}
+	if r.Match.Version != 0 && n.Version != r.Match.Version {
+		return volume.Precondition
 	}
 	op := d.op(r.Kind)
 	op.Ino, op.Parent, op.Name, op.Flags = n.Ino, p.Ino, r.Name, d.endsFlag(&n)
@@ -483,16 +522,14 @@ func (d *decider) publish() error {
 		if x.Name == volume.XattrACLAccess || x.Name == volume.XattrACLDefault {
 			return volume.Unsupported
 		}
-		for _, y := range r.Xattrs[:i] {
-			if x.Name == y.Name {
-				return volume.Invalid
-			}
+		if hasXattr(r.Xattrs[:i], x.Name) || x.Name == volume.XattrKeep {
+			return volume.Invalid
 		}
 	}
 	op := d.op(volume.OpPublish)
 	op.Ino, op.Parent, op.Name = n.Ino, p.Ino, r.Name
 	op.Xattrs = append(op.Xattrs, r.Xattrs...)
-	sort.Slice(op.Xattrs, func(i, j int) bool { return op.Xattrs[i].Name < op.Xattrs[j].Name })
+	sortXattrs(op.Xattrs)
 	if r.Set&volume.SetMode != 0 {
 		op.Mask, op.Mode = volume.SetMode, r.Mode&volume.ModePerm
 	}

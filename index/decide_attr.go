@@ -204,7 +204,7 @@ func checkXattr(n *inode, name string, value []byte) error {
 		return volume.XattrTooBig
 	}
 	switch space {
-	case "user", "trusted", "security":
+	case "user", "trusted", "security", "wolfdisk":
 		if space == name {
 			return volume.Unsupported
 		}
@@ -218,6 +218,10 @@ func checkXattr(n *inode, name string, value []byte) error {
 			return volume.NotPermitted
 		}
 	case "trusted", "security":
+	case "wolfdisk":
+		if !n.IsFile() && !n.IsDir() {
+			return volume.NotPermitted
+		}
 	case "system":
 		if name != volume.XattrACLAccess && name != volume.XattrACLDefault || n.Type() == volume.ModeLink {
 			return volume.Unsupported
@@ -228,6 +232,28 @@ func checkXattr(n *inode, name string, value []byte) error {
 	return nil
 }
 
+// mayXattr is checkXattr for a request about one attribute, with what else can be said
+// against it before looking whether it is there.
+func (d *decider) mayXattr(n *inode, value []byte) error {
+	r := d.req
+	if err := checkXattr(n, r.Name, value); err != nil {
+		return err
+	}
+	if volume.IsReservedXattr(r.Name) && r.Caller.Front == volume.FrontFUSE {
+		return volume.Unsupported
+	}
+	if r.Match.Version != 0 && n.Version != r.Match.Version {
+		return volume.Precondition
+	}
+	if r.Name == volume.XattrKeep && r.Kind == volume.OpSetXattr && !keepable(n) {
+		return volume.Errorf(volume.Invalid, "inode %s has had a name: it cannot be kept without one", n.Ino)
+	}
+	return nil
+}
+
+// keepable reports whether an inode never had a name.
+func keepable(n *inode) bool { return n.Nlink == 0 && n.flags&fNamelessBorn != 0 }
+
 func (d *decider) setXattr() error {
 	r := d.req
 	n, err := d.e.alive(r.Ino)
@@ -235,7 +261,7 @@ func (d *decider) setXattr() error {
 		return err
 	}
 	d.out.Subject = n.Ino
-	if err := checkXattr(&n, r.Name, r.Data); err != nil {
+	if err := d.mayXattr(&n, r.Data); err != nil {
 		return err
 	}
 	there := false
@@ -333,7 +359,7 @@ func (d *decider) removeXattr() error {
 		return err
 	}
 	d.out.Subject = n.Ino
-	if err := checkXattr(&n, r.Name, nil); err != nil {
+	if err := d.mayXattr(&n, nil); err != nil {
 		return err
 	}
 	_, there, err := d.e.get(keyInoName(kXattr, n.Ino, r.Name))

@@ -291,6 +291,9 @@ func (t *entering) addName(op *volume.Op, p *inode, name string, n *inode, secon
 			err = t.b.Delete(keyIno(kOrphan, n.Ino), nil)
 		}
 	}
+	if n.flags&(fNamelessBorn|fHasXattrs) == fNamelessBorn|fHasXattrs && err == nil {
+		err = t.b.Delete(keyInoName(kXattr, n.Ino, volume.XattrKeep), nil)
+	}
 	n.flags &^= fNamelessBorn
 	if n.IsDir() {
 		n.Nlink = max(n.Nlink, 2)

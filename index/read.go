@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -266,6 +267,49 @@ func (e *Engine) LowerIno(key []byte) (volume.Ino, error) {
 // Extents implements volume.ExtentMap.
 func (e *Engine) Extents(ino volume.Ino, off, length int64, fn func(volume.Extent) bool) error {
 	return readExtents(e.db, ino, off, length, fn)
+}
+
+// ReadNames walks a directory in the byte order of its names, from one on.
+func (e *Engine) ReadNames(dir volume.Ino, from string, fn func(volume.DirEntry) bool) error {
+	if _, err := e.dir(dir); err != nil {
+		return err
+	}
+	return scan(e.db, keyInoName(kDirent, dir, from), keyIno(kDirent, dir), func(key, val []byte) error {
+		d, _, err := decodeDirent(val)
+		if err != nil {
+			return err
+		}
+		if !fn(volume.DirEntry{Name: string(key[9:]), Ino: d.ino, Type: d.typ, Cookie: d.cookie}) {
+			return errStop
+		}
+		return nil
+	})
+}
+
+// ReadKept walks the inodes without a name that are kept alive, in the order of IDs.
+func (e *Engine) ReadKept(after volume.Ino, fn func(volume.Ino) bool) error {
+	if after == math.MaxUint64 {
+		return nil
+	}
+	return scan(e.db, keyIno(kOrphan, after+1), []byte{kOrphan}, func(key, _ []byte) error {
+		ino := volume.Ino(beUint64(key[1:]))
+		if kept, err := e.Kept(ino); err != nil || !kept {
+			return err
+		}
+		if !fn(ino) {
+			return errStop
+		}
+		return nil
+	})
+}
+
+// Kept reports whether an inode has XattrKeep, and so lives on without a name.
+func (e *Engine) Kept(ino volume.Ino) (bool, error) {
+	_, err := e.GetXattr(ino, volume.XattrKeep)
+	if k := volume.KindOf(err); k == volume.NoXattr || k == volume.Stale {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Orphans are the inodes that live without a name.

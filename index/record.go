@@ -15,6 +15,7 @@ const (
 	fHasCaps                        // has security.capability
 	fEnded                          // has ended, and is only read any more by who has it open here
 	fHoles                          // Attr.Holes
+	fHasObject                      // a file that may have attributes that tell of its content
 )
 
 // inode is one inode record, decoded.

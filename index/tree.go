@@ -15,7 +15,11 @@ type Tree struct {
 	enc     *volume.Encoder
 }
 
-var _ volume.Replica = (*Tree)(nil)
+var (
+	_ volume.Replica    = (*Tree)(nil)
+	_ volume.NameReader = (*Tree)(nil)
+	_ volume.KeptReader = (*Tree)(nil)
+)
 
 // NewTree joins an index and a backing.
 func NewTree(e *Engine, b volume.Backing) *Tree {
@@ -107,6 +111,16 @@ func (t *Tree) ReadLink(_ context.Context, ino volume.Ino) (string, error) {
 // ReadDir implements volume.Reader.
 func (t *Tree) ReadDir(_ context.Context, dir volume.Ino, after uint64, fn func(volume.DirEntry) bool) error {
 	return t.Engine.ReadDir(dir, after, fn)
+}
+
+// ReadNames implements volume.NameReader.
+func (t *Tree) ReadNames(_ context.Context, dir volume.Ino, from string, fn func(volume.DirEntry) bool) error {
+	return t.Engine.ReadNames(dir, from, fn)
+}
+
+// ReadKept implements volume.KeptReader.
+func (t *Tree) ReadKept(_ context.Context, after volume.Ino, fn func(volume.Ino) bool) error {
+	return t.Engine.ReadKept(after, fn)
 }
 
 // ParentOf implements volume.Reader.

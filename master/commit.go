@@ -157,6 +157,11 @@ func (l *Leader) openEpoch(t volume.Time) (ops []*volume.Op, ending []volume.Ino
 			}
 			return nil, ending, err
 		}
+		if kept, err := l.Kept(ino); err != nil {
+			return nil, ending, err
+		} else if kept {
+			continue
+		}
 		op := &volume.Op{Kind: volume.OpEnd, Ino: ino, Time: t}
 		if _, err := l.Backing.Apply(context.Background(), op, l.Engine); err != nil {
 			return nil, ending, volume.Wrap(err, "end inode "+ino.String())

@@ -525,7 +525,7 @@ func (l *Leader) closeOne(ino volume.Ino, objects []volume.Ino) (a volume.Attr, 
 	return a, left, err
 }
 
-// end ends an inode if it has no name and is open nowhere. The gate comes before the
+// end ends an inode if it has no name, is open nowhere and not kept. The gate comes before the
 // lock, or Stop could wait for one who waits for us; so both are looked at again. If
 // the leader has stopped, the next one does it.
 func (l *Leader) end(ctx context.Context, ino volume.Ino, objects []volume.Ino) error {
@@ -540,6 +540,9 @@ func (l *Leader) end(ctx context.Context, ino volume.Ino, objects []volume.Ino) 
 		if volume.KindOf(err) == volume.Stale {
 			err = nil // another Close did it
 		}
+		return err
+	}
+	if kept, err := l.Kept(ino); err != nil || kept {
 		return err
 	}
 	_, err = l.record(ctx, &volume.Op{Kind: volume.OpEnd, Ino: ino, Time: l.now()})

@@ -201,7 +201,11 @@ func (v nothing) ReadLink(context.Context, volume.Ino) (string, error) { return 
 func (v nothing) ReadDir(context.Context, volume.Ino, uint64, func(volume.DirEntry) bool) error {
 	return v.err()
 }
-func (v nothing) ParentOf(context.Context, volume.Ino) (volume.Ino, error) { return 0, v.err() }
+func (v nothing) ReadNames(context.Context, volume.Ino, string, func(volume.DirEntry) bool) error {
+	return v.err()
+}
+func (v nothing) ReadKept(context.Context, volume.Ino, func(volume.Ino) bool) error { return v.err() }
+func (v nothing) ParentOf(context.Context, volume.Ino) (volume.Ino, error)          { return 0, v.err() }
 func (v nothing) GetXattr(context.Context, volume.Ino, string) ([]byte, error) {
 	return nil, v.err()
 }

@@ -41,7 +41,11 @@ type forwarder interface {
 	forward(ctx context.Context, req *volume.Request) (volume.Result, error)
 }
 
-var _ volume.Volume = (*Handle)(nil)
+var (
+	_ volume.Volume     = (*Handle)(nil)
+	_ volume.NameReader = (*Handle)(nil)
+	_ volume.KeptReader = (*Handle)(nil)
+)
 
 // NewHandle returns a handle on vol.
 func NewHandle(vol volume.Volume) *Handle { return newHandle(vol, newVacancy()) }
@@ -127,6 +131,30 @@ func (h *Handle) ReadDir(ctx context.Context, dir volume.Ino, after uint64, fn f
 	a := h.enter()
 	defer a.leave()
 	return a.vol.ReadDir(ctx, dir, after, fn)
+}
+
+// ReadNames implements volume.NameReader.
+func (h *Handle) ReadNames(ctx context.Context, dir volume.Ino, from string, fn func(volume.DirEntry) bool) error {
+	a := h.enter()
+	defer a.leave()
+	if r, ok := a.vol.(volume.NameReader); ok {
+		return r.ReadNames(ctx, dir, from, fn)
+	}
+	return cannot(a.vol, "list by name")
+}
+
+// ReadKept implements volume.KeptReader.
+func (h *Handle) ReadKept(ctx context.Context, after volume.Ino, fn func(volume.Ino) bool) error {
+	a := h.enter()
+	defer a.leave()
+	if r, ok := a.vol.(volume.KeptReader); ok {
+		return r.ReadKept(ctx, after, fn)
+	}
+	return cannot(a.vol, "list what is kept without a name")
+}
+
+func cannot(v volume.Volume, what string) error {
+	return volume.Errorf(volume.Unsupported, "a %T cannot %s", v, what)
 }
 
 // ParentOf implements volume.Reader.

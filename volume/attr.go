@@ -2,6 +2,7 @@ package volume
 
 import (
 	"cmp"
+	"strings"
 	"time"
 )
 
@@ -120,6 +121,30 @@ const (
 	XattrACLDefault = "system.posix_acl_default"
 	XattrCapability = "security.capability"
 )
+
+// Extended attributes of our own. They are part of the volume as all others are, but
+// of no use to anybody else: a front end that is a file system neither shows nor takes
+// them, and a backing that is one does not mirror them, so their size is not bounded
+// by what a lower file system can hold, and nobody forges them.
+const (
+	// XattrReserved begins all of them. They are for files and directories.
+	XattrReserved = "wolfdisk."
+	// XattrObject is what the S3 gateway knows of an object; what does not fit goes to
+	// attributes that begin with this name. All of them tell of a content: an op that
+	// changes a file's content or size removes them, on every replica.
+	XattrObject = "wolfdisk.s3"
+	// XattrKeep keeps an inode that was created nameless alive, through the last Close
+	// and from one leader to the next: an upload in parts. With its first name the
+	// inode loses it. Without it, the inode ends as any other: with a Close, or the
+	// next epoch. It can be given only to an inode that never had a name.
+	XattrKeep = "wolfdisk.keep"
+)
+
+// IsReservedXattr reports whether an attribute is one of ours.
+func IsReservedXattr(name string) bool { return strings.HasPrefix(name, XattrReserved) }
+
+// IsObjectXattr reports whether an attribute tells of a file's content.
+func IsObjectXattr(name string) bool { return strings.HasPrefix(name, XattrObject) }
 
 // StatFS describes the file system that holds the content, in bytes and inodes,
 // and what the volume itself holds.

@@ -28,6 +28,9 @@
 //   - OpWrite, OpTruncate, OpFallocate, OpCopyChunks set Mode if Mask has SetMode
 //     (setuid and setgid cleared) and drop security.capability if Flags has OpDropCaps.
 //   - OpSetXattr and OpRemoveXattr of an ACL carry the mode that goes with it.
+//   - OpWrite, OpTruncate, OpFallocate, OpCopyChunks remove the attributes that tell of
+//     the content as it was (IsObjectXattr).
+//   - The first name of an inode that was created nameless removes its XattrKeep.
 //   - OpReign opens an epoch; OpMember changes the list of members.
 //
 // # Encoding

@@ -6,17 +6,18 @@ package volume
 // else is decided by the volume.
 //
 //	OpCreate      Parent, Name (both zero: nameless), Mode with type, Umask, Rdev, Target;
-//	              UID and GID of Caller become the owner; Exclusive
+//	              UID and GID of Caller become the owner; Exclusive; Xattrs, of ours only
 //	OpLink        Ino, NewParent, NewName
-//	OpUnlink      Parent, Name
-//	OpRmdir       Parent, Name
+//	OpUnlink      Parent, Name, Match.Version
+//	OpRmdir       Parent, Name, Match.Version
 //	OpRename      Parent, Name, NewParent, NewName, Exclusive (RENAME_NOREPLACE), Exchange
 //	OpSetAttr     Ino, Set, Mode, UID, GID, Atime, Mtime, Size (a truncation), KillPriv
 //	              (which counts also where Set is empty)
 //	OpWrite       Ino, Offset or Append, Data, KillPriv
 //	OpFallocate   Ino, Alloc, Offset, Length, KillPriv
-//	OpSetXattr    Ino, Name, Data, Exclusive (XATTR_CREATE), Replace (XATTR_REPLACE), KillPriv
-//	OpRemoveXattr Ino, Name
+//	OpSetXattr    Ino, Name, Data, Exclusive (XATTR_CREATE), Replace (XATTR_REPLACE), KillPriv,
+//	              Match.Version
+//	OpRemoveXattr Ino, Name, Match.Version
 //	OpPublish     Ino, Parent, Name, Set, Mode, Xattrs, Match
 //	OpCopyChunks  Ino, Offset, Chunks, KillPriv
 type Request struct {
@@ -49,11 +50,13 @@ type Request struct {
 	Match    Match
 }
 
-// Match is the condition of a publish, checked under the locks that decide it.
+// Match is the condition of a request, checked under the locks that decide it.
 type Match struct {
-	Absent  bool    // the name must be free
-	Present bool    // the name must be taken
-	Version Version // if not 0: by an inode last changed at this version
+	Absent  bool // OpPublish: the name must be free
+	Present bool // OpPublish: the name must be taken
+	// Version, if not 0, is the version at which the inode must have been changed last:
+	// of OpPublish the one that has the name, of others the one concerned.
+	Version Version
 }
 
 // Result is the answer to a request.

@@ -38,6 +38,24 @@ type Reader interface {
 	Position() Position
 }
 
+// NameReader is a Reader that can list a directory by name, from anywhere in it. All
+// kinds that a front end meets are one.
+type NameReader interface {
+	// ReadNames calls fn with the entries of a directory whose names are not before
+	// from, in the byte order of their names, until fn returns false. It costs what the
+	// entries shown cost, wherever they begin. What is seen of entries that come or go
+	// meanwhile is as in ReadDir. fn calls no method of the volume.
+	ReadNames(ctx context.Context, dir Ino, from string, fn func(DirEntry) bool) error
+}
+
+// KeptReader is a Reader that can find the inodes that XattrKeep keeps alive.
+type KeptReader interface {
+	// ReadKept calls fn with the inodes greater than after that have no name and are
+	// kept, in the order of their IDs, until fn returns false. fn calls no method of the
+	// volume.
+	ReadKept(ctx context.Context, after Ino, fn func(Ino) bool) error
+}
+
 // Volume is what a front end sees of one replicated tree, whatever role the node
 // plays. It is the narrow waist: front ends know nothing else.
 type Volume interface {

@@ -2,6 +2,7 @@ package volumetest
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 
 	"wolfdisk/volume"
@@ -207,6 +208,7 @@ func (m *Model) fitContent(op *volume.Op, n *inode) (func(), error) {
 		}
 		touch(op, n)
 		n.attr.Mtime = op.Time
+		maps.DeleteFunc(n.xattrs, func(name string, _ []byte) bool { return volume.IsObjectXattr(name) })
 		sideEffects(op, n)
 	}, nil
 }

@@ -34,7 +34,10 @@ func fitEnds(op *volume.Op, n *inode) error {
 // put gives an inode a name.
 func (m *Model) put(op *volume.Op, dir *inode, name string, n *inode, second bool) {
 	dir.entries[name] = entry{n.attr.Ino, volume.EntryCookie(op.Version, second)}
-	n.linkable = false
+	if n.linkable {
+		n.linkable = false
+		delete(n.xattrs, volume.XattrKeep)
+	}
 	if !n.attr.IsDir() {
 		n.attr.Nlink++
 		return

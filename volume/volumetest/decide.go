@@ -1,6 +1,8 @@
 package volumetest
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"slices"
 
@@ -190,8 +192,34 @@ func (m *Model) decideCreate(req *volume.Request) (decision, error) {
 		return decision{}, volume.TooManyLinks
 	}
 	op.Mode = typ | perm
+	if err := createdXattrs(req, op); err != nil {
+		return decision{}, err
+	}
 	op.Ino = m.newIno()
 	return decision{ops: []*volume.Op{op}}, nil
+}
+
+// createdXattrs adds the attributes of ours that an inode is created with.
+func createdXattrs(req *volume.Request, op *volume.Op) error {
+	if len(req.Xattrs) > 0 && len(req.Xattrs)+len(op.Xattrs) > volume.MaxOpXattrs {
+		return volume.XattrTooBig
+	}
+	seen := map[string]bool{}
+	for _, x := range req.Xattrs {
+		if !volume.IsReservedXattr(x.Name) || req.Caller.Front == volume.FrontFUSE {
+			return volume.Unsupported
+		}
+		if err := checkXattr(&inode{attr: volume.Attr{Mode: op.Mode}}, x.Name, x.Value); err != nil {
+			return err
+		}
+		if seen[x.Name] || x.Name == volume.XattrKeep && req.Name != "" {
+			return volume.Invalid
+		}
+		seen[x.Name] = true
+		op.Xattrs = append(op.Xattrs, volume.Xattr{Name: x.Name, Value: bytes.Clone(x.Value)})
+	}
+	slices.SortFunc(op.Xattrs, func(a, b volume.Xattr) int { return cmp.Compare(a.Name, b.Name) })
+	return nil
 }
 
 func checkTarget(target string) error {
@@ -240,6 +268,8 @@ func (m *Model) decideRemove(req *volume.Request) (decision, error) {
 		return decision{}, volume.NotDir
 	case req.Kind == volume.OpRmdir && len(n.entries) > 0:
 		return decision{}, volume.NotEmpty
+	case !unchanged(req, n):
+		return decision{}, volume.Precondition
 	}
 	op := newOp(req, req.Kind)
 	op.Ino, op.Parent, op.Name, op.Flags = n.attr.Ino, req.Parent, req.Name, ends(n)
@@ -344,6 +374,11 @@ func (m *Model) decidePublish(req *volume.Request) (decision, error) {
 		op.Replaced, op.Flags = taken.attr.Ino, ends(taken)
 	}
 	return decision{ops: []*volume.Op{op}, n: n, replaced: taken}, nil
+}
+
+// unchanged reports whether an inode is what a request's Match says.
+func unchanged(req *volume.Request, n *inode) bool {
+	return req.Match.Version == 0 || req.Match.Version == n.attr.Version
 }
 
 func matches(want volume.Match, taken *inode) bool {

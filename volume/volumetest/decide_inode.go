@@ -213,12 +213,12 @@ func checkXattr(n *inode, name string, value []byte) error {
 		}
 		return nil
 	}
-	for _, prefix := range []string{"user.", "trusted.", "security."} {
+	for _, prefix := range []string{"user.", "trusted.", "security.", volume.XattrReserved} {
 		switch {
 		case !strings.HasPrefix(name, prefix):
 		case name == prefix:
 			return volume.Invalid
-		case prefix == "user." && !n.attr.IsFile() && !n.attr.IsDir():
+		case (prefix == "user." || prefix == volume.XattrReserved) && !n.attr.IsFile() && !n.attr.IsDir():
 			return volume.NotPermitted
 		default:
 			return nil
@@ -231,12 +231,28 @@ func isACL(name string) bool {
 	return name == volume.XattrACLAccess || name == volume.XattrACLDefault
 }
 
+// mayXattr is checkXattr for a request about one attribute.
+func mayXattr(n *inode, req *volume.Request, value []byte) error {
+	if err := checkXattr(n, req.Name, value); err != nil {
+		return err
+	}
+	switch {
+	case volume.IsReservedXattr(req.Name) && req.Caller.Front == volume.FrontFUSE:
+		return volume.Unsupported
+	case !unchanged(req, n):
+		return volume.Precondition
+	case req.Name == volume.XattrKeep && req.Kind == volume.OpSetXattr && !n.linkable:
+		return volume.Invalid
+	}
+	return nil
+}
+
 func (m *Model) decideSetXattr(req *volume.Request) (decision, error) {
 	n, err := m.live(req.Ino)
 	if err != nil {
 		return decision{}, err
 	}
-	if err := checkXattr(n, req.Name, req.Data); err != nil {
+	if err := mayXattr(n, req, req.Data); err != nil {
 		return decision{}, err
 	}
 	_, there := n.xattrs[req.Name]
@@ -307,7 +323,7 @@ func (m *Model) decideRemoveXattr(req *volume.Request) (decision, error) {
 	if err != nil {
 		return decision{}, err
 	}
-	if err := checkXattr(n, req.Name, nil); err != nil {
+	if err := mayXattr(n, req, nil); err != nil {
 		return decision{}, err
 	}
 	if _, ok := n.xattrs[req.Name]; !ok {
@@ -338,7 +354,7 @@ func publishedXattrs(n *inode, asked []volume.Xattr) ([]volume.Xattr, error) {
 	}
 	slices.SortFunc(list, func(a, b volume.Xattr) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range list {
-		if i > 0 && list[i].Name == list[i-1].Name {
+		if i > 0 && list[i].Name == list[i-1].Name || list[i].Name == volume.XattrKeep {
 			return nil, volume.Invalid
 		}
 	}

@@ -57,6 +57,9 @@
 //     ACL if it has more than the three base entries; a directory inherits the
 //     default ACL itself. Otherwise the mode is Mode &^ (Umask & 0777).
 //   - All four times are Op.Time. Rdev counts for devices only.
+//   - Xattrs, checked last: with those inherited more than MaxOpXattrs XattrTooBig; one that
+//     is not of ours, or any from a mount, Unsupported; then the checks of an attribute;
+//     one twice, or XattrKeep with a Name, Invalid. They are sorted in the op.
 //
 // # Link, unlink, rmdir
 //
@@ -64,7 +67,8 @@
 // an inode with Nlink 0 unless it was created nameless and never had a name,
 // TooManyLinks. The name in the op is Parent and Name.
 //
-// Unlink: the existing name, IsDir. Rmdir: the existing name, NotDir, NotEmpty.
+// Unlink: the existing name, IsDir. Rmdir: the existing name, NotDir, NotEmpty. Then, for
+// both, Match.Version: Precondition.
 // Losing the last name sets OpEnds if the inode is not open; the rest of its life
 // ends with the last Close, which records the OpEnd (with a zero Caller).
 //
@@ -131,13 +135,20 @@
 // # Extended attributes
 //
 // Checks of a name: empty, longer than MaxXattrNameLen or with a NUL OutOfRange; (a
-// value longer than MaxXattrLen XattrTooBig;) outside user., trusted., security. and
-// the two ACLs Unsupported; nothing behind the prefix Invalid; user. on anything but
-// files and directories NotPermitted; an ACL on a symbolic link Unsupported.
+// value longer than MaxXattrLen XattrTooBig;) outside user., trusted., security.,
+// wolfdisk. and the two ACLs Unsupported; nothing behind the prefix Invalid; user. and
+// wolfdisk. on anything but files and directories NotPermitted; an ACL on a symbolic link
+// Unsupported. Then, for a request about one: wolfdisk. from a mount Unsupported;
+// Match.Version: Precondition; to set XattrKeep on what is no file created nameless that
+// never had a name: Invalid.
 //
 //   - Set: Exclusive and there Exists; Replace and not there NoXattr; a new one that
 //     makes the names, each with a NUL, more than MaxXattrsLen NoSpace. Always an op.
+//
 //   - Remove: NoXattr if it is not there; but for an ACL success, nothing changes.
+//
+//   - Attributes that begin with XattrObject go with every op on the file's content, and
+//     XattrKeep goes with the first name.
 //
 // ACLs are in Linux's format, version 2, little-endian: 4 bytes version, then per
 // entry 2 bytes tag, 2 bytes permissions, 4 bytes ID; the order is owner, users, group,
@@ -157,18 +168,20 @@
 // Stale; Invalid unless it is a file created nameless that never had a name. The new
 // name. Match not met: Precondition. A directory has the name: IsDir. More than
 // MaxOpXattrs attributes XattrTooBig; each by the checks above, ACLs Unsupported; the
-// same name twice Invalid. Of Set only SetMode counts. Xattrs are sorted in the op.
+// same name twice, or XattrKeep, Invalid. Of Set only SetMode counts. Xattrs are sorted in the op.
 // The file's own mtime stays.
 //
 // # Open files
 //
 // Open and Close count; Open of an inode that is not there is Stale, as is Close;
-// Close without Open is Invalid. A nameless inode that was never opened stays.
+// Close without Open is Invalid. A nameless inode that was never opened stays, and so does
+// one with XattrKeep, opened or not.
 //
 // # Reading
 //
 // GetAttr, ListXattr Stale. GetXattr Stale, then the errors of a removal if it is not
 // there, but for NotPermitted and what is said of ACLs: NoXattr. ReadLink Stale, Invalid. ReadDir Stale, NotDir.
+// ReadNames is ReadDir in another order. ReadKept shows what has XattrKeep and Nlink 0.
 // ParentOf Stale, NotDir (of a removed directory nothing is said). ReadAt Stale, IsDir,
 // Invalid (not a file, or a negative offset). Seek Stale, IsDir, Invalid, NotSeekable
 // (offset negative or not before the end). What Seek reports as a hole is zeros; it

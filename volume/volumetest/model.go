@@ -51,9 +51,11 @@ type asked struct {
 }
 
 var (
-	_ volume.Volume  = (*Model)(nil)
-	_ volume.View    = (*Model)(nil)
-	_ volume.Replica = replica{}
+	_ volume.Volume     = (*Model)(nil)
+	_ volume.NameReader = (*Model)(nil)
+	_ volume.KeptReader = (*Model)(nil)
+	_ volume.View       = (*Model)(nil)
+	_ volume.Replica    = replica{}
 )
 
 type inode struct {
@@ -199,6 +201,9 @@ func (m *Model) Close(_ context.Context, ino volume.Ino) error {
 	}
 	n.opens--
 	if n.opens > 0 || n.attr.Nlink > 0 || m.readOnly {
+		return nil
+	}
+	if _, kept := n.xattrs[volume.XattrKeep]; kept {
 		return nil
 	}
 	return m.record(m.now(), &volume.Op{Kind: volume.OpEnd, Ino: ino})

@@ -85,6 +85,43 @@ func (m *Model) ReadDir(_ context.Context, ino volume.Ino, after uint64, fn func
 	return nil
 }
 
+// ReadNames implements volume.NameReader. It calls fn on a copy, holding no lock.
+func (m *Model) ReadNames(ctx context.Context, ino volume.Ino, from string, fn func(volume.DirEntry) bool) error {
+	var list []volume.DirEntry
+	err := m.ReadDir(ctx, ino, 0, func(e volume.DirEntry) bool {
+		if e.Name >= from {
+			list = append(list, e)
+		}
+		return true
+	})
+	slices.SortFunc(list, func(a, b volume.DirEntry) int { return cmp.Compare(a.Name, b.Name) })
+	for _, e := range list {
+		if !fn(e) {
+			break
+		}
+	}
+	return err
+}
+
+// ReadKept implements volume.KeptReader. It calls fn on a copy, holding no lock.
+func (m *Model) ReadKept(_ context.Context, after volume.Ino, fn func(volume.Ino) bool) error {
+	var list []volume.Ino
+	m.mu.Lock()
+	for ino, n := range m.inodes {
+		if _, kept := n.xattrs[volume.XattrKeep]; kept && n.attr.Nlink == 0 && ino > after {
+			list = append(list, ino)
+		}
+	}
+	m.mu.Unlock()
+	slices.Sort(list)
+	for _, ino := range list {
+		if !fn(ino) {
+			break
+		}
+	}
+	return nil
+}
+
 // ParentOf implements volume.Reader.
 func (m *Model) ParentOf(_ context.Context, ino volume.Ino) (volume.Ino, error) {
 	m.mu.Lock()

@@ -48,6 +48,7 @@ func groups() []group {
 		{"xattr", xattrChecks()},
 		{"acl", aclChecks()},
 		{"publish", publishChecks()},
+		{"objects", objectChecks()},
 		{"life", lifeChecks()},
 		{"reading", readChecks()},
 		{"readdir", readDirChecks()},

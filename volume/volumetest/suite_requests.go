@@ -94,15 +94,15 @@ type validRequest struct {
 
 func validRequests() []validRequest {
 	return []validRequest{
-		{"create", []string{"Parent", "Name", "Mode", "Umask", "Exclusive"},
+		{"create", []string{"Parent", "Name", "Mode", "Umask", "Exclusive", "Xattrs"},
 			func(f *fixture) volume.Request { return createReq(f.dir, "n", volume.ModeFile|0o644) }},
-		{"symlink", []string{"Parent", "Name", "Mode", "Umask", "Target", "Exclusive"},
+		{"symlink", []string{"Parent", "Name", "Mode", "Umask", "Target", "Exclusive", "Xattrs"},
 			func(f *fixture) volume.Request { return createReq(f.dir, "n", volume.ModeLink) }},
 		{"link", []string{"Ino", "NewParent", "NewName"},
 			func(f *fixture) volume.Request { return linkReq(f.f, f.dir, "n") }},
-		{"unlink", []string{"Parent", "Name"},
+		{"unlink", []string{"Parent", "Name", "Match"},
 			func(f *fixture) volume.Request { return removeReq(volume.OpUnlink, f.dir, "f") }},
-		{"rmdir", []string{"Parent", "Name"},
+		{"rmdir", []string{"Parent", "Name", "Match"},
 			func(f *fixture) volume.Request { return removeReq(volume.OpRmdir, f.dir, "empty") }},
 		{"rename", []string{"Parent", "Name", "NewParent", "NewName", "Exclusive", "Exchange"},
 			func(f *fixture) volume.Request { return renameReq(f.dir, "f", f.dir, "l") }},
@@ -122,9 +122,9 @@ func validRequests() []validRequest {
 			func(f *fixture) volume.Request { return writeReq(f.f, 3, "data") }},
 		{"fallocate", []string{"Ino", "Alloc", "Offset", "Length", "KillPriv"},
 			func(f *fixture) volume.Request { return fallocReq(f.f, 0, 3, 10) }},
-		{"setxattr", []string{"Ino", "Name", "Data", "Exclusive", "Replace", "KillPriv"},
+		{"setxattr", []string{"Ino", "Name", "Data", "Exclusive", "Replace", "KillPriv", "Match"},
 			func(f *fixture) volume.Request { return xattrReq(f.f, "user.a", "v") }},
-		{"removexattr", []string{"Ino", "Name"},
+		{"removexattr", []string{"Ino", "Name", "Match"},
 			func(f *fixture) volume.Request {
 				f.setXattr(f.f, "user.a", nil)
 				return removeXattrReq(f.f, "user.a")

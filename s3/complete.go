@@ -1,0 +1,350 @@
+package s3
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"wolfdisk/volume"
+)
+
+// maxCompleteBody holds the longest list of parts, bytes.
+const maxCompleteBody = 8 << 20
+
+type completePart struct {
+	PartNumber        int
+	ETag              string
+	ChecksumCRC32     string
+	ChecksumCRC32C    string
+	ChecksumCRC64NVME string
+	ChecksumSHA1      string
+	ChecksumSHA256    string
+}
+
+func (p *completePart) checksum(a algo) string {
+	return [algoEnd]string{algoCRC32: p.ChecksumCRC32, algoCRC32C: p.ChecksumCRC32C, algoCRC64NVME: p.ChecksumCRC64NVME,
+		algoSHA1: p.ChecksumSHA1, algoSHA256: p.ChecksumSHA256}[a]
+}
+
+type completeRequest struct {
+	XMLName xml.Name       `xml:"CompleteMultipartUpload"`
+	Part    []completePart `xml:"Part"`
+}
+
+type completeResult struct {
+	XMLName           xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ CompleteMultipartUploadResult"`
+	Location          string
+	Bucket            string
+	Key               string
+	ETag              string
+	ChecksumCRC32     string `xml:",omitempty"`
+	ChecksumCRC32C    string `xml:",omitempty"`
+	ChecksumCRC64NVME string `xml:",omitempty"`
+	ChecksumSHA1      string `xml:",omitempty"`
+	ChecksumSHA256    string `xml:",omitempty"`
+	ChecksumType      string `xml:",omitempty"`
+}
+
+// completeUpload is CompleteMultipartUpload. Said again after it was done, as a client
+// does that missed the answer, it answers the same.
+func (c *call) completeUpload() error {
+	u, err := c.findUpload()
+	if err != nil {
+		return err
+	}
+	cond, err := c.condition("", false)
+	if err != nil {
+		return err
+	}
+	var req completeRequest
+	if err := c.readXML(maxCompleteBody, &req); err != nil {
+		return err
+	}
+	if n := len(req.Part); n == 0 || n > maxParts {
+		return errf("MalformedXML", "the document names %d parts; 1 to %d are allowed", n, maxParts)
+	}
+	size := int64(-1)
+	if v := c.headerValue("x-amz-mp-object-size"); v != "" {
+		if size, err = strconv.ParseInt(v, 10, 64); err != nil || size < 0 {
+			return errf("InvalidArgument", "x-amz-mp-object-size is %q", clean(v))
+		}
+	}
+	return c.slowly(func() (any, error) {
+		a := c.s.uploads.join(u.ino)
+		defer c.s.uploads.leave(u.ino, a)
+		a.hold.Lock()
+		defer a.hold.Unlock()
+		j := &joining{s: c.s, ctx: context.WithoutCancel(c.ctx), u: u, asked: req.Part, cond: cond, size: size}
+		if err := j.run(c); err != nil {
+			return nil, err
+		}
+		return j.result(c), nil
+	})
+}
+
+// joining makes an object of parts.
+type joining struct {
+	s     *Server
+	ctx   context.Context
+	u     *upload
+	asked []completePart
+	cond  *condition
+	size  int64 // that the client expects; -1: none
+
+	all   map[int]slot // what the ledger has
+	parts []slot       // what was asked for
+	total int64
+	data  volume.Ino
+	meta  *meta
+}
+
+func (j *joining) run(c *call) error {
+	if err := j.collect(); err != nil {
+		return err
+	}
+	r, done, err := j.s.completion(j.ctx, j.u)
+	if err != nil {
+		return err
+	}
+	sum := md5.Sum([]byte(j.meta.etag))
+	if done {
+		if r.md5 != sum {
+			return errNoUpload(j.u.id())
+		}
+		return j.settle(r.ino)
+	}
+	if err := j.check(c); err != nil {
+		return err
+	}
+	p, err := j.s.find(j.ctx, j.u.bucketIno, j.u.key)
+	if err == nil {
+		err = c.early(&p, j.cond)
+	}
+	if err != nil {
+		return err
+	}
+	st, err := j.assemble()
+	if err != nil {
+		return err
+	}
+	ino := j.data
+	if st != nil {
+		defer st.drop(j.ctx)
+		ino = st.ino
+	}
+	// First the intent: it tells a completion that was not answered from one that was not
+	// carried out.
+	note := slot{ino: ino, time: volume.TimeOf(j.s.cfg.Now()), md5: sum}
+	if err := j.s.writeSlot(j.ctx, j.u.ino, slotDone, note); err != nil {
+		return err
+	}
+	j.meta.modified = note.time
+	if err := j.s.commit(j.ctx, j.u.bucketIno, j.u.key, ino, j.meta, partSums(j.u, j.parts), j.cond); err != nil {
+		return err
+	}
+	return j.settle(ino)
+}
+
+// settle notes that the upload is done, and ends all of it but the ledger, which answers
+// repeats for a while.
+func (j *joining) settle(ino volume.Ino) error {
+	note := slot{ino: ino, time: volume.TimeOf(j.s.cfg.Now()), md5: md5.Sum([]byte(j.meta.etag))}
+	note.sum[0] = 1
+	err := j.s.writeSlot(j.ctx, j.u.ino, slotDone, note)
+	if err == nil {
+		err = j.s.endUpload(j.ctx, j.u.ino, j.u.ino, ino)
+	}
+	if err != nil { // the object is there: what is left goes when the upload expires
+		j.s.cfg.Log.Warn().Err(err).Str("key", j.u.key).Msg("s3: clean up after an upload")
+	}
+	return nil
+}
+
+// collect reads the ledger, and finds what was asked for.
+func (j *joining) collect() error {
+	j.all = map[int]slot{}
+	err := j.s.readSlots(j.ctx, j.u.ino, slotDivide, maxParts, func(n int, r slot) error {
+		if n == slotDivide {
+			j.data = r.ino
+		} else {
+			j.all[n] = r
+		}
+		return nil
+	})
+	if volume.KindOf(err) == volume.Stale && err != nil {
+		return errNoUpload(j.u.id())
+	}
+	if err != nil {
+		return err
+	}
+	h := md5.New()
+	m := *j.u.meta
+	j.meta = &m
+	last := 0
+	for _, p := range j.asked {
+		if p.PartNumber < 1 || p.PartNumber > maxParts {
+			return errf("InvalidArgument", "the part number %d is not from 1 to %d", p.PartNumber, maxParts)
+		}
+		if p.PartNumber <= last {
+			return errf("InvalidPartOrder", "part %d comes after part %d", p.PartNumber, last)
+		}
+		last = p.PartNumber
+		r, ok := j.all[p.PartNumber]
+		if !ok || !strings.EqualFold(strings.Trim(strings.TrimSpace(p.ETag), `"`), r.etag()) {
+			return errf("InvalidPart", "part %d was not uploaded, or has another ETag than %s", p.PartNumber, clean(p.ETag))
+		}
+		if want := p.checksum(r.algo); r.algo.valid() && want != "" && want != base64.StdEncoding.EncodeToString(r.sum[:r.algo.size()]) {
+			return errf("InvalidPart", "part %d has another %s", p.PartNumber, r.algo)
+		}
+		j.parts = append(j.parts, r)
+		j.meta.addPart(r.length)
+		if j.total > maxObject-r.length {
+			return errf("EntityTooLarge", "the object would have more than %d bytes", int64(maxObject))
+		}
+		j.total += r.length
+		h.Write(r.md5[:])
+	}
+	j.meta.etag = hex.EncodeToString(h.Sum(nil)) + "-" + strconv.Itoa(len(j.parts))
+	if s, ok := joinSums(j.u, j.parts); ok {
+		j.meta.sums = []sum{s}
+	}
+	return nil
+}
+
+// check holds the parts to what the protocol and the client demand.
+func (j *joining) check(c *call) error {
+	for i, r := range j.parts[:len(j.parts)-1] {
+		if r.length < minPart {
+			return errf("EntityTooSmall", "part %d has %d bytes; all but the last must have at least %d", j.asked[i].PartNumber, r.length, minPart)
+		}
+	}
+	if j.size >= 0 && j.size != j.total {
+		return errf("InvalidRequest", "the parts have %d bytes together, not %d", j.total, j.size)
+	}
+	for a := algoNone + 1; a < algoEnd; a++ {
+		want := c.headerValue(a.header())
+		if want == "" {
+			continue
+		}
+		if len(j.meta.sums) == 0 || j.meta.sums[0].algo != a {
+			return errf("InvalidRequest", "the upload was not begun with %s", a)
+		}
+		if got := sumText(j.meta.sums[0], len(j.parts)); got != want && strings.TrimSuffix(got, fmt.Sprintf("-%d", len(j.parts))) != want {
+			return errf("BadDigest", "the parts have the %s %s together, not %s", a, got, clean(want))
+		}
+	}
+	return nil
+}
+
+// assemble brings the parts together, in the data inode if that can be done without
+// touching what another list of parts would need, else in a staged one, which it returns.
+func (j *joining) assemble() (*staged, error) {
+	end, inPlace := int64(0), true
+	for _, r := range j.all {
+		if r.ino == j.data {
+			end = max(end, r.off+r.length)
+		}
+	}
+	at := int64(0)
+	for _, r := range j.parts {
+		if (r.ino != j.data || r.off != at) && j.overlaps(at, r.length) {
+			inPlace = false
+		}
+		at += r.length
+	}
+	if end > j.total {
+		inPlace = false // a part that was not asked for lies behind
+	}
+	if !inPlace {
+		return j.copyAll()
+	}
+	at = 0
+	for _, r := range j.parts {
+		if r.ino != j.data || r.off != at {
+			if err := j.copyPart(r, at, j.data); err != nil {
+				return nil, err
+			}
+		}
+		at += r.length
+	}
+	a, err := j.s.vol.GetAttr(j.ctx, j.data)
+	if err == nil && a.Size != j.total {
+		_, err = j.s.do(j.ctx, &volume.Request{Kind: volume.OpSetAttr, Ino: j.data, Set: volume.SetSize, Size: j.total})
+	}
+	return nil, err
+}
+
+// overlaps reports whether a range of the data inode holds any part.
+func (j *joining) overlaps(off, length int64) bool {
+	for _, r := range j.all {
+		if r.ino == j.data && r.off < off+length && off < r.off+r.length {
+			return true
+		}
+	}
+	return false
+}
+
+func (j *joining) copyAll() (*staged, error) {
+	st, err := j.s.stage(j.ctx, j.u.bucketIno)
+	if err != nil {
+		return nil, err
+	}
+	at := int64(0)
+	for _, r := range j.parts {
+		if err := j.copyPart(r, at, st.ino); err != nil {
+			st.drop(j.ctx)
+			return nil, err
+		}
+		at += r.length
+	}
+	return st, nil
+}
+
+func (j *joining) copyPart(r slot, at int64, to volume.Ino) error {
+	src := &part{s: j.s, ctx: j.ctx, r: r}
+	n, err := j.s.pour(src, io.Discard, at, j.s.into(j.ctx, to))
+	if err == nil && n != r.length {
+		err = volume.Errorf(volume.Missing, "a part of %d bytes ends after %d", r.length, n)
+	}
+	return err
+}
+
+// part reads a part. Nobody changes it meanwhile.
+type part struct {
+	s   *Server
+	ctx context.Context
+	r   slot
+	at  int64
+}
+
+func (p *part) Read(b []byte) (int, error) {
+	b = b[:min(int64(len(b)), p.r.length-p.at)]
+	if p.at == p.r.length {
+		return 0, io.EOF
+	}
+	n, err := p.s.vol.ReadAt(p.ctx, p.r.ino, b, p.r.off+p.at)
+	if err == nil && n == 0 && len(b) > 0 {
+		err = io.EOF
+	}
+	p.at += int64(n)
+	return n, err
+}
+
+func (j *joining) result(c *call) *completeResult {
+	res := &completeResult{Location: "http://" + c.r.Host + "/" + escapeKey(c.bucket) + "/" + escapeKey(c.key), Bucket: c.bucket, Key: clean(c.key), ETag: quoteTag(j.meta.etag)}
+	if c.r.TLS != nil {
+		res.Location = "https" + strings.TrimPrefix(res.Location, "http")
+	}
+	for _, s := range j.meta.sums {
+		*map[algo]*string{algoCRC32: &res.ChecksumCRC32, algoCRC32C: &res.ChecksumCRC32C, algoCRC64NVME: &res.ChecksumCRC64NVME,
+			algoSHA1: &res.ChecksumSHA1, algoSHA256: &res.ChecksumSHA256}[s.algo] = sumText(s, len(j.parts))
+		res.ChecksumType = sumType(s)
+	}
+	return res
+}

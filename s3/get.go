@@ -1,0 +1,197 @@
+package s3
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"wolfdisk/volume"
+)
+
+// getObject is GetObject and HeadObject.
+func (c *call) getObject() error {
+	_, o, err := c.s.get(c.ctx, c.bucket, c.key)
+	if err != nil {
+		return err
+	}
+	if o.attr.IsFile() {
+		// Kept alive from here on, also if it is replaced or removed meanwhile.
+		if err := c.s.vol.Open(c.ctx, o.attr.Ino, false); err != nil {
+			if volume.KindOf(err) == volume.Stale {
+				return errf("NoSuchKey", "the object %q has just been removed", clean(c.key))
+			}
+			return err
+		}
+		defer c.s.closeRead(o.attr.Ino)
+	}
+	cond, err := c.condition("", true)
+	if err != nil {
+		return err
+	}
+	c.sendMeta(o)
+	if err := cond.check(o); err != nil {
+		if err != notModified {
+			c.clearMeta()
+		}
+		return err
+	}
+	if err := c.override(); err != nil {
+		return err
+	}
+	off, length, partial, err := c.rangeOf(o)
+	if err != nil {
+		c.clearMeta()
+		return err
+	}
+	h := c.w.Header()
+	if strings.EqualFold(c.headerValue("x-amz-checksum-mode"), "ENABLED") && !partial && o.meta != nil {
+		sendSums(h, o.meta.sums, o.meta.partCount())
+	}
+	h.Set("Content-Length", strconv.FormatInt(length, 10))
+	status := http.StatusOK
+	if partial {
+		status = http.StatusPartialContent
+		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, off+length-1, o.size()))
+	}
+	if c.r.Method == http.MethodHead || length == 0 {
+		c.w.WriteHeader(status)
+		return nil
+	}
+	return c.stream(o, off, length, status)
+}
+
+// clearMeta takes back the headers of an object whose content is not sent.
+func (c *call) clearMeta() {
+	h := c.w.Header()
+	for name := range h {
+		if strings.HasPrefix(name, userPrefixSent) || strings.HasPrefix(name, "X-Amz-Tagging") {
+			delete(h, name)
+		}
+	}
+	for _, name := range append([]string{"Accept-Ranges"}, kept...) {
+		h.Del(name)
+	}
+}
+
+// stream sends a range. The status goes out with the first bytes that are known to be
+// good; what is found wrong after that cuts the connection.
+func (c *call) stream(o *object, off, length int64, status int) error {
+	buf := c.s.buffer()
+	defer c.s.buffers.Put(buf)
+	r := &reading{s: c.s, ctx: c.ctx, o: o, off: off, end: off + length}
+	for r.off < r.end {
+		n, err := r.Read(*buf)
+		if err != nil {
+			return err
+		}
+		if !c.w.begun {
+			c.w.WriteHeader(status)
+		}
+		if _, err := c.w.Write((*buf)[:n]); err != nil {
+			return nil // the client has gone
+		}
+	}
+	return nil
+}
+
+// closeRead ends an Open for reading.
+func (s *Server) closeRead(ino volume.Ino) {
+	err := s.vol.Close(noContext, ino)
+	if kind := volume.KindOf(err); err != nil && kind != volume.Stale && kind != volume.Closed {
+		s.cfg.Log.Warn().Err(err).Stringer("ino", ino).Msg("s3: close a file that was read")
+	}
+}
+
+// rangeOf is what of an object is to be sent: all, a range, or a part.
+func (c *call) rangeOf(o *object) (off, length int64, partial bool, err error) {
+	size := o.size()
+	spec := c.headerValue("Range")
+	if c.q.Has("partNumber") {
+		if spec != "" {
+			return 0, 0, false, errf("InvalidRequest", "a range and a part cannot be asked for together")
+		}
+		return c.partOf(o)
+	}
+	if spec == "" {
+		return 0, size, false, nil
+	}
+	if v := c.headerValue("If-Range"); v != "" && !rangeStillGood(v, o) {
+		return 0, size, false, nil
+	}
+	first, last, ok := parseRange(spec, size)
+	if !ok {
+		return 0, size, false, nil // RFC 9110: what cannot be read counts for nothing
+	}
+	if first >= size || first > last {
+		c.w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
+		return 0, 0, false, errf("InvalidRange", "the range %q is not within the %d bytes of the object", clean(spec), size)
+	}
+	return first, last - first + 1, true, nil
+}
+
+func rangeStillGood(v string, o *object) bool {
+	if t, err := http.ParseTime(v); err == nil {
+		return httpTime(o.modified()) == t.UTC().Format(http.TimeFormat)
+	}
+	return strings.Trim(v, `"`) == o.etag()
+}
+
+// parseRange reads one range of bytes; several are more than S3 serves, and count for
+// nothing.
+func parseRange(spec string, size int64) (first, last int64, ok bool) {
+	v, ok := strings.CutPrefix(spec, "bytes=")
+	if !ok {
+		return 0, 0, false
+	}
+	a, b, ok := strings.Cut(strings.TrimSpace(v), "-")
+	if !ok {
+		return 0, 0, false
+	}
+	if a == "" {
+		n, err := strconv.ParseInt(b, 10, 64)
+		if err != nil || n < 0 {
+			return 0, 0, false
+		}
+		if n == 0 {
+			return size, size, true // nothing can satisfy it
+		}
+		return max(0, size-n), size - 1, true
+	}
+	first, err := strconv.ParseInt(a, 10, 64)
+	if err != nil || first < 0 {
+		return 0, 0, false
+	}
+	if b == "" {
+		return first, size - 1, true
+	}
+	last, err = strconv.ParseInt(b, 10, 64)
+	if err != nil || last < first {
+		return 0, 0, false
+	}
+	return first, min(last, size-1), true
+}
+
+// partOf is the range of one part.
+func (c *call) partOf(o *object) (off, length int64, partial bool, err error) {
+	n, err := strconv.Atoi(c.q.Get("partNumber"))
+	if err != nil || n < 1 || n > maxParts {
+		return 0, 0, false, errf("InvalidArgument", "the part number %q is not from 1 to %d", clean(c.q.Get("partNumber")), maxParts)
+	}
+	count := 0
+	if o.meta != nil {
+		count = o.meta.partCount()
+	}
+	if count == 0 { // came whole: that is its only part
+		if n == 1 {
+			return 0, o.size(), o.size() > 0, nil
+		}
+		return 0, 0, false, errf("InvalidPartNumber", "the object has no part %d", n)
+	}
+	off, length, ok := o.meta.partRange(n)
+	if !ok || off+length > o.size() {
+		return 0, 0, false, errf("InvalidPartNumber", "the object has %d parts, and no part %d", count, n)
+	}
+	c.w.Header().Set("x-amz-mp-parts-count", strconv.Itoa(count))
+	return off, length, length > 0, nil
+}

@@ -1,0 +1,347 @@
+package s3
+
+import (
+	"encoding/base64"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"wolfdisk/volume"
+)
+
+func (r *rig) begin(key string, extra ...string) string {
+	r.t.Helper()
+	var res initiateResult
+	r.xml(r.ok("POST", "/b/"+key+"?uploads", "", extra...), &res)
+	return res.UploadId
+}
+
+func (r *rig) part(key, id string, n int, body string, extra ...string) string {
+	r.t.Helper()
+	return r.ok("PUT", fmt.Sprintf("/b/%s?partNumber=%d&uploadId=%s", key, n, id), body, extra...).Header().Get("ETag")
+}
+
+// list is the document of a completion.
+func partsDoc(etags map[int]string) string {
+	doc := "<CompleteMultipartUpload>"
+	for n := range maxParts + 1 {
+		if e, ok := etags[n]; ok {
+			doc += fmt.Sprintf("<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", n, e)
+		}
+	}
+	return doc + "</CompleteMultipartUpload>"
+}
+
+// An object of parts is their concatenation, in whatever order and sizes they came.
+func TestMultipart(t *testing.T) {
+	full := pattern(minPart, 1)
+	for _, row := range []struct {
+		name  string
+		order []int // the parts as they come
+		sizes map[int]int
+		ask   []int
+		copy  bool // the parts cannot stay where they are
+	}{
+		{"one", []int{1}, map[int]int{1: 100}, []int{1}, false},
+		{"in order", []int{1, 2, 3}, map[int]int{1: minPart, 2: minPart, 3: 77}, []int{1, 2, 3}, false},
+		{"last first", []int{3, 2, 1}, map[int]int{1: minPart, 2: minPart, 3: 77}, []int{1, 2, 3}, false},
+		{"empty last", []int{1, 2}, map[int]int{1: minPart, 2: 0}, []int{1, 2}, false},
+		{"unequal", []int{1, 2, 3}, map[int]int{1: minPart, 2: minPart + 5, 3: 3}, []int{1, 2, 3}, true},
+		{"large last", []int{1, 2}, map[int]int{1: minPart, 2: minPart + 99}, []int{1, 2}, false},
+		{"gaps", []int{2, 5, 9}, map[int]int{2: minPart, 5: minPart, 9: 1}, []int{2, 5, 9}, true},
+		{"not all asked for", []int{1, 2, 3}, map[int]int{1: minPart, 2: minPart, 3: 10}, []int{1, 2}, true},
+		{"again", []int{1, 2, 1, 2}, map[int]int{1: minPart, 2: 50}, []int{1, 2}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := newRig(t)
+			r.path("b/", "")
+			id := r.begin("dir/k", "Content-Type: text/m", "x-amz-meta-a: 1", "x-amz-tagging: t=1")
+			etags, bodies := map[int]string{}, map[int]string{}
+			for i, n := range row.order {
+				body := full[:min(len(full), row.sizes[n])] + strings.Repeat("+", max(0, row.sizes[n]-len(full)))
+				if len(body) > 1 {
+					body = fmt.Sprint(i) + body[1:]
+				}
+				etags[n], bodies[n] = r.part("dir/k", id, n, body), body
+				r.same("ETag of a part", etags[n], quoteTag(md5Of(body)))
+			}
+			r.same("nothing is seen yet", r.find("b/dir").Ino, volume.Ino(0))
+			asked, want := map[int]string{}, ""
+			var sizes []int
+			for _, n := range row.ask {
+				asked[n] = etags[n]
+				want += bodies[n]
+				sizes = append(sizes, len(bodies[n]))
+			}
+			w := r.ok("POST", "/b/dir/k?uploadId="+id, partsDoc(asked))
+			var res completeResult
+			r.xml(w, &res)
+			if !strings.HasSuffix(res.ETag, fmt.Sprintf(`-%d"`, len(asked))) {
+				t.Errorf("ETag %s", res.ETag)
+			}
+			w = r.ok("GET", "/b/dir/k", "")
+			if w.body != want {
+				t.Fatalf("the object has %d bytes, want %d", len(w.body), len(want))
+			}
+			r.same("ETag", w.Header().Get("ETag"), res.ETag)
+			r.same("metadata", fmt.Sprint(w.Header().Get("Content-Type"), w.Header()["x-amz-meta-a"], w.Header().Get("x-amz-tagging-count")), "text/m[1]1")
+			off := 0
+			for i, size := range sizes {
+				w := r.ok("GET", fmt.Sprintf("/b/dir/k?partNumber=%d", i+1), "")
+				if w.body != want[off:off+size] || w.Header().Get("x-amz-mp-parts-count") != fmt.Sprint(len(sizes)) {
+					t.Errorf("part %d: %d bytes, headers %v", i+1, len(w.body), w.Header())
+				}
+				off += size
+			}
+			// A completion that is said again answers the same; everything else is over.
+			r.xml(r.ok("POST", "/b/dir/k?uploadId="+id, partsDoc(asked)), &res)
+			r.same("ETag again", w.Header().Get("ETag"), res.ETag)
+			r.fails("NoSuchUpload", "PUT", "/b/dir/k?partNumber=1&uploadId="+id, "x")
+			r.fails("NoSuchUpload", "GET", "/b/dir/k?uploadId="+id, "")
+			r.fails("NoSuchUpload", "DELETE", "/b/dir/k?uploadId="+id, "")
+			left(r, 5) // root, bucket, directory, object, ledger
+			r.now = r.now.Add(repeatFor + time.Minute)
+			if err := r.s.Tidy(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			left(r, 4)
+		})
+	}
+}
+
+func TestMultipartRefusals(t *testing.T) {
+	r := newRig(t)
+	r.path("b/", "")
+	r.path("c/", "")
+	id := r.begin("k")
+	e1 := r.part("k", id, 1, "small")
+	e2 := r.part("k", id, 2, "last")
+	path := "/b/k?uploadId=" + id
+	r.fails("EntityTooSmall", "POST", path, partsDoc(map[int]string{1: e1, 2: e2}))
+	r.fails("InvalidPart", "POST", path, partsDoc(map[int]string{1: e2}))
+	r.fails("InvalidPart", "POST", path, partsDoc(map[int]string{3: e2}))
+	r.fails("InvalidPartOrder", "POST", path, "<CompleteMultipartUpload><Part><PartNumber>2</PartNumber><ETag>"+e2+"</ETag></Part><Part><PartNumber>1</PartNumber><ETag>"+e1+"</ETag></Part></CompleteMultipartUpload>")
+	r.fails("MalformedXML", "POST", path, partsDoc(nil))
+	r.fails("MalformedXML", "POST", path, "nonsense")
+	r.fails("InvalidArgument", "PUT", path+"&partNumber=0", "x")
+	r.fails("InvalidArgument", "PUT", path+"&partNumber=10001", "x")
+	r.fails("InvalidRequest", "POST", path, partsDoc(map[int]string{1: e1}), "x-amz-mp-object-size: 77")
+	r.fails("BadDigest", "PUT", path+"&partNumber=3", "new", "Content-MD5: 1B2M2Y8AsgTpgAmY7PhCfg==")
+	for _, other := range []string{"/b/other?uploadId=" + id, "/c/k?uploadId=" + id, "/b/k?uploadId=" + strings.Repeat("0", uploadIDLen), "/b/k?uploadId=x",
+		"/b/k?uploadId=" + id[:16] + strings.Repeat("0", 32), "/b/k?uploadId=" + strings.Repeat("f", uploadIDLen)} {
+		r.fails("NoSuchUpload", "PUT", other+"&partNumber=1", "x")
+		r.fails("NoSuchUpload", "POST", other, partsDoc(map[int]string{1: e1}))
+		r.fails("NoSuchUpload", "DELETE", other, "")
+	}
+	r.ok("PUT", "/b/k", "there")
+	r.fails("PreconditionFailed", "POST", path, partsDoc(map[int]string{1: e1}), "If-None-Match: *")
+	r.ok("POST", path, partsDoc(map[int]string{1: e1}), "If-Match: "+quoteTag(md5Of("there")))
+	r.same("completed after all", r.ok("GET", "/b/k", "").body, "small")
+	r.fails("NoSuchUpload", "POST", path, partsDoc(map[int]string{1: e1, 2: e2}))
+	r.fails("InvalidArgument", "POST", "/b/dir/?uploads", "")
+	r.fails("ObjectParentIsFile", "POST", "/b/k/k?uploads", "")
+	r.fails("NoSuchBucket", "POST", "/none/k?uploads", "")
+}
+
+func TestAbortAndExpiry(t *testing.T) {
+	r := newRig(t)
+	b := r.path("b/", "")
+	r.path("c/", "")
+	keep := r.begin("keep")
+	ids := []string{r.begin("x"), r.begin("x"), r.begin("dir/y")}
+	for i, id := range ids {
+		key := []string{"x", "x", "dir/y"}[i]
+		r.part(key, id, 1, pattern(minPart, 1))
+		r.part(key, id, 1, "again") // in an inode of its own
+		r.part(key, id, 2, "two")
+	}
+	if w := r.ok("GET", "/b?uploads", ""); strings.Count(w.body, "<Upload>") != 4 {
+		t.Error(w.body)
+	}
+	w := r.ok("GET", "/b?uploads&delimiter=/&max-uploads=2", "")
+	if !strings.Contains(w.body, "<Prefix>dir/</Prefix>") || !strings.Contains(w.body, "<IsTruncated>true") || !strings.Contains(w.body, "<NextKeyMarker>keep<") {
+		t.Error(w.body)
+	}
+	if w := r.ok("GET", "/b?uploads&prefix=x&key-marker=x&upload-id-marker="+min(ids[0], ids[1]), ""); strings.Count(w.body, "<Upload>") != 1 {
+		t.Error(w.body)
+	}
+	if w := r.ok("GET", "/c?uploads", ""); strings.Contains(w.body, "<Upload>") {
+		t.Error(w.body)
+	}
+	r.ok("DELETE", "/b/x?uploadId="+ids[0], "")
+	r.fails("NoSuchUpload", "DELETE", "/b/x?uploadId="+ids[0], "")
+	r.now = r.now.Add(r.s.cfg.UploadExpiry - time.Minute)
+	late := r.begin("late")
+	r.part("late", late, 1, "x")
+	if err := r.s.Tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.part("keep", keep, 1, "x")
+	r.now = r.now.Add(2 * time.Minute)
+	if err := r.s.Tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.fails("NoSuchUpload", "PUT", "/b/keep?partNumber=1&uploadId="+keep, "x")
+	r.part("late", late, 2, "x")
+	left(r, 3+2)
+	// Uploads go with their bucket.
+	r.do(volume.Request{Kind: volume.OpRmdir, Parent: volume.RootIno, Name: "b"})
+	if _, err := r.m.GetAttr(t.Context(), b); err == nil {
+		t.Fatal("the bucket is there")
+	}
+	if err := r.s.Tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left(r, 2)
+}
+
+func TestListParts(t *testing.T) {
+	r := newRig(t)
+	r.path("b/", "")
+	id := r.begin("k", "x-amz-checksum-algorithm: CRC32")
+	for _, n := range []int{1, 2, 7, 9999, 10000} {
+		r.part("k", id, n, fmt.Sprint(n))
+	}
+	var all []int
+	for marker := 0; ; {
+		var res partList
+		r.xml(r.ok("GET", fmt.Sprintf("/b/k?uploadId=%s&max-parts=2&part-number-marker=%d", id, marker), ""), &res)
+		for _, p := range res.Part {
+			all = append(all, p.PartNumber)
+			sum := crc32.ChecksumIEEE([]byte(fmt.Sprint(p.PartNumber)))
+			r.same("checksum", p.ChecksumCRC32, base64.StdEncoding.EncodeToString(beBytes(uint64(sum), 4)))
+		}
+		if !res.IsTruncated {
+			break
+		}
+		marker = res.NextPartNumberMarker
+	}
+	r.same("parts", all, []int{1, 2, 7, 9999, 10000})
+}
+
+func TestCombinedChecksums(t *testing.T) {
+	for a := algoNone + 1; a < algoEnd; a++ {
+		for _, kind := range []string{"FULL_OBJECT", "COMPOSITE"} {
+			if kind == "FULL_OBJECT" && !a.isCRC() || kind == "COMPOSITE" && a == algoCRC64NVME {
+				continue
+			}
+			t.Run(a.String()+" "+kind, func(t *testing.T) {
+				r := newRig(t)
+				r.path("b/", "")
+				id := r.begin("k", "x-amz-checksum-algorithm: "+a.String(), "x-amz-checksum-type: "+kind)
+				p1, p2 := pattern(minPart, 1), "the rest"
+				etags := map[int]string{1: r.part("k", id, 1, p1), 2: r.part("k", id, 2, p2)}
+				h := a.newHash()
+				want := ""
+				if kind == "FULL_OBJECT" {
+					h.Write([]byte(p1 + p2))
+				} else {
+					for _, p := range []string{p1, p2} {
+						x := a.newHash()
+						x.Write([]byte(p))
+						h.Write(x.Sum(nil))
+					}
+					want = "-2"
+				}
+				want = base64.StdEncoding.EncodeToString(h.Sum(nil)) + want
+				r.fails("BadDigest", "POST", "/b/k?uploadId="+id, partsDoc(etags), a.header()+": "+base64.StdEncoding.EncodeToString(make([]byte, a.size())))
+				if w := r.ok("POST", "/b/k?uploadId="+id, partsDoc(etags), a.header()+": "+want); !strings.Contains(w.body, want) {
+					t.Errorf("%s: want %s", w.body, want)
+				}
+				w := r.ok("HEAD", "/b/k", "", "x-amz-checksum-mode: ENABLED")
+				r.same("sum", w.Header().Get(a.header())+w.Header().Get("x-amz-checksum-type"), want+kind)
+				var res attributes
+				r.xml(r.ok("GET", "/b/k?attributes", "", "x-amz-object-attributes: ETag,Checksum,ObjectParts,ObjectSize,StorageClass"), &res)
+				r.same("attributes", fmt.Sprint(*res.ObjectSize, res.ObjectParts.PartsCount, len(res.ObjectParts.Part), res.StorageClass),
+					fmt.Sprint(len(p1+p2), 2, 2, "STANDARD"))
+			})
+		}
+	}
+}
+
+func TestCombineCRC(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, a := range []algo{algoCRC32, algoCRC32C, algoCRC64NVME} {
+		for range 50 {
+			x, y := make([]byte, rng.IntN(300)), make([]byte, rng.IntN(70000))
+			for _, p := range [][]byte{x, y} {
+				for i := range p {
+					p[i] = byte(rng.Uint32())
+				}
+			}
+			of := func(p []byte) uint64 {
+				h := a.newHash()
+				h.Write(p)
+				return beValue(h.Sum(nil))
+			}
+			if got, want := combineCRC(a, of(x), of(y), int64(len(y))), of(append(x[:len(x):len(x)], y...)); got != want {
+				t.Fatalf("%s of %d and %d bytes: %x, want %x", a, len(x), len(y), got, want)
+			}
+		}
+	}
+	if h := algoCRC64NVME.newHash(); func() string { h.Write([]byte("123456789")); return fmt.Sprintf("%x", h.Sum(nil)) }() != "ae8b14860a799888" {
+		t.Error("CRC64NVME does not have its check value")
+	}
+}
+
+func TestCopyPart(t *testing.T) {
+	r := newRig(t)
+	body := pattern(minPart+1000, 5)
+	r.path("b/src", body)
+	id := r.begin("k")
+	var res copyResult
+	for n, spec := range map[int]string{1: fmt.Sprintf("bytes=0-%d", minPart-1), 2: fmt.Sprintf("bytes=%d-%d", minPart, len(body)-1)} {
+		w := r.ok("PUT", fmt.Sprintf("/b/k?partNumber=%d&uploadId=%s", n, id), "", "x-amz-copy-source: b/src", "x-amz-copy-source-range: "+spec)
+		r.xml(w, &res)
+	}
+	var parts partList
+	r.xml(r.ok("GET", "/b/k?uploadId="+id, ""), &parts)
+	r.ok("POST", "/b/k?uploadId="+id, partsDoc(map[int]string{1: parts.Part[0].ETag, 2: parts.Part[1].ETag}))
+	r.same("content", r.ok("GET", "/b/k", "").body == body, true)
+	id = r.begin("k")
+	for _, spec := range []string{"bytes=0-", "bytes=-5", "0-5", fmt.Sprintf("bytes=5-%d", len(body)), "bytes=99999999-999999999"} {
+		if w := r.send("PUT", "/b/k?partNumber=1&uploadId="+id, "", "x-amz-copy-source: b/src", "x-amz-copy-source-range: "+spec); w.Code/100 != 4 {
+			t.Errorf("range %q: %d %s", spec, w.Code, w.body)
+		}
+	}
+}
+
+// Parts that come at once, some of them twice, while the upload is completed.
+func TestPartsAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.path("b/", "")
+	id := r.begin("k")
+	full := pattern(minPart, 1)
+	var mu sync.Mutex
+	etags := map[int]string{}
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			n := 1 + i%6
+			e := r.part("k", id, n, full)
+			mu.Lock()
+			defer mu.Unlock()
+			etags[n] = e
+		})
+	}
+	wg.Wait()
+	var late sync.WaitGroup
+	for range 4 {
+		late.Go(func() { r.send("PUT", "/b/k?partNumber=3&uploadId="+id, strings.Repeat("z", minPart)) })
+	}
+	w := r.send("POST", "/b/k?uploadId="+id, partsDoc(etags))
+	late.Wait()
+	if w.Code == 200 {
+		got := r.ok("GET", "/b/k", "").body
+		if got != strings.Repeat(full, 6) {
+			t.Error("a part that came late is in the object")
+		}
+		left(r, 4)
+	} else if !strings.Contains(w.body, "InvalidPart") {
+		t.Errorf("%d %s", w.Code, w.body)
+	}
+}
