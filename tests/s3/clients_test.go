@@ -79,7 +79,9 @@ var sizes = []int{0, 1, 4096, 1 << 20, 20<<20 + 17}
 
 func TestAWS(t *testing.T) {
 	b := newBench(t, "aws")
-	aws := func(args ...string) string { return b.run(append([]string{"aws", "--endpoint-url", "@EP"}, args...)...) }
+	aws := func(args ...string) string {
+		return b.run(append([]string{"aws", "--endpoint-url", "@EP"}, args...)...)
+	}
 	aws("s3", "mb", "s3://box")
 	for _, n := range sizes {
 		name := fmt.Sprintf("f%d", n)
@@ -206,7 +208,9 @@ func TestRclone(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(b.dir, "rclone.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	rclone := func(args ...string) string { return b.run(append([]string{"rclone", "--config", "rclone.conf"}, args...)...) }
+	rclone := func(args ...string) string {
+		return b.run(append([]string{"rclone", "--config", "rclone.conf"}, args...)...)
+	}
 	for i := range 60 {
 		b.file(fmt.Sprintf("tree/d%d/e %d/ü%d", i%3, i%2, i), i*1000)
 	}
@@ -230,7 +234,9 @@ func TestRestic(t *testing.T) {
 	for i := range 40 {
 		b.file(fmt.Sprintf("tree/d%d/%d", i%3, i), i*5000)
 	}
-	restic := func(args ...string) string { return b.run(append([]string{"restic", "--no-cache", "-r", "s3:@EP/box"}, args...)...) }
+	restic := func(args ...string) string {
+		return b.run(append([]string{"restic", "--no-cache", "-r", "s3:@EP/box"}, args...)...)
+	}
 	restic("init")
 	restic("backup", "tree")
 	b.file("tree/d1/more", 100000)
