@@ -58,6 +58,7 @@ type node struct {
 	admin    *admin.Server
 	state    *stateFile
 	wire     *wire.Config
+	listener *wire.Listener // until release
 	peers    *peers
 	control  *control
 	elector  *elector
@@ -280,7 +281,7 @@ func (n *node) run(ctx context.Context) error {
 	if err != nil {
 		return exit.With(exit.Unavailable, err)
 	}
-	defer listener.Close()
+	n.listener = listener
 	if err := n.openVolume(ctx); err != nil {
 		return err
 	}
@@ -472,6 +473,9 @@ func (n *node) release() error {
 		}
 	}
 	n.cancel(errAskedToStop)
+	if n.listener != nil { // it ends the sessions that it has accepted: not before all is handed over
+		errs = append(errs, n.listener.Close())
+	}
 	if l := n.leading(); l != nil {
 		l.End() // the election may wait for it
 	}

@@ -332,6 +332,13 @@ func TestHandover(t *testing.T) {
 	t.Logf("longest call of each hand-over: median %s, longest %s, of %d", longest[len(longest)/2], longest[len(longest)-1], len(longest))
 	b.accountedFor(acked, "work")
 	b.equal()
+	// A leader that is stopped hands over first.
+	stopped, left := at, to
+	b.must(stopped.Stop())
+	if !strings.Contains(stopped.LastLog(), "handed over") {
+		t.Errorf("%s did not hand over before it stopped\n%s", stopped.ID, stopped.LogTail())
+	}
+	b.waitLeads(left, 5*time.Second)
 }
 
 // TestFork lets two nodes write without each other. What the loser alone had becomes a conflict,
