@@ -41,10 +41,10 @@ test: need-test
 	$(STEP) "build" $(MAKE) --no-print-directory build
 	$(STEP) "gofmt, go vet" tests/lint.sh
 	$(STEP) "FUSE" go run ./tests/fuseprobe
-	$(STEP) "end to end, real mounts" go test -short -count=1 -timeout 10m ./tests/e2e
+	$(STEP) "end to end, real mounts" go test -short -count=1 -timeout 20m ./tests/e2e
 	$(STEP) "POSIX, real mounts" go test -short -count=1 -timeout 5m ./tests/posix
 	$(STEP) "services, mount helper, installation" go test -v -short -count=1 -timeout 5m ./tests/contrib
-	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 10m $(UNIT)
+	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 15m $(UNIT)
 	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
 
 # The long form of everything.

@@ -54,10 +54,17 @@ func newElector(n *node) *elector {
 	return e
 }
 
+// foundAlone is how long a node that knows no address waits for others before it makes a volume:
+// who knows its own may be dialling it right now.
+const foundAlone = 100 * time.Millisecond
+
 // electTiming is what the configuration says of the machine's intervals.
 func electTiming(cfg *config.Config) elect.Timing {
 	t := elect.DefaultTiming()
 	t.BootWait, t.Preempt = cfg.Elect.BootWait, cfg.Elect.PreemptDelay
+	if len(cfg.Cluster.Peers) == 0 {
+		t.FoundWait = foundAlone
+	}
 	return t
 }
 

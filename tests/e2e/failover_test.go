@@ -195,14 +195,14 @@ func TestFailover(t *testing.T) {
 	b.shell("mkdir work")
 	var took []time.Duration
 	var acked []string
-	for round := range rounds(t, 2, 50) {
+	for round := range rounds(t, 1, 50) {
 		prefix := fmt.Sprintf("a%d", round)
 		before := inBackground(func() cluster.Result {
 			return cluster.RunHelper(time.Minute, "stamps", filepath.Join(alpha.Mount, "work"), prefix, "20s", "")
 		})
 		time.Sleep(moment())
 		after := inBackground(func() cluster.Result {
-			return cluster.RunHelper(time.Minute, "stamps", filepath.Join(beta.Mount, "work"), "b"+prefix, "6s", "keep")
+			return cluster.RunHelper(time.Minute, "stamps", filepath.Join(beta.Mount, "work"), "b"+prefix, "4s", "keep")
 		})
 		killed := time.Now()
 		b.must(alpha.Kill9())
@@ -307,7 +307,7 @@ func TestHandover(t *testing.T) {
 	var acked []string
 	var longest []time.Duration
 	at, to := b.Leader, b.Followers[0]
-	for round := range rounds(t, 4, 50) {
+	for round := range rounds(t, 2, 50) {
 		load := inBackground(func() cluster.Result {
 			return cluster.RunHelper(time.Minute, "stamps", filepath.Join(at.Mount, "work"), fmt.Sprint("h", round), "1500ms", "keep")
 		})
