@@ -223,3 +223,17 @@ func compareXattrs(t *testing.T, full, path string, want []volume.Xattr) {
 		}
 	}
 }
+
+// eachChanged calls fn with the paths of the losing tree that the fork changed.
+func (r *rig) eachChanged(fn func(path string)) {
+	r.t.Helper()
+	tree, err := volumetest.Tree(ctx, r.leader)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for path, n := range tree {
+		if n.Attr.Version > r.common {
+			fn(path)
+		}
+	}
+}
