@@ -91,7 +91,7 @@ func (r *rig) compare(t *testing.T, s *Store, rec Record, before volumetest.Snap
 func restored(t *testing.T, rd *Reader, present volume.Reader) (dir string, notes map[string]Note) {
 	t.Helper()
 	dir, notes = t.TempDir(), map[string]Note{}
-	_, err := rd.RestoreTo(ctx, DirOptions{Dir: dir, RestoreOptions: RestoreOptions{Present: present, Tell: func(n Note) error {
+	_, err := rd.RestoreTo(ctx, DirOptions{Dir: dir, NoSync: true, RestoreOptions: RestoreOptions{Present: present, Tell: func(n Note) error {
 		notes[n.Path] = n
 		return nil
 	}}})
