@@ -187,7 +187,7 @@ func openBlocks(fs vfs.FS, path string, which byte, want *nonce) (*blockReader, 
 	if err != nil {
 		return nil, volume.Wrap(err, "open "+path)
 	}
-	r := &blockReader{f: f, name: path, r: bufio.NewReaderSize(f, 256<<10), hash: xxh3.New()}
+	r := &blockReader{f: f, name: path, r: bufio.NewReaderSize(f, 64<<10), hash: xxh3.New()}
 	if err := r.head(which, want); err != nil {
 		f.Close() // it was only read
 		return nil, err

@@ -91,7 +91,7 @@ func (r *rig) compare(t *testing.T, s *Store, rec Record, before volumetest.Snap
 func restored(t *testing.T, rd *Reader, present volume.Reader) (dir string, notes map[string]Note) {
 	t.Helper()
 	dir, notes = t.TempDir(), map[string]Note{}
-	_, err := rd.RestoreTo(ctx, DirOptions{Dir: dir, RestoreOptions: RestoreOptions{Present: present, Tell: func(n Note) error {
+	_, err := rd.RestoreTo(ctx, DirOptions{Dir: dir, NoSync: true, RestoreOptions: RestoreOptions{Present: present, Tell: func(n Note) error {
 		notes[n.Path] = n
 		return nil
 	}}})
@@ -220,6 +220,20 @@ func compareXattrs(t *testing.T, full, path string, want []volume.Xattr) {
 		n, err := unix.Lgetxattr(full, w.Name, value)
 		if err != nil || string(value[:max(n, 0)]) != string(w.Value) {
 			t.Errorf("%q has %s = %q, %v, want %q", path, w.Name, value[:max(n, 0)], err, w.Value)
+		}
+	}
+}
+
+// eachChanged calls fn with the paths of the losing tree that the fork changed.
+func (r *rig) eachChanged(fn func(path string)) {
+	r.t.Helper()
+	tree, err := volumetest.Tree(ctx, r.leader)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for path, n := range tree {
+		if n.Attr.Version > r.common {
+			fn(path)
 		}
 	}
 }

@@ -64,6 +64,14 @@ func (s *Store) Count() int {
 // Dir is where the records lie.
 func (s *Store) Dir() string { return s.dir }
 
+// makeDir makes the directory, durably.
+func (s *Store) makeDir() error {
+	if err := s.fs.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(s.fs, s.fs.PathDir(s.dir))
+}
+
 func (s *Store) list() ([]string, error) {
 	names, err := s.fs.List(s.dir)
 	if err != nil && missing(err) {

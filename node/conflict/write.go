@@ -136,7 +136,9 @@ func (s *Store) begin(ctx context.Context, rec Record, o writeOptions) (w *write
 	if _, err := rand.Read(w.nonce[:]); err != nil {
 		return nil, nil, volume.Wrap(err, "record a conflict")
 	}
-	err = errors.Join(s.fs.RemoveAll(w.tmp), s.fs.MkdirAll(w.tmp, 0o700))
+	if err = s.makeDir(); err == nil {
+		err = errors.Join(s.fs.RemoveAll(w.tmp), s.fs.MkdirAll(w.tmp, 0o700))
+	}
 	if err != nil {
 		return nil, nil, w.explain(err)
 	}
