@@ -410,7 +410,9 @@ func TestCoherence(t *testing.T) {
 	results := make(chan cluster.Result)
 	longest := 3 * d // on a machine that is too slow for so many changes in d
 	start := func(helper string, args ...string) {
-		go func() { results <- cluster.RunHelper(longest+2*time.Minute, helper, append([]string{path}, args...)...) }()
+		go func() {
+			results <- cluster.RunHelper(longest+2*time.Minute, helper, append([]string{path}, args...)...)
+		}()
 	}
 	running := 1
 	start("change", dir, s, "3000")
