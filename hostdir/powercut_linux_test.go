@@ -2,6 +2,7 @@ package hostdir
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"testing"
 
@@ -28,12 +29,15 @@ func TestPowerCut(t *testing.T) {
 				g.run(150)
 				for range 3 {
 					r.checkpoint()
-					cut := r.running(g, disk)
-					disk.Cut()
-					r.dir.Close()
-					disk.Boot()
-					boots++
-					if r.comesBack(cut) {
+					left := r.running(g, disk)
+					cut := func() {
+						disk.Cut()
+						r.dir.Close()
+						disk.Boot()
+						boots++
+					}
+					cut()
+					if r.comesBack(left, g, cut) {
 						again++
 					} else {
 						snapshots++
@@ -108,24 +112,26 @@ func (r *rig) running(g *random, disk *powerdisk.Disk) powerCut {
 }
 
 // comesBack recovers. It reports whether the ops came again; otherwise it was a snapshot.
-func (r *rig) comesBack(c powerCut) bool {
+func (r *rig) comesBack(c powerCut, rng *random, cut func()) bool {
 	r.t.Helper()
 	r.index = c.at
-	r.open(false)
-	touched := NewTouched()
-	for _, op := range c.log {
-		touched.Add(op)
+	for rng.IntN(3) == 0 { // the daemon dies half-way, or the power goes again
+		r.open(false)
+		lacks, err := r.redoHome(&countdown{ctx, rng.IntN(300)}, c.log)
+		if err == nil && len(lacks) == 0 {
+			r.index.store(r.dir.PendingLower()) // that far it may have come, too
+		}
+		r.dir.Close()
+		if rng.IntN(2) == 0 {
+			cut()
+		}
 	}
-	suspects, err := r.dir.ChangedSince(ctx, r.index, touched, volume.Time{})
+	r.open(false)
+	suspects, err := r.dir.ChangedSince(ctx, r.index, NewTouched(), volume.Time{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var lacks []Difference
-	err = r.dir.Redo(ctx, r.index, touched, &volume.Time{}, seq(c.log), func(d Difference) {
-		if d.Kind != DiffExtra {
-			lacks = append(lacks, d)
-		}
-	})
+	lacks, err := r.redoHome(ctx, c.log)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -136,21 +142,46 @@ func (r *rig) comesBack(c powerCut) bool {
 	if err := r.dir.Tidy(ctx, r.index); err != nil {
 		r.t.Fatal(err)
 	}
-	if len(lacks) > 0 {
-		r.snapshot(c.all, false)
-		return false
+	again := len(lacks) == 0
+	if again {
+		again = r.giveAgain(c.lost)
 	}
-	for _, op := range c.lost {
+	if again {
+		r.compare()
+	} else {
+		r.snapshot(c.all, len(lacks) == 0)
+	}
+	if err := r.dir.Check(ctx, r.index, func(d Difference) error { return fmt.Errorf("check: %s", d) }); err != nil {
+		r.t.Fatal(err)
+	}
+	return again
+}
+
+func (r *rig) redoHome(c context.Context, log []*volume.Op) (lacks []Difference, err error) {
+	touched := NewTouched()
+	for _, op := range log {
+		touched.Add(op)
+	}
+	err = r.dir.Redo(c, r.index, touched, &volume.Time{}, seq(log), func(d Difference) {
+		if d.Kind != DiffExtra {
+			lacks = append(lacks, d)
+		}
+	})
+	return lacks, err
+}
+
+// giveAgain applies the ops that the log lost; false if what one needs had ended in what was lost.
+func (r *rig) giveAgain(lost []*volume.Op) bool {
+	r.t.Helper()
+	for _, op := range lost {
 		done, err := r.dir.Apply(ctx, op, r.index)
 		if volume.KindOf(err) == volume.Missing {
-			r.snapshot(c.all, true)
-			return false // it had ended in what was lost
+			return false
 		}
 		if err != nil {
 			r.t.Fatalf("%s again: %v", op.Kind, err)
 		}
 		r.index.apply(op, done.Lower)
 	}
-	r.compare()
 	return true
 }

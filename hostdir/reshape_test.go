@@ -379,6 +379,37 @@ func TestLostOps(t *testing.T) {
 	}
 }
 
+// TestTidyFurtherName: a further name in staging goes, also if somebody has one of the file's own.
+func TestTidyFurtherName(t *testing.T) {
+	r := newRig(t)
+	f := r.file(1, "a", "content")
+	r.do(&volume.Op{Kind: volume.OpLink, Ino: f, Parent: 1, Name: "b"})
+	for _, name := range []string{"a", "b"} {
+		if err := os.Link(filepath.Join(r.path, name), filepath.Join(r.path, Reserved, stagingName, f.String())); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(r.path, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(r.path, name), []byte("somebody's"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.dir.Tidy(ctx, r.index); err != nil {
+			t.Fatal(err)
+		}
+		if staged, kept := r.own(stagingName), r.own(keptName); len(staged) > 0 || len(kept) > 0 {
+			t.Errorf("%s: staged %q, kept %q", name, staged, kept)
+		}
+		if err := os.Remove(filepath.Join(r.path, name)); err != nil {
+			t.Fatal(err)
+		}
+		other := map[string]string{"a": "b", "b": "a"}[name]
+		if err := os.Link(filepath.Join(r.path, other), filepath.Join(r.path, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // run makes ops and applies them.
 func (g *random) run(n int) {
 	for range n {

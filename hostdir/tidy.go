@@ -124,6 +124,7 @@ func (d *Dir) tidyOne(name string, last bool, view volume.View) (waits bool, err
 	if err != nil {
 		return false, err
 	}
+	taken := false
 	for _, ref := range names {
 		dir, release, err := d.dirFD(ref.Parent, view)
 		if err != nil {
@@ -144,13 +145,18 @@ func (d *Dir) tidyOne(name string, last bool, view volume.View) (waits bool, err
 			if a, err = statAt(dir, ref.Name); err == nil {
 				if b, err = statAt(p.dir, p.name); err == nil && a.Ino == b.Ino {
 					err = unlinkAt(p.dir, p.name, false)
-				} else if err == nil {
-					err = d.aside(p)
+				} else if err == nil { // another of its names may be its own
+					taken = true
+					release()
+					continue
 				}
 			}
 		}
 		release()
 		return false, err
+	}
+	if taken {
+		waits = false
 	}
 	if waits && !last {
 		return true, nil
