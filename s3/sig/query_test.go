@@ -118,6 +118,8 @@ func TestPresigned2(t *testing.T) {
 		{"escaped", "/bucket/a%20b%2Bc", "/bucket/a%20b%2Bc", time.Hour, nil, ""},
 		{"sub-resources", "/bucket/key?uploadId=u%2F1&partNumber=2&x-id=UploadPart", "/bucket/key?partNumber=2&uploadId=u/1", time.Hour, nil, ""},
 		{"bare sub-resource", "/bucket?acl", "/bucket?acl=", time.Hour, nil, ""}, // the query is written anew, with a sign
+		{"bucket as boto3 signs it", "/bucket?versioning=&prefix=a", "/bucket/?versioning=", time.Hour, nil, ""},
+		{"key with a slash more", "/bucket/key", "/bucket/key/", time.Hour, nil, "SignatureDoesNotMatch"},
 		{"override", "/b/k?response-content-type=text%2Fplain%3B%20a", "/b/k?response-content-type=text/plain; a", time.Hour, nil, ""},
 		{"last second", "/bucket/key", "/bucket/key", 0, nil, ""},
 		{"expired", "/bucket/key", "/bucket/key", -time.Second, nil, "AccessDenied"},
