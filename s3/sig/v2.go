@@ -102,7 +102,7 @@ func (v *Verifier) verify2(r *http.Request, params []param, key Key, date, signa
 		return nil, e
 	}
 	var first string
-	for _, path := range pathForms(r) {
+	for _, path := range pathForms2(r) {
 		text := v.stringToSign2(r, params, date, path)
 		if sameText(sign2(key.Secret, text), signature) {
 			return &grant{key: key, payload: payload}, nil
@@ -112,6 +112,16 @@ func (v *Verifier) verify2(r *http.Request, params []param, key Key, date, signa
 		}
 	}
 	return nil, mismatch(key.Access, first, signature, "")
+}
+
+// pathForms2 are the ways of writing the path for version 2. boto3 signs /bucket/ for
+// the bucket that it sends as /bucket.
+func pathForms2(r *http.Request) []string {
+	forms := pathForms(r)
+	if raw := forms[0]; strings.LastIndexByte(raw, '/') == 0 && len(raw) > 1 {
+		forms = append(forms, raw+"/")
+	}
+	return forms
 }
 
 func sign2(secret, text string) string {

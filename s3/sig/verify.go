@@ -170,7 +170,8 @@ func single(h http.Header, name string) (string, *Error) {
 
 // HostBucket is the bucket that a host names under one of the base domains: b for
 // b.s3.example with the domain s3.example, whatever the port. Empty if the host
-// names none, so that the bucket is the first segment of the path.
+// names none, or is a domain itself, so that the bucket is the first segment of the
+// path.
 func HostBucket(host string, domains []string) string {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
 		host = host[:i]
@@ -179,6 +180,9 @@ func HostBucket(host string, domains []string) string {
 	best := ""
 	for _, d := range domains {
 		d = strings.Trim(d, ".")
+		if strings.EqualFold(host, d) {
+			return ""
+		}
 		n := len(host) - len(d) - 1
 		if d == "" || n <= 0 || host[n] != '.' || !strings.EqualFold(host[n+1:], d) {
 			continue
