@@ -88,7 +88,8 @@ type group struct {
 	subdirs  uint32
 	cookies  uint32
 	xattrs   bool
-	target   int // length; -1 if there is none
+	object   bool // an attribute that tells of a content
+	target   int  // length; -1 if there is none
 	orphan   bool
 	limbo    bool
 	end      int64 // of the last extent
@@ -197,6 +198,7 @@ func (c *checker) record(k *cursor) error {
 		c.g.target = len(val)
 	case kXattr:
 		c.g.xattrs = true
+		c.g.object = c.g.object || volume.IsObjectXattr(string(rest))
 	case kExtent:
 		return c.extent(rest, val)
 	case kLower:

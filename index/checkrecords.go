@@ -216,6 +216,7 @@ func (c *checker) inode() error {
 	bad(link && g.target >= 0 && int64(g.target) != n.Size, "a symbolic link of size %d with a target of %d bytes", n.Size, g.target)
 	bad(!link && g.target >= 0, "it has a target and is no symbolic link")
 	bad(g.xattrs && n.flags&fHasXattrs == 0, "it has extended attributes, which its record does not know")
+	bad(g.object && n.flags&fHasObject == 0, "it has attributes that tell of its content, which its record does not know")
 	return errors.Join(errs...)
 }
 

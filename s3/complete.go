@@ -138,13 +138,16 @@ func (j *joining) run(c *call) error {
 		defer st.drop(j.ctx)
 		ino = st.ino
 	}
-	// First the intent: it tells a completion that was not answered from one that was not
-	// carried out.
-	note := slot{ino: ino, time: volume.TimeOf(j.s.cfg.Now()), md5: sum}
-	if err := j.s.writeSlot(j.ctx, j.u.ino, slotDone, note); err != nil {
-		return err
+	j.meta.modified = volume.TimeOf(j.s.cfg.Now())
+	if st == nil {
+		// First the intent: it tells a completion that was not answered from one that was
+		// not carried out, by whether the data inode is still kept. A staged one ends with
+		// its node either way, so it has no intent; then all is done again, of the same parts.
+		note := slot{ino: ino, time: j.meta.modified, md5: sum}
+		if err := j.s.writeSlot(j.ctx, j.u.ino, slotDone, note); err != nil {
+			return err
+		}
 	}
-	j.meta.modified = note.time
 	if err := j.s.commit(j.ctx, j.u.bucketIno, j.u.key, ino, j.meta, partSums(j.u, j.parts), j.cond); err != nil {
 		return err
 	}

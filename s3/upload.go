@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"hash/crc32"
+	"slices"
 	"strings"
 	"sync"
 
@@ -364,9 +365,15 @@ func (s *Server) endUpload(ctx context.Context, ledger volume.Ino, spare ...volu
 	if err != nil && volume.KindOf(err) != volume.Stale && volume.KindOf(err) != volume.Corrupt {
 		return err
 	}
-	inos[ledger] = true
 	for _, ino := range spare {
 		delete(inos, ino)
+	}
+	// The ledger first: data without one are nobody's, but a ledger without its data
+	// would speak of what is not there.
+	if !slices.Contains(spare, ledger) {
+		if err := s.unkeep(ctx, ledger); err != nil {
+			return err
+		}
 	}
 	for ino := range inos {
 		if err := s.unkeep(ctx, ino); err != nil {

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"hash/crc32"
@@ -343,5 +344,44 @@ func TestPartsAtOnce(t *testing.T) {
 		left(r, 4)
 	} else if !strings.Contains(w.body, "InvalidPart") {
 		t.Errorf("%d %s", w.Code, w.body)
+	}
+}
+
+// failing refuses some requests, as a volume does whose node loses its role.
+type failing struct {
+	Volume
+	kind volume.OpKind
+	left int // that are refused; once all are, none
+}
+
+func (f *failing) Do(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	if req.Kind == f.kind && f.left > 0 {
+		f.left--
+		return volume.Result{}, volume.Fenced
+	}
+	return f.Volume.Do(ctx, req)
+}
+
+// A completion that was not carried out is not taken for one that was, whether its parts
+// could stay where they were or not.
+func TestCompletionThatFailed(t *testing.T) {
+	for _, ns := range [][]int{{1, 2}, {2, 5}} {
+		t.Run(fmt.Sprint(ns), func(t *testing.T) {
+			var f *failing
+			r := newRig(t, func(c *Config) {
+				f = &failing{Volume: c.Volume, kind: volume.OpPublish}
+				c.Volume = f
+			})
+			r.path("b/", "")
+			id := r.begin("k")
+			p1, p2 := pattern(minPart, 1), "rest"
+			etags := map[int]string{ns[0]: r.part("k", id, ns[0], p1), ns[1]: r.part("k", id, ns[1], p2)}
+			f.left = 1
+			r.fails("ServiceUnavailable", "POST", "/b/k?uploadId="+id, partsDoc(etags))
+			r.fails("NoSuchKey", "GET", "/b/k", "")
+			r.ok("POST", "/b/k?uploadId="+id, partsDoc(etags))
+			r.same("content", r.ok("GET", "/b/k", "").body == p1+p2, true)
+			left(r, 4)
+		})
 	}
 }
