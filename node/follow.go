@@ -16,7 +16,11 @@ import (
 func (n *node) openVolume(ctx context.Context) error {
 	if n.state.Get().Volume.IsZero() {
 		n.setPhase(phaseWaiting)
-		n.log.Info().Msg("holds no volume yet")
+		if n.founds() {
+			n.log.Info().Msg("holds no volume yet: looking for others before it makes one")
+		} else {
+			n.log.Info().Msg("holds no volume yet: waiting for a leader")
+		}
 		return nil
 	}
 	if err := n.finishTakeOver(); err != nil {
