@@ -31,6 +31,16 @@ func (r *Request) fields(f fielder) {
 	ino := func(i *Ino) { f.u64((*uint64)(i)) }
 	old := func() { ino(&r.Parent); f.str(&r.Name, MaxNameLen) }
 	fresh := func() { ino(&r.NewParent); f.str(&r.NewName, MaxNameLen) }
+	match := func() { f.u64((*uint64)(&r.Match.Version)) }
+	xattrs := func() {
+		n := len(r.Xattrs)
+		f.list(&n, MaxOpXattrs, 2)
+		resize(&r.Xattrs, n)
+		for i := range r.Xattrs {
+			f.str(&r.Xattrs[i].Name, MaxXattrNameLen)
+			f.blob(&r.Xattrs[i].Value, MaxXattrLen)
+		}
+	}
 	switch r.Kind {
 	case OpCreate:
 		old()
@@ -39,11 +49,13 @@ func (r *Request) fields(f fielder) {
 		f.u32(&r.Rdev)
 		f.str(&r.Target, MaxTargetLen)
 		f.boolean(&r.Exclusive)
+		xattrs()
 	case OpLink:
 		ino(&r.Ino)
 		fresh()
 	case OpUnlink, OpRmdir:
 		old()
+		match()
 	case OpRename:
 		old()
 		fresh()
@@ -93,9 +105,11 @@ func (r *Request) fields(f fielder) {
 		f.boolean(&r.Replace)
 		f.boolean(&r.KillPriv)
 		f.blob(&r.Data, MaxXattrLen)
+		match()
 	case OpRemoveXattr:
 		ino(&r.Ino)
 		f.str(&r.Name, MaxXattrNameLen)
+		match()
 	case OpPublish:
 		ino(&r.Ino)
 		old()
@@ -104,13 +118,7 @@ func (r *Request) fields(f fielder) {
 		f.boolean(&r.Match.Absent)
 		f.boolean(&r.Match.Present)
 		f.u64((*uint64)(&r.Match.Version))
-		n := len(r.Xattrs)
-		f.list(&n, MaxOpXattrs, 2)
-		resize(&r.Xattrs, n)
-		for i := range r.Xattrs {
-			f.str(&r.Xattrs[i].Name, MaxXattrNameLen)
-			f.blob(&r.Xattrs[i].Value, MaxXattrLen)
-		}
+		xattrs()
 	}
 }
 
@@ -146,7 +154,7 @@ func (r Request) canonical() Request {
 	c.Caller.PID = 0
 	switch r.Kind {
 	case OpCreate:
-		c.Name, c.Parent, c.Exclusive = r.Name, r.Parent, r.Exclusive
+		c.Name, c.Parent, c.Exclusive, c.Xattrs = r.Name, r.Parent, r.Exclusive, r.Xattrs
 		c.Mode, c.Umask = r.Mode&(ModeType|ModePerm), r.Umask&0o777
 		if r.Parent == 0 {
 			c.Name = ""
@@ -160,7 +168,7 @@ func (r Request) canonical() Request {
 	case OpLink:
 		c.Ino, c.NewParent, c.NewName = r.Ino, r.NewParent, r.NewName
 	case OpUnlink, OpRmdir:
-		c.Parent, c.Name = r.Parent, r.Name
+		c.Parent, c.Name, c.Match.Version = r.Parent, r.Name, r.Match.Version
 	case OpRename:
 		c.Parent, c.Name, c.NewParent, c.NewName = r.Parent, r.Name, r.NewParent, r.NewName
 		c.Exclusive, c.Exchange = r.Exclusive, r.Exchange
@@ -178,9 +186,9 @@ func (r Request) canonical() Request {
 		c.Ino, c.Offset, c.Chunks, c.KillPriv = r.Ino, r.Offset, r.Chunks, r.KillPriv
 	case OpSetXattr:
 		c.Ino, c.Name, c.Data, c.KillPriv = r.Ino, r.Name, r.Data, r.KillPriv
-		c.Exclusive, c.Replace = r.Exclusive, r.Replace
+		c.Exclusive, c.Replace, c.Match.Version = r.Exclusive, r.Replace, r.Match.Version
 	case OpRemoveXattr:
-		c.Ino, c.Name = r.Ino, r.Name
+		c.Ino, c.Name, c.Match.Version = r.Ino, r.Name, r.Match.Version
 	case OpPublish:
 		c.Ino, c.Parent, c.Name, c.Xattrs, c.Match = r.Ino, r.Parent, r.Name, r.Xattrs, r.Match
 		c.Set = r.Set & SetMode
@@ -279,6 +287,14 @@ func (r *Request) checkCreate() error {
 		}
 	default:
 		return Invalid
+	}
+	if len(r.Xattrs) > MaxOpXattrs {
+		return XattrTooBig
+	}
+	for _, x := range r.Xattrs {
+		if err := checkXattrForm(x.Name, x.Value); err != nil {
+			return err
+		}
 	}
 	return nil
 }
