@@ -77,7 +77,7 @@ func (f front) forward(ctx context.Context, req *volume.Request) (volume.Result,
 // forwardOnce has whoever leads now do a request.
 func (n *node) forwardOnce(ctx context.Context, req *volume.Request) (volume.Result, error) {
 	if l := n.leading(); l != nil {
-		return forwarded{l}.Do(ctx, req)
+		return forwarded{l, n.cfg.Node.ID}.Do(ctx, req)
 	}
 	s := n.leaderSession()
 	if s == nil {
@@ -106,26 +106,39 @@ func (n *node) visible() volume.Version {
 	return 0
 }
 
-// forwarded is a leader as other nodes' front ends ask it.
-type forwarded struct{ *master.Leader }
+// forwarded is a leader as another node's front ends ask it.
+type forwarded struct {
+	*master.Leader
+	client string // who asks
+}
 
-// Do implements volume.Volume.
+// Do implements volume.Volume. Nobody asks in another's name: the numbers are his.
 func (l forwarded) Do(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	if req.Caller.Client != l.client {
+		return volume.Result{}, volume.Errorf(volume.AccessDenied, "node %s forwards a request in the name of %s", l.client, req.Caller.Client)
+	}
 	req.Caller.Front = volume.FrontForward // for the kernel's caches of the node that asks
 	return l.Leader.Do(ctx, req)
 }
 
-// answerForward does a change that another node forwards.
-func (n *node) answerForward(ctx context.Context, body []byte, w *wire.AnswerWriter) error {
-	v := volume.Volume(nothing{})
-	if l := n.leading(); l != nil {
-		v = forwarded{l}
-	} else if f := n.following(); f != nil {
-		v = f // takes no changes: it is asked of another
+// answerForward does a change that another node forwards; from is that node, empty on a session on
+// which this one does not lead.
+func (n *node) answerForward(ctx context.Context, from string, body []byte, w *wire.AnswerWriter) error {
+	v := volume.Volume(elsewhere{})
+	if l := n.leading(); l != nil && from != "" {
+		v = forwarded{l, from}
 	}
 	b, err := volume.ServeForward(ctx, body, v)
 	if err != nil {
 		return err
 	}
 	return w.Last(b)
+}
+
+// elsewhere is what a node that does not lead is for others: they ask the next leader again.
+type elsewhere struct{ nothing }
+
+// Do implements volume.Volume.
+func (elsewhere) Do(context.Context, *volume.Request) (volume.Result, error) {
+	return volume.Result{}, volume.ReadOnly
 }

@@ -21,7 +21,7 @@ func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 	case volume.RequestSync:
 		return n.answerSync(ctx, body, w)
 	case volume.RequestForward:
-		return n.answerForward(ctx, body, w)
+		return n.answerForward(ctx, "", body, w)
 	case volume.RequestDigest:
 		return n.answerDigest(ctx, body, w)
 	default:
