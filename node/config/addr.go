@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"wolfdisk/node/discovery"
 	"wolfdisk/volume"
 )
 
@@ -167,6 +168,15 @@ func completeAdvertise(advertise, bind string) string {
 		port = defaultPort
 	}
 	return joinAddr(host, port)
+}
+
+// checkDiscovery brings it to the shortest form.
+func checkDiscovery(text string) (string, error) {
+	w, err := discovery.Parse(text)
+	if err != nil {
+		return "", err
+	}
+	return w.String(), nil
 }
 
 func checkNodeID(text string) (string, error) {

@@ -45,7 +45,8 @@ type Node struct {
 
 // Cluster is the [cluster] section: the others.
 type Cluster struct {
-	Peers []string // host:port each
+	Peers     []string // host:port each
+	Discovery string   // what discovery.Parse reads: "multicast", "broadcast", "none" or "udp://GROUP:PORT"
 }
 
 // Storage says where a volume's content lies.

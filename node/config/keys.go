@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"wolfdisk/node/discovery"
 	"wolfdisk/volume"
 )
 
@@ -118,6 +119,15 @@ var keys = []*Key{
 			"The flag may be repeated; it and the variable take several, separated by commas.",
 		format: "a list of `HOST[:PORT]`, IPv6 in brackets",
 		field:  func(c *Config) any { return &c.Cluster.Peers }, check: checkPeer,
+	},
+	{
+		Section: "cluster", Name: "discovery", Programs: Daemons,
+		Default: discovery.ModeMulticast,
+		Doc: "How nodes find each other without `peers`. `multicast`: by beacons to the group 239.255.0.1, UDP port 9501, on every interface, and to its broadcast address where that does not work; they reach the local networks only. " +
+			"`udp://GROUP:PORT`: the same with another IPv4 group. `broadcast`: by broadcast alone. `none`: not at all. A beacon says an address and is signed with the cluster key; it only makes others connect, and what they then believe is said over TLS. " +
+			"Daemons of one machine share the port.",
+		format: "`multicast`, `broadcast`, `none` or `udp://GROUP:PORT`",
+		field:  func(c *Config) any { return &c.Cluster.Discovery }, check: checkDiscovery,
 	},
 
 	// [volume]

@@ -51,6 +51,7 @@ var rowTests = map[string]rowTest{
 	"node.key_file":           {`"/etc/wolfdisk/cluster.key"`, "/k/key", "", `"/k/key"`, "", `"" is empty: must be a path`},
 	"node.stop_timeout":       {`"10s"`, "1m30s", "", `"1m30s"`, "10", `"10" is not a duration like 10s or 1m30s: must be from 100ms to 1h`},
 	"cluster.peers":           {`[]`, "a,[2001:db8::7]:1", `["a", "[2001:db8::7]:1"]`, `["a:9500", "[2001:db8::7]:1"]`, "a,b:x", `"a,b:x" has no port`},
+	"cluster.discovery":       {`"multicast"`, "udp://239.1.2.3", "", `"udp://239.1.2.3:9501"`, "udp://10.0.0.1", `"udp://10.0.0.1" names no IPv4 multicast group, one from 224.0.0.0 to 239.255.255.255: must be`},
 	"volume.name":             {`"wolfdisk"`, "projects", "", `"projects"`, "a,b", `"a,b" is not a name that can stand in a table of mounts`},
 	"volume.dir":              {`"/srv/data"`, "/x/data", "", `"/x/data"`, "", `"" is empty: must be a path`},
 	"volume.storage":          {`"dir"`, "chunks", "", `"chunks"`, "s3", `"s3" is not known: must be dir or chunks`},
