@@ -54,7 +54,7 @@ func newElector(n *node) *elector {
 	return e
 }
 
-// foundAlone is how long a node that knows no address waits for others before it makes a volume:
+// foundAlone is how long a node that has no way to find others waits for them before it makes a volume:
 // who knows its own may be dialling it right now.
 const foundAlone = 100 * time.Millisecond
 
@@ -62,7 +62,7 @@ const foundAlone = 100 * time.Millisecond
 func electTiming(cfg *config.Config) elect.Timing {
 	t := elect.DefaultTiming()
 	t.BootWait, t.Preempt = cfg.Elect.BootWait, cfg.Elect.PreemptDelay
-	if len(cfg.Cluster.Peers) == 0 {
+	if len(cfg.Cluster.Peers) == 0 && cfg.Cluster.Discovery == "none" {
 		t.FoundWait = foundAlone
 	}
 	return t

@@ -289,6 +289,7 @@ func (n *node) run(ctx context.Context) error {
 	n.background(n.elector.run)
 	n.background(n.elector.work)
 	n.dialAll()
+	n.background(n.discover)
 	n.background(n.checkpoint)
 	n.background(n.idleWork)
 	n.background(n.retain)

@@ -35,17 +35,24 @@ func (n *node) Hello(remote wire.Hello) (wire.Hello, error) {
 	return n.hello(), nil // a promise may have grown
 }
 
+// address is where others reach this node: what it advertises, or its port at the host they see.
+func (n *node) address() string {
+	if n.cfg.Node.Advertise != "" {
+		return n.cfg.Node.Advertise
+	}
+	_, port, err := net.SplitHostPort(n.cfg.Node.Bind)
+	if err != nil {
+		return ""
+	}
+	return ":" + port
+}
+
 func (n *node) hello() wire.Hello {
 	st := n.state.Get()
 	h := wire.Hello{
 		Software: "wolfdisk " + n.version, Volume: st.Volume, ChunkSize: uint32(st.ChunkSize),
 		Boot:    wire.Boot{ID: n.boot, Started: n.started.UnixNano(), Clean: n.prev.Clean},
-		Promise: st.Promise, Address: n.cfg.Node.Advertise,
-	}
-	if h.Address == "" {
-		if _, port, err := net.SplitHostPort(n.cfg.Node.Bind); err == nil {
-			h.Address = ":" + port
-		}
+		Promise: st.Promise, Address: n.address(),
 	}
 	n.mu.Lock()
 	s, l, c := n.store, n.leader, n.sync

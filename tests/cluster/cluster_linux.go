@@ -45,7 +45,8 @@ func NewIn(bin, dir string) (*Cluster, error) {
 		return nil, err
 	}
 	// The default port of the metrics can belong to one daemon of a machine only.
-	env := []string{"WOLFDISK_ADMIN_BIND=none"}
+	// Nodes meet on the ways that the tests can cut.
+	env := []string{"WOLFDISK_ADMIN_BIND=none", "WOLFDISK_CLUSTER_DISCOVERY=none"}
 	if driver := os.Getenv(DriverEnv); driver != "" {
 		env = append(env, "WOLFDISK_MOUNT_DRIVER="+driver)
 	}

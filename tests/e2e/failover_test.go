@@ -564,3 +564,18 @@ func TestReplicated(t *testing.T) {
 		})
 	}
 }
+
+// TestDiscovery: nodes that are told no address find each other, and fail over.
+func TestDiscovery(t *testing.T) {
+	b := newTrio(t)
+	for _, n := range b.Nodes() {
+		n.Connect, n.Advertise = nil, n.Addr
+		n.Env = append(n.Env, "WOLFDISK_CLUSTER_DISCOVERY=udp://239.255.0.1:9531")
+	}
+	b.must(b.Start(readyTimeout))
+	b.shell("echo x >x")
+	b.agree("alpha", 20*time.Second)
+	b.must(b.Leader.Kill9())
+	b.waitLeads(b.Followers[0], 20*time.Second)
+	b.ok(cluster.Shell(b.Followers[0].Mount, "test \"$(cat x)\" = x; echo y >y", time.Minute))
+}
