@@ -43,7 +43,8 @@ func (b *bed) plantConflict(n *cluster.Node) conflict.Record {
 	b.t.Helper()
 	ctx := context.Background()
 	m := volumetest.NewModel(volumetest.Options{})
-	m.Reign(volume.Epoch{Number: 1, Leader: "beta"}, "beta")
+	// A tag of its own, as every epoch but a volume's first has: so no inode ID is one of alpha's.
+	m.Reign(volume.Epoch{Number: 1, Leader: "beta", Tag: 0x4d2}, "beta")
 	do := func(req volume.Request) volume.Ino {
 		b.t.Helper()
 		req.Caller = volume.Caller{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Front: volume.FrontFUSE}
@@ -86,12 +87,12 @@ func TestConflicts(t *testing.T) {
 	b := newBed(t, "beta")
 	b.must(os.MkdirAll(b.Leader.State, 0o700))
 	b.must(os.MkdirAll(b.follower().State, 0o700))
-	rec := b.plantConflict(b.Leader)
-	b.plantConflict(b.follower())
+	recs := map[*cluster.Node]conflict.Record{b.Leader: b.plantConflict(b.Leader), b.follower(): b.plantConflict(b.follower())}
 	b.must(b.Start(readyTimeout))
 	b.shell("mkdir lost && echo alpha > lost/report")
 	b.equal()
 	for _, n := range []*cluster.Node{b.Leader, b.follower()} {
+		rec := recs[n]
 		st, err := n.Status()
 		if err != nil || st.ConflictsOpen != 1 {
 			t.Errorf("%s: %d open, %v", n.ID, st.ConflictsOpen, err)
@@ -125,10 +126,10 @@ func TestConflicts(t *testing.T) {
 		b.ctlCode(n, 1, "conflicts", "show", "0-none")
 		b.ctlCode(n, 6, "conflicts", "drop", rec.ID)
 	}
-	b.ctlCode(b.follower(), 6, "conflicts", "restore", rec.ID) // it does not lead
-	b.intoVolume(rec)
+	b.ctlCode(b.follower(), 6, "conflicts", "restore", recs[b.follower()].ID) // it does not lead
+	b.intoVolume(recs[b.Leader])
 	for _, n := range []*cluster.Node{b.Leader, b.follower()} {
-		b.ctlCode(n, 0, "conflicts", "drop", rec.ID, "--yes")
+		b.ctlCode(n, 0, "conflicts", "drop", recs[n].ID, "--yes")
 		if r := b.ctlCode(n, 0, "-o", "json", "conflicts", "list"); r.Stdout != "" {
 			t.Errorf("after the drop: %s", r.Stdout)
 		}
