@@ -104,6 +104,8 @@ type CheckOptions struct {
 	// Seen, if not nil, is told of each directory that was compared, by its path, and
 	// of the number of names in it.
 	Seen func(path string, names int)
+	// Suspects are inodes that are reported as changed, however they look.
+	Suspects map[volume.Ino]bool
 }
 
 // Check compares the whole directory with the index and calls fn with each difference,
@@ -292,7 +294,7 @@ func (c *checker) inode(diff Difference, p place, attr *volume.Attr, st *lowerSt
 	}
 	_, dirty := c.d.dirty.get(attr.Ino)
 	clean := rec != nil && flags&flagClean != 0 && rec.version == attr.Version && !dirty
-	suspect := flags&flagSuspect != 0
+	suspect := flags&flagSuspect != 0 || c.opt.Suspects[attr.Ino]
 	if clean && !suspect && rec.ctime == st.Ctime && rec.size == st.Size && (!attr.IsFile() || st.Size == attr.Size) {
 		return nil
 	}
@@ -301,8 +303,10 @@ func (c *checker) inode(diff Difference, p place, attr *volume.Attr, st *lowerSt
 		return err
 	}
 	switch {
-	case suspect:
+	case flags&flagSuspect != 0:
 		diff.Why = "it was changed behind the running daemon"
+	case suspect:
+		diff.Why = "it was changed since the daemon was last alive"
 	case diff.Fields != 0:
 	case !clean || attr.IsDir():
 		return nil

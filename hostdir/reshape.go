@@ -400,8 +400,8 @@ func Inherit(ino volume.Ino, value []byte, trust bool) (volume.LowerRecord, erro
 	return r.encode(ino), nil
 }
 
-// Edited moves a file to kept that somebody has changed behind the daemon, before
-// something else is made of it.
+// Edited moves to kept what somebody has changed or made behind the daemon, a directory with all
+// that is in it, before something else takes its place.
 func (d *Dir) Edited(diff Difference, view volume.View) error {
 	p, release, err := d.parentOf(diff.Parent, diff.Name, diff.Ino, view)
 	if err != nil {

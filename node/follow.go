@@ -59,7 +59,7 @@ func (n *node) openCopy(ctx context.Context, o storageOptions) error {
 	if o.leads && st.dir != nil {
 		return nil // its directory may hold what no op says; it is shown when that is settled
 	}
-	return n.becomeFollower(ctx)
+	return n.becomeFollower(ctx, "")
 }
 
 // settleFollower brings the directory of a node that never was the first to be written in agreement

@@ -3,18 +3,21 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"wolfdisk/hostdir"
+	"wolfdisk/node/conflict"
 	"wolfdisk/volume"
 )
 
-// settleToFollow looks, before a node that could have led follows, for what its directory has
-// and its copy has not: edits made while it was stopped, and what it was applying when it was
-// killed and nobody was told of. The leader's copy is then compared with the directory, in
-// which files that were edited are put aside; until that is done nothing is served.
-func (n *node) settleToFollow(ctx context.Context, st *storage) error {
+// settleToFollow looks, before a node that could have led follows a leader, for what its directory
+// has and its copy has not. What it was applying when it was killed nobody was told of, and it is
+// forgotten. Edits made while it was stopped count as ops of a fork that the leader has won: they
+// become a conflict record, and nothing is changed before that is complete. The leader's
+// copy is then compared with the directory; until that is done nothing is served.
+func (n *node) settleToFollow(ctx context.Context, st *storage, leader string) error {
 	if n.settledNow() {
 		return nil
 	}
@@ -29,29 +32,28 @@ func (n *node) settleToFollow(ctx context.Context, st *storage) error {
 			return err
 		}
 	}
-	doubted := append([]volume.Ino(nil), n.recovery.Suspects...)
-	doubt := func(op *volume.Op, _ []volume.LowerRecord) error {
-		doubted = append(doubted, op.Ino, op.Replaced)
-		return nil
-	}
+	cut := interrupted{inos: map[volume.Ino]bool{}, names: map[dirEntry]bool{}}
 	for _, in := range st.dir.Intents() {
-		if err := st.dir.Inspect(ctx, in, st.engine, doubt); err != nil {
+		cut.add(in.Ino, in.Replaced, in.Parent, in.NewParent) // of directories, the times
+		cut.names[dirEntry{in.Parent, in.Name}] = true
+		cut.names[dirEntry{in.NewParent, in.NewName}] = true
+		err := st.dir.Inspect(ctx, in, st.engine, func(op *volume.Op, _ []volume.LowerRecord) error {
+			cut.add(op.Ino, op.Replaced)
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}
 	if err := st.dir.Tidy(ctx, st.engine); err != nil {
 		return err
 	}
-	edits := 0
-	err := st.dir.Check(ctx, st.engine, func(d hostdir.Difference) error {
-		edits++
-		n.log.Warn().Str("code", "WD-1406").Str("path", d.Path).Str("kind", d.Kind.String()).Msg("changed in the directory while this node was away from its cluster: what the leader has takes its place, edited files are kept in " + hostdir.Reserved + "/kept")
-		return nil
-	})
+	edited, err := n.keepEdits(ctx, st, leader, &cut)
 	if err != nil {
-		return volume.Wrap(err, "compare the directory with the index")
+		return err
 	}
-	if len(doubted) > 0 || edits > 0 || st.lacks {
+	doubted := slices.AppendSeq(slices.Clone(n.recovery.Suspects), maps.Keys(cut.inos))
+	if len(doubted) > 0 || edited || st.lacks {
 		if err := n.doubt(doubted, !st.lacks); err != nil {
 			return err
 		}
@@ -62,6 +64,73 @@ func (n *node) settleToFollow(ctx context.Context, st *storage) error {
 	}
 	n.setSettled()
 	return nil
+}
+
+// interrupted is what a killed daemon was about: that the directory differs there from the index is
+// nobody's edit.
+type interrupted struct {
+	inos  map[volume.Ino]bool
+	names map[dirEntry]bool
+}
+
+type dirEntry struct {
+	parent volume.Ino
+	name   string
+}
+
+func (i *interrupted) add(inos ...volume.Ino) {
+	for _, ino := range inos {
+		if ino != 0 {
+			i.inos[ino] = true
+		}
+	}
+}
+
+func (i *interrupted) has(d *hostdir.Difference) bool {
+	return i.inos[d.Ino] || i.names[dirEntry{d.Parent, d.Name}]
+}
+
+// keepEdits makes a conflict record of what somebody changed in the directory while this node was
+// away, and reports whether directory and index differ.
+func (n *node) keepEdits(ctx context.Context, st *storage, leader string, cut *interrupted) (differ bool, err error) {
+	at, lineage := st.position()
+	suspects := map[volume.Ino]bool{} // changed since this node was alive, whatever they look like
+	for _, ino := range n.recovery.Suspects {
+		suspects[ino] = true
+	}
+	p := n.beginProgress("keeping edits", 0, 0)
+	defer n.endProgress(p)
+	rec, err := conflict.WriteEdits(ctx, conflict.EditsOptions{
+		Store: n.conflicts, Volume: n.state.Get().Volume, Node: n.cfg.Node.ID, Winner: leader, Tree: st.dir.Plain(), At: at, AtLineage: lineage,
+		Why: fmt.Sprintf("the directory of %s was edited while the node was away, and %s leads", n.cfg.Node.ID, leader),
+		Each: func(ctx context.Context, fn func(hostdir.Difference) error) error {
+			return st.dir.CheckAll(ctx, st.engine, hostdir.CheckOptions{Suspects: suspects}, func(d hostdir.Difference) error {
+				differ = true
+				if cut.has(&d) {
+					return nil
+				}
+				n.log.Warn().Str("code", "WD-1406").Str("path", d.Path).Str("kind", d.Kind.String()).Msg("changed in the directory while this node was away from its cluster: it becomes a conflict, and what the leader has takes its place")
+				return fn(d)
+			})
+		},
+		Progress: p.add, Log0: n.log,
+	})
+	if err != nil {
+		return differ, volume.Wrap(err, "keep what was edited in "+n.cfg.Volume.Dir)
+	}
+	if rec.ID == "" {
+		return differ, nil
+	}
+	n.log.Warn().Str("code", codeConflict).Str("record", rec.ID).Msg("what was edited while this node was away was kept as a conflict: wolfdiskctl conflicts show " + rec.ID)
+	// What is in the way of the leader's copy is put aside when that is made. What is not, goes now:
+	// it would be taken for an edit again, or for the truth once this node leads.
+	err = st.dir.Check(ctx, st.engine, func(d hostdir.Difference) error {
+		if d.Kind != hostdir.DiffExtra || cut.has(&d) {
+			return nil
+		}
+		return st.dir.Edited(d, st.engine)
+	})
+	return differ, volume.Wrap(err, "put aside what was edited in "+n.cfg.Volume.Dir)
 }
 
 // doubt takes the copy in a directory out of service: it is compared with the next leader's. What

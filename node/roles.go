@@ -89,7 +89,7 @@ func (n *node) obey(ctx context.Context, leader string, epoch volume.Epoch) {
 		return
 	}
 	n.log.Info().Str("leader", leader).Stringer("epoch", epoch).Msg("following")
-	if err := n.becomeFollower(ctx); err != nil {
+	if err := n.becomeFollower(ctx, leader); err != nil {
 		n.stopWith(err)
 		return
 	}
@@ -103,13 +103,14 @@ func (n *node) obey(ctx context.Context, leader string, epoch volume.Epoch) {
 	}
 }
 
-// becomeFollower makes the volume that this node holds one that follows.
-func (n *node) becomeFollower(ctx context.Context) error {
+// becomeFollower makes the volume that this node holds one that follows a leader, which may not be
+// known yet.
+func (n *node) becomeFollower(ctx context.Context, leader string) error {
 	st := n.storage()
 	if st == nil || n.following() != nil {
 		return nil
 	}
-	if err := n.settleToFollow(ctx, st); err != nil {
+	if err := n.settleToFollow(ctx, st, leader); err != nil {
 		return err
 	}
 	f := n.newFollower(st)
@@ -240,12 +241,12 @@ func (n *node) giveUpCopy(ctx context.Context, st *storage, common volume.Versio
 		mount.InvalidateAll()
 	}
 	n.verify.copies.dropAll(false)
-	if err := n.becomeFollower(ctx); err != nil {
-		return err
-	}
 	n.mu.Lock()
 	r := n.reign
 	n.mu.Unlock()
+	if err := n.becomeFollower(ctx, r.leader); err != nil {
+		return err
+	}
 	if s := n.peers.session(r.leader); s != nil {
 		go s.Close(volume.Errorf(volume.Busy, "node %s joins anew", n.cfg.Node.ID))
 	}

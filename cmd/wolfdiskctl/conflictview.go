@@ -102,7 +102,9 @@ func recordText(r *admin.ConflictRecord) string {
 	}
 	row("common", "version %d", r.Common)
 	row("lost", "through version %d, epoch %d of %s", r.Mine.Version, r.Mine.Epoch, orNone(r.Mine.EpochLeader))
-	row("won", "version %d, epoch %d of %s", r.Theirs.Version, r.Theirs.Epoch, orNone(r.Theirs.EpochLeader))
+	if r.Theirs.Version > 0 { // with edits it is not known
+		row("won", "version %d, epoch %d of %s", r.Theirs.Version, r.Theirs.Epoch, orNone(r.Theirs.EpochLeader))
+	}
 	switch {
 	case r.OpsFrom == 0:
 		row("ops", "none: the log no longer had them")

@@ -392,6 +392,62 @@ func TestFork(t *testing.T) {
 	b.ok(alpha.Ctl(time.Minute, "verify"))
 }
 
+// TestEditsWhileAway edits the directory of a leader while it is down and another leads. When it
+// returns, what the other has takes the place of the edits, which become a conflict.
+func TestEditsWhileAway(t *testing.T) {
+	b := newBed(t, "beta")
+	alpha, beta := b.Leader, b.Followers[0]
+	beta.Role = "auto"
+	b.must(b.Start(readyTimeout))
+	b.shell("mkdir -p dir/sub; echo old >dir/f; echo gone >gone; echo moved >moved; echo same >same; echo mode >mode; ln -s same link")
+	b.equal()
+	b.must(alpha.Kill9())
+	b.must(cluster.UnmountBelow(alpha.Dir)) // what is over the directory since it was killed
+	b.waitLeads(beta, 10*time.Second)
+	b.ok(cluster.Shell(alpha.Dir, "echo edited >>dir/f; rm gone; mv moved dir/moved; mkdir -p new/deep; echo text >new/deep/file; ln same dir/hard; chmod 4711 mode", time.Minute))
+	edited := b.Dir + "/edited"
+	b.ok(cluster.Shell(alpha.Dir, "mkdir '"+edited+"'; cp -a dir new mode same '"+edited+"'", time.Minute))
+	b.ok(cluster.Shell(beta.Mount, "echo beta >>dir/f; echo only >beta", time.Minute))
+
+	b.must(alpha.Start())
+	b.waitLeads(alpha, 60*time.Second)
+	b.agree("alpha", 20*time.Second)
+	b.ok(cluster.Shell(alpha.Mount, `test "$(cat dir/f)" = "$(printf 'old\nbeta')"; test "$(cat gone)" = gone; test "$(cat moved)" = moved; test ! -e new; test ! -e dir/moved; test ! -e dir/hard; test -e beta; test $(stat -c %a mode) = 644`, time.Minute))
+	list := strings.Fields(strings.Split(b.listConflicts(alpha), "\n")[1])
+	if s, err := alpha.Status(); err != nil || s.ConflictsOpen != 1 || list[1] != "edits" {
+		t.Fatalf("open conflicts %d, listed %q, %v", s.ConflictsOpen, list, err)
+	}
+	show := b.ok(alpha.Ctl(time.Minute, "conflicts", "show", list[0])).Stdout
+	for _, want := range []string{"dir/f", "gone", "dir/moved", "new/deep/file", "mode", "dir/hard"} {
+		if !strings.Contains(show, want) {
+			t.Errorf("show says nothing of %s:\n%s", want, show)
+		}
+	}
+	to := b.Dir + "/restored"
+	b.ok(alpha.Ctl(time.Minute, "conflicts", "restore", list[0], "--to", to))
+	b.ok(cluster.Shell(to, "for f in dir/f dir/moved dir/hard new/deep/file mode; do cmp $f '"+edited+"'/$f; done; test $(stat -c %a mode) = 4711", time.Minute))
+	b.ok(alpha.Ctl(time.Minute, "conflicts", "drop", list[0], "--yes"))
+	b.equal()
+	b.ok(alpha.Ctl(time.Minute, "verify"))
+
+	// Nothing was edited: a killed leader's return makes no conflict, whatever it was doing.
+	write := inBackground(func() cluster.Result {
+		return cluster.Shell(alpha.Mount, "while echo x >w && echo y >>w && mv w v && mkdir d && rmdir d && echo z >>dir/f; do :; done", time.Minute)
+	})
+	time.Sleep(300 * time.Millisecond)
+	b.must(alpha.Kill9())
+	<-write
+	b.waitLeads(beta, 10*time.Second)
+	b.ok(cluster.Shell(beta.Mount, "echo more >>dir/f", time.Minute))
+	b.must(alpha.Start())
+	b.waitLeads(alpha, 60*time.Second)
+	b.agree("alpha", 20*time.Second)
+	if s := b.listConflicts(alpha); strings.Contains(s, "edits") {
+		t.Errorf("nobody edited anything:\n%s", s)
+	}
+	b.equal()
+}
+
 // TestPartition cuts the leader off. On level available both sides go on, and the fork is settled
 // when they meet; on fenced the cut-off leader takes no writes.
 func TestPartition(t *testing.T) {
