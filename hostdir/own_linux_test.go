@@ -1,6 +1,7 @@
 package hostdir
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ func TestOwnAttributesStayAbove(t *testing.T) {
 	big := make([]byte, volume.MaxXattrLen)
 	own := []volume.Xattr{{Name: volume.XattrObject, Value: big}, {Name: volume.XattrObject + ".p0", Value: big}}
 	ino := r.ino()
-	r.do(&volume.Op{Kind: volume.OpCreate, Ino: ino, Mode: volume.ModeFile | 0o644, Xattrs: []volume.Xattr{{Name: volume.XattrKeep}}})
+	r.do(&volume.Op{Kind: volume.OpCreate, Ino: ino, Mode: volume.ModeFile | 0o644, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Xattrs: []volume.Xattr{{Name: volume.XattrKeep}}})
 	r.write(ino, 0, "content")
 	r.do(&volume.Op{Kind: volume.OpPublish, Ino: ino, Parent: volume.RootIno, Name: "f", Xattrs: append([]volume.Xattr{{Name: "user.a", Value: []byte("1")}}, own...)})
 	r.do(&volume.Op{Kind: volume.OpSetXattr, Ino: ino, Name: volume.XattrObject, Data: []byte("small")})

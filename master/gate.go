@@ -62,6 +62,16 @@ func (g *Gate) Shut() {
 	g.wakeLocked()
 }
 
+// Await has what comes from now on wait its full time: a reign begins whose ops may enter soon,
+// however long the gate has been shut.
+func (g *Gate) Await() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.until.Load() == 0 {
+		g.shutAt = time.Now()
+	}
+}
+
 // Drain lets those in who came before the gate was shut, as long as the last bound holds.
 func (g *Gate) Drain() {
 	g.mu.Lock()

@@ -259,6 +259,9 @@ func (n *node) members() []volume.Member {
 	if s := n.storage(); s != nil {
 		return s.engine.Members()
 	}
+	if n.witness != nil {
+		return *n.witness.members.Load()
+	}
 	return nil
 }
 

@@ -14,6 +14,9 @@ import (
 // in agreement as a leader's or as a follower's is decided by the election, except on a node that
 // makes no volumes, whose directory is never the first to be written.
 func (n *node) openVolume(ctx context.Context) error {
+	if n.isWitness() {
+		return n.openWitness()
+	}
 	if n.state.Get().Volume.IsZero() {
 		n.setPhase(phaseWaiting)
 		if n.founds() {

@@ -148,6 +148,7 @@ func (n *node) settleDirectory(ctx context.Context, l *master.Leader) error {
 func (n *node) publish(l *master.Leader) {
 	// First what the front ends have open is opened on it, then others can make it
 	// write: the first ops of an epoch end inodes that nobody has open.
+	n.gate.Await()
 	n.attach(l)
 	n.mu.Lock()
 	n.leader = l

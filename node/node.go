@@ -69,6 +69,7 @@ type node struct {
 	handle   *Handle
 	// conflicts are the records of what this node lost.
 	conflicts *conflict.Store
+	witness   *witness // of a node without a copy; nil otherwise
 
 	ctx    context.Context // of everything that runs; ends when the node has stopped
 	cancel context.CancelCauseFunc

@@ -67,23 +67,11 @@ func (r *recovery) reach(stage recoveryStage) error {
 	if err != nil {
 		return volume.Wrap(err, "store the state of the recovery")
 	}
-	path := filepath.Join(r.dir, recoveryName)
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := replaceFile(filepath.Join(r.dir, recoveryName), b); err != nil {
 		return volume.Wrap(err, "store the state of the recovery")
 	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err == nil {
-		err = syncDir(r.dir)
-	}
-	if err == nil {
-		r.Stage = stage
-	}
-	return volume.Wrap(err, "store the state of the recovery")
+	r.Stage = stage
+	return nil
 }
 
 // end removes the file: directory and index agree, and both are on disk.

@@ -85,6 +85,9 @@ func (n *node) retireFollower(why error) {
 func (n *node) obey(ctx context.Context, leader string, epoch volume.Epoch) {
 	n.leave()
 	if leader == "" {
+		if n.isWitness() {
+			n.setPhase(phaseWaiting)
+		}
 		n.vacancy.begin(false)
 		return
 	}
@@ -95,6 +98,9 @@ func (n *node) obey(ctx context.Context, leader string, epoch volume.Epoch) {
 	}
 	n.mu.Lock()
 	n.reign = reign{leader, epoch}
+	if n.isWitness() {
+		n.phase = phaseFollowing // there is no copy to wait for
+	}
 	n.mu.Unlock()
 	n.vacancy.end()
 	// A session that was made before is not one to follow on.

@@ -88,10 +88,10 @@ func (n *node) accept(h *wire.Hello) error {
 	n.mu.Lock()
 	l, s := n.leader, n.store
 	n.mu.Unlock()
-	if l == nil || !h.Leading.IsZero() || h.Role == volume.RoleClient || h.Role == volume.RoleWitness {
+	if l == nil || !h.Leading.IsZero() || h.Role == volume.RoleClient {
 		return nil
 	}
-	if err := n.removed(h.NodeID); err != nil {
+	if err := n.removed(h.NodeID); err != nil || h.Role == volume.RoleWitness {
 		return err
 	}
 	return n.acceptFollower(s, h)
@@ -220,6 +220,12 @@ func (n *node) session(ctx context.Context, s *wire.Session, dialled bool) error
 
 func (n *node) runSession(ctx context.Context, s *wire.Session) error {
 	remote := s.Remote()
+	switch {
+	case n.isWitness():
+		return n.attend(ctx, s)
+	case remote.Role == volume.RoleWitness:
+		return n.attended(ctx, s)
+	}
 	if l := n.leading(); l != nil && remote.Leading.IsZero() {
 		if s.Local().Leading != l.Epoch() {
 			return volume.Errorf(volume.Busy, "this node has begun to lead: join again")

@@ -58,6 +58,8 @@ func (n *node) Status(context.Context) admin.Status {
 		if err := leader.Failed(); err != nil {
 			s.Warnings = append(s.Warnings, admin.Warning{Code: "WD-1001", Text: err.Error(), Hint: "free space or repair the disk, then restart the daemon"})
 		}
+	case n.isWitness():
+		s.Role = "witness"
 	default:
 		s.Role = "follower"
 	}
@@ -77,6 +79,9 @@ func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 	for _, p := range n.peers.list() {
 		a := admin.Peer{ID: p.hello.NodeID, Address: p.address, Role: "follower", State: admin.PeerDisconnected, Software: p.hello.Software,
 			ContentBytes: content[p.hello.NodeID]}
+		if p.hello.Role == volume.RoleWitness {
+			a.Role = "witness"
+		}
 		if p.session != nil {
 			a.State = "connected"
 			if p.hello.NodeID == obeyed {
@@ -167,6 +172,9 @@ func (n *node) followerReady(ctx context.Context, maxLag uint64) (bool, string) 
 	s := n.leaderSession()
 	if s == nil {
 		return false, "no leader is connected"
+	}
+	if n.isWitness() {
+		return true, ""
 	}
 	f := n.following()
 	if f == nil {

@@ -35,6 +35,9 @@ const (
 	// RequestSync asks a follower to make the ops through a version durable: the body is the
 	// version, 8 bytes big-endian; the answer is the version that is durable there, as many.
 	RequestSync uint16 = 12
+	// RequestMembers asks a node for the members of the cluster: no body; the answer are ops of
+	// kind OpMember.
+	RequestMembers uint16 = 13
 )
 
 // Answers to RequestJoin.

@@ -41,6 +41,21 @@ func (c *Config) checkRole() *Problem {
 	if c.Program == Master && c.Node.Role == volume.RoleFollower {
 		return c.problem("node.role", "this node never leads: start wolfdisk-slave, or give it another role")
 	}
+	if c.Program == Master && c.Node.Role == volume.RoleWitness {
+		return c.problem("node.role", "a witness has no directory to mirror: start wolfdisk-slave --witness, or give this node another role")
+	}
+	return nil
+}
+
+// completeWitness leaves out what needs a copy.
+func (c *Config) completeWitness() *Problem {
+	if !c.IsDefault("mount.dir") && c.Mount.Dir != "" {
+		return c.problem("mount.dir", "a witness has no copy to show: leave out -m and --mount")
+	}
+	if c.Volume.Dir != "" {
+		return c.problem("volume.dir", "a witness has no copy to keep: leave it out")
+	}
+	c.Mount.Dir, c.Volume.Storage = "", StorageChunks
 	return nil
 }
 
@@ -48,6 +63,9 @@ func (c *Config) checkRole() *Problem {
 func (c *Config) completeDirs() *Problem {
 	missing := func(flag, text string) *Problem {
 		return &Problem{Origin: Origin{Source: FromFlag, Name: flag}, Text: text}
+	}
+	if c.Node.Role == volume.RoleWitness {
+		return c.completeWitness()
 	}
 	if c.Volume.Storage == StorageChunks {
 		c.Volume.Dir = ""

@@ -75,6 +75,16 @@ func (f *Flags) given(k *Key) (given, *Problem) {
 			continue
 		}
 		g := given{Origin{Source: FromFlag, Name: flag.Name}, v.texts}
+		if flag.Value != "" {
+			var on bool
+			if err := setBool(&on, v.texts[0]); err != nil {
+				return given{}, &Problem{Origin: g.origin, Text: fmt.Sprintf("%q %v", v.texts[0], err)}
+			}
+			if !on {
+				continue
+			}
+			g.texts = []string{flag.Value}
+		}
 		if flag.Invert {
 			var off bool
 			if err := setBool(&off, v.texts[0]); err != nil {
@@ -103,6 +113,7 @@ var about = map[Program]struct{ short, long, example string }{
 	Slave: {"follower: keeps a live, read-only copy",
 		"wolfdisk-slave follows: it receives every change from the leader, keeps its own\ncopy in the state directory, and shows it read-only at the mount point.",
 		"  wolfdisk-slave -m /srv/data -c leader1\n" +
+			"  wolfdisk-slave --witness -c leader1              # a vote without a copy\n" +
 			"  wolfdisk-slave --mount none -c leader1           # a copy without a mount\n" +
 			"  wolfdisk-slave -m /tmp/b --id b --state-dir /tmp/b.state --bind 127.0.0.1:9601 -c 127.0.0.1:9600"},
 }

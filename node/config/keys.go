@@ -34,7 +34,8 @@ type Flag struct {
 	Name, Short string
 	Arg         string // placeholder; empty for switches
 	Programs    Program
-	Invert      bool // a switch that turns the key off
+	Invert      bool   // a switch that turns the key off
+	Value       string // what a switch sets the key to
 	Help        string
 }
 
@@ -62,10 +63,14 @@ var keys = []*Key{
 	},
 	{
 		Section: "node", Name: "role", Programs: Daemons,
-		Default: "auto", Defaults: map[Program]string{Master: "leader"}, OneOf: []string{"auto", "leader", "follower"},
-		Flags: []Flag{{Name: "role", Arg: "ROLE", Programs: Daemons, Help: "auto, leader or follower"}},
+		Default: "auto", Defaults: map[Program]string{Master: "leader"}, OneOf: []string{"auto", "leader", "follower", "witness"},
+		Flags: []Flag{
+			{Name: "witness", Programs: Slave, Value: "witness", Help: "store what was promised and no data: a vote for two nodes that have data"},
+			{Name: "role", Arg: "ROLE", Programs: Daemons, Help: "auto, leader, follower or witness"},
+		},
 		Doc: "What this node may become. `auto`: it leads when it is the first in the order of IDs among those that can. `leader`: it goes before all that are `auto`, whatever its ID. " +
-			"`follower`: it never leads. `wolfdisk-master` does not start as `follower`, so that a node marked like that is never started as leader by mistake.",
+			"`follower`: it never leads. `wolfdisk-master` does not start as `follower`, so that a node marked like that is never started as leader by mistake. " +
+			"`witness` (`wolfdisk-slave --witness`): it has no copy and no mount, and counts for a majority (`[elect] safety`).",
 		field: func(c *Config) any { return &c.Node.Role },
 	},
 	{

@@ -21,6 +21,7 @@ type Cluster struct {
 	Env       []string
 	Leader    *Node
 	Followers []*Node
+	witnesses []*Node
 	owned     bool
 }
 
@@ -79,6 +80,19 @@ func (c *Cluster) AddFollower(id string) (*Node, error) {
 	}
 	n.Connect = []string{n.Uplink.Addr()}
 	c.Followers = append(c.Followers, n)
+	return n, nil
+}
+
+// AddWitness prepares a node without a copy that knows the leader's address. It is none of Nodes,
+// which have trees to be compared: whoever adds it starts and stops it.
+func (c *Cluster) AddWitness(id string) (*Node, error) {
+	n, err := c.AddFollower(id)
+	if err != nil {
+		return nil, err
+	}
+	c.Followers = c.Followers[:len(c.Followers)-1]
+	n.Witness = true
+	c.witnesses = append(c.witnesses, n)
 	return n, nil
 }
 
@@ -169,7 +183,7 @@ func waitFile(path string, timeout time.Duration, n *Node) error {
 // Close kills what runs, unmounts and removes everything.
 func (c *Cluster) Close() error {
 	var errs []error
-	for _, n := range c.Nodes() {
+	for _, n := range append(c.Nodes(), c.witnesses...) {
 		if n.Running() {
 			errs = append(errs, n.Kill9())
 		}

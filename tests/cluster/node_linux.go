@@ -22,6 +22,7 @@ type Node struct {
 	Advertise string   // --advertise
 	Connect   []string // -c
 	Role      string   // --role; empty: a node that follows never leads
+	Witness   bool     // it has no copy and no mount
 	Extra     []string // more flags
 	Env       []string
 	Detach    bool     // outlive this process
@@ -46,13 +47,19 @@ func (n *Node) Args() []string {
 			args = append(args, "--mount", n.Mount)
 		}
 	} else {
-		args = append(args, filepath.Join(n.c.Bin, "wolfdisk-slave"), "-m", n.Mount)
+		args = append(args, filepath.Join(n.c.Bin, "wolfdisk-slave"))
+		if n.Witness {
+			args = append(args, "--witness")
+		} else {
+			args = append(args, "-m", n.Mount)
+		}
 	}
 	args = append(args, "--id", n.ID, "--state-dir", n.State, "--bind", n.Addr, "--advertise", n.Advertise, "--key-file", n.c.Key)
 	for _, c := range n.Connect {
 		args = append(args, "-c", c)
 	}
 	switch {
+	case n.Witness:
 	case n.Role != "":
 		args = append(args, "--role", n.Role)
 	case !n.Leader:

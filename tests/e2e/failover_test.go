@@ -490,6 +490,88 @@ func TestPartition(t *testing.T) {
 	}
 }
 
+// TestWitness: two nodes with data and a witness. On level fenced either of them leads with the
+// witness when the other is down, and without it no change is taken.
+func TestWitness(t *testing.T) {
+	b := newBed(t, "beta")
+	alpha, beta := b.Leader, b.Followers[0]
+	gamma, err := b.AddWitness("gamma")
+	b.must(err)
+	beta.Role = "auto"
+	for _, n := range []*cluster.Node{alpha, beta, gamma} {
+		n.Env = append(n.Env, "WOLFDISK_ELECT_SAFETY=fenced")
+	}
+	b.must(gamma.Start())
+	b.must(b.Start(readyTimeout))
+	b.must(gamma.WaitReady(readyTimeout))
+	known := func() string { return b.ok(alpha.Ctl(time.Minute, "member", "list")).Stdout }
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(known(), "witness"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the witness is no member:\n%s", known())
+		}
+	}
+	b.shell("echo first >first")
+	b.equal()
+	if s, err := gamma.Status(); err != nil || s.Role != "witness" || s.LeaderID != "alpha" || s.Position.Version != 0 {
+		t.Errorf("the witness says %+v, %v", s, err)
+	}
+	for _, name := range []string{"index", "oplog", "chunks"} {
+		if _, err := os.Stat(filepath.Join(gamma.State, name)); !os.IsNotExist(err) {
+			t.Errorf("the witness has a copy: %s, %v", name, err)
+		}
+	}
+	if s, err := alpha.Status(); err != nil || !slices.ContainsFunc(s.Peers, func(p cluster.Peer) bool { return p.ID == "gamma" && p.Role == "witness" }) {
+		t.Errorf("the leader's peers: %+v, %v", s.Peers, err)
+	}
+
+	b.must(alpha.Kill9())
+	b.waitLeads(beta, 10*time.Second)
+	b.ok(cluster.Shell(beta.Mount, "echo second >second", time.Minute))
+	b.must(alpha.Start())
+	b.waitLeads(alpha, 60*time.Second)
+	b.agree("alpha", 20*time.Second)
+	b.ok(cluster.Shell(alpha.Mount, "test $(cat second) = second", time.Minute))
+
+	// Neither leads alone.
+	b.must(gamma.Stop())
+	b.must(alpha.Kill9())
+	write := inBackground(func() cluster.Result { return cluster.Shell(beta.Mount, "echo third >third", 30*time.Second) })
+	time.Sleep(4 * time.Second)
+	if s, err := beta.Status(); err != nil || s.State == "leading" {
+		t.Errorf("beta alone is %s, %v", s.State, err)
+	}
+	if r := <-write; r.Err == nil && r.Code == 0 {
+		t.Error("a change was taken without a majority")
+	}
+	b.must(gamma.Start()) // it knows whom to ask, and whom it has obeyed
+	b.waitLeads(beta, 20*time.Second)
+	b.ok(cluster.Shell(beta.Mount, "echo third >third", time.Minute))
+	b.must(gamma.Stop())
+	r := beta.Ctl(time.Minute, "status")
+	if r.Code != 0 && r.Code != 4 {
+		t.Errorf("status: %v", r.OK())
+	}
+
+	// It is never a copy's place, and a copy is never its.
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"holds a copy", []string{"wolfdisk-slave", "--witness", "--id", "beta", "--state-dir", beta.State}},
+		{"leave out -m", []string{"wolfdisk-slave", "--witness", "-m", beta.Mount, "--id", "x", "--state-dir", b.Dir + "/x"}},
+		{"wolfdisk-slave --witness", []string{"wolfdisk-master", "-m", b.Dir, "--role", "witness", "--id", "x", "--state-dir", b.Dir + "/x"}},
+	} {
+		if c.args[len(c.args)-1] == beta.State {
+			b.must(beta.Stop())
+		}
+		args := append([]string{filepath.Join(b.Bin, c.args[0])}, c.args[1:]...)
+		r := cluster.Cmd{Args: append(args, "--key-file", b.Key), Timeout: 20 * time.Second}.Run()
+		if r.Code == 0 || !strings.Contains(r.Stderr, c.want) {
+			t.Errorf("%q: exit code %d, %s", c.args, r.Code, r.Stderr)
+		}
+	}
+}
+
 func stampNames(t *testing.T, r cluster.Result) (ok []string) {
 	t.Helper()
 	if r.Err != nil {
