@@ -64,7 +64,7 @@ func (c *Config) completeDirs() *Problem {
 	missing := func(flag, text string) *Problem {
 		return &Problem{Origin: Origin{Source: FromFlag, Name: flag}, Text: text}
 	}
-	if c.Node.Role == volume.RoleWitness {
+	if c.Program == Slave && c.Node.Role == volume.RoleWitness {
 		return c.completeWitness()
 	}
 	if c.Volume.Storage == StorageChunks {

@@ -411,3 +411,35 @@ func TestReload(t *testing.T) {
 		t.Errorf("pending: %v", pending)
 	}
 }
+
+// A witness has nothing to show and nothing to keep.
+func TestWitness(t *testing.T) {
+	for _, args := range [][]string{{"--witness"}, {"--role", "witness"}, {"--witness=true", "--mount", "none"}, {"--witness=false", "--role=witness"}} {
+		c, err := load(Slave, args, testEnv(nil, nil))
+		if err != nil {
+			t.Errorf("%q: %v", args, err)
+		} else if c.Node.Role != volume.RoleWitness || c.Mount.Dir != "" || c.Volume.Dir != "" {
+			t.Errorf("%q: %+v %+v %+v", args, c.Node, c.Mount, c.Volume)
+		}
+	}
+	c, err := load(Slave, []string{"--witness=no", "-m", "/m"}, testEnv(nil, nil))
+	if err != nil || c.Node.Role != volume.RoleAuto {
+		t.Errorf("--witness=no: %v", err)
+	}
+	refused := []struct {
+		want, file string
+		args       []string
+	}{
+		{"leave out -m", "", []string{"--witness", "-m", "/m"}},
+		{"has no copy to keep", "[volume]\nstorage = \"dir\"\ndir = \"/x\"\n", []string{"--witness"}},
+		{"neither true nor false", "", []string{"--witness=boss"}},
+	}
+	for _, r := range refused {
+		_, err := load(Slave, r.args, testEnv(nil, map[string]string{defaultFile: r.file}))
+		if err == nil || !strings.Contains(err.Error(), r.want) {
+			t.Errorf("%q: %v, want %q", r.args, err, r.want)
+		}
+	}
+	_, err = load(Master, []string{"-m", "/m", "--role", "witness"}, testEnv(nil, nil))
+	wantProblem(t, err, exit.Usage, "start wolfdisk-slave --witness")
+}
