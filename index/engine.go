@@ -39,8 +39,9 @@ type Engine struct {
 	opt Options
 	db  *pebble.DB
 
-	cache cache
-	pins  pins
+	cache   cache[volume.Ino, inode]
+	entries cache[nameKey, dirent] // zero where there is none
+	pins    pins
 
 	// allocation of inode IDs; the tag is that of the epoch this node writes in
 	allocTag   atomic.Uint32
@@ -81,7 +82,8 @@ func Open(opt Options) (*Engine, error) {
 		return nil, volume.Wrap(err, "open index "+opt.Dir)
 	}
 	e.db = db
-	e.cache.init()
+	e.cache.init(hashIno)
+	e.entries.init(hashName)
 	e.pins.counts = map[volume.Ino]int{}
 	if err := e.load(); err != nil {
 		return nil, errors.Join(err, e.Abandon())

@@ -71,13 +71,14 @@ type entering struct {
 	frame  volume.LogRef
 	m      meta
 	inodes map[volume.Ino]*inode // read or changed; nil once gone
+	names  map[nameKey]dirent    // changed; zero once gone
 	lists  []func()              // changes of lineage and members, made after the commit
 	tails  map[string]tail       // newest answers, by client: those that the batch changes
 	gone   *inode                // what the present op has ended
 }
 
 func (e *Engine) begin(b Batch) *entering {
-	t := &entering{e: e, r: e.db, frame: b.Frame, m: *e.meta.Load(), inodes: make(map[volume.Ino]*inode, 4)}
+	t := &entering{e: e, r: e.db, frame: b.Frame, m: *e.meta.Load(), inodes: make(map[volume.Ino]*inode, 4), names: make(map[nameKey]dirent, 2)}
 	if len(b.Ops) > 1 || b.Ops[0].Replaced != 0 { // reads see what the batch did before
 		t.b = e.db.NewIndexedBatch()
 		t.r = t.b
@@ -110,8 +111,11 @@ func (t *entering) commit(lower []volume.LowerRecord) error {
 		if n == nil {
 			t.e.cache.drop(ino)
 		} else {
-			t.e.cache.put(*n)
+			t.e.cache.put(ino, *n)
 		}
+	}
+	for k, d := range t.names {
+		t.e.entries.put(k, d)
 	}
 	m := t.m
 	t.e.meta.Store(&m)
@@ -266,18 +270,27 @@ func (t *entering) unused(ino volume.Ino) error {
 	}
 }
 
+// dirent is an entry by what the batch has done so far.
+func (t *entering) dirent(dir volume.Ino, name string) (dirent, bool, error) {
+	if d, ok := t.names[nameKey{dir, name}]; ok {
+		return d, d.ino != 0, nil
+	}
+	return t.e.dirent(dir, name)
+}
+
 // addName gives an inode a name that must be free.
 func (t *entering) addName(op *volume.Op, p *inode, name string, n *inode, second bool) error {
 	if p.Nlink == 0 {
 		return misfit("directory %s is removed", p.Ino)
 	}
-	if _, taken, err := readDirent(t.r, p.Ino, name); err != nil || taken {
+	if _, taken, err := t.dirent(p.Ino, name); err != nil || taken {
 		if err == nil {
 			err = misfit("%q in directory %s exists", name, p.Ino)
 		}
 		return err
 	}
 	d := dirent{ino: n.Ino, typ: n.Type(), cookie: volume.EntryCookie(op.Version, second)}
+	t.names[nameKey{p.Ino, name}] = d
 	err := errors.Join(
 		t.b.Set(keyInoName(kDirent, p.Ino, name), d.encode(""), nil),
 		t.b.Set(keyInoNum(kCookie, p.Ino, d.cookie), d.encode(name), nil),
@@ -318,7 +331,7 @@ func fileBytes(n *inode) uint64 {
 // dropName takes a name from the inode the op says has it. The inode may be left
 // without any.
 func (t *entering) dropName(op *volume.Op, p *inode, name string, ino volume.Ino) (*inode, error) {
-	d, ok, err := readDirent(t.r, p.Ino, name)
+	d, ok, err := t.dirent(p.Ino, name)
 	if err != nil {
 		return nil, err
 	}
@@ -333,6 +346,7 @@ func (t *entering) dropName(op *volume.Op, p *inode, name string, ino volume.Ino
 		t.b.Delete(keyInoName(kDirent, p.Ino, name), nil),
 		t.b.Delete(keyInoNum(kCookie, p.Ino, d.cookie), nil),
 		t.b.Delete(keyBackName(ino, p.Ino, name), nil))
+	t.names[nameKey{p.Ino, name}] = dirent{}
 	p.entries--
 	if n.IsDir() {
 		p.Nlink--

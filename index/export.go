@@ -340,6 +340,7 @@ func (m *importer) finish() error {
 	e.meta.Store(m.meta)
 	e.setAlloc(m.meta.inoTag, m.meta.inoCount)
 	e.cache.drop(volume.RootIno)
+	e.entries.clear()
 	return e.loadLists()
 }
 

@@ -237,8 +237,8 @@ func work(t *testing.T, fs vfs.FS, what string, names map[string]volume.Ino) {
 		}
 		if i%100 == 99 {
 			_ = e.Flush() // its failure must only be no lie, which the reopening shows
-			e.cache = cache{}
-			e.cache.init()
+			e.cache.clear()
+			e.entries.clear()
 			_, rerr := e.Lookup(root, fmt.Sprintf("%0100d", i/2))
 			if volume.KindOf(rerr) == volume.NotFound {
 				t.Errorf("%s: a name is gone", what)

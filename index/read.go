@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -36,7 +37,7 @@ func (e *Engine) inode(ino volume.Ino) (inode, error) {
 	}
 	n, err := readInode(e.db, ino)
 	if err == nil {
-		e.cache.fill(n, gen)
+		e.cache.fill(ino, n, gen)
 	}
 	return n, err
 }
@@ -94,7 +95,17 @@ func (e *Engine) dir(ino volume.Ino) (inode, error) {
 }
 
 func (e *Engine) dirent(dir volume.Ino, name string) (dirent, bool, error) {
-	return readDirent(e.db, dir, name)
+	k := nameKey{dir, name}
+	d, known, gen := e.entries.get(k)
+	if known {
+		return d, d.ino != 0, nil
+	}
+	d, ok, err := readDirent(e.db, dir, name)
+	if err == nil {
+		k.name = strings.Clone(name) // the caller's may be part of something large
+		e.entries.fill(k, d, gen)
+	}
+	return d, ok, err
 }
 
 func readDirent(r pebble.Reader, dir volume.Ino, name string) (dirent, bool, error) {
@@ -132,7 +143,8 @@ func (e *Engine) Lookup(parent volume.Ino, name string) (volume.Attr, error) {
 			return n.Attr, err
 		}
 		// It ended after the entry was read, with the entry: another may have taken
-		// the name in the same moment.
+		// the name in the same moment. What is cached of it may be a moment behind.
+		e.entries.drop(nameKey{parent, name})
 		if d.ino == last {
 			return volume.Attr{}, volume.Errorf(volume.Corrupt, "index: %q in %s stands for inode %s, which does not exist", name, parent, d.ino)
 		}

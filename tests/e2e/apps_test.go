@@ -95,6 +95,7 @@ func (p *postgres) checked(data string) {
 // TestPostgres: a database on the leader's mount, through crashes of the server; its copies
 // are equal; and what a follower exports while it is written is a database that starts.
 func TestPostgres(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	p := newPostgres(b)
 	data := b.in("pg")

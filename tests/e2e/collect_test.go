@@ -14,6 +14,7 @@ import (
 // together, forgets what nobody uses and compacts packs, all of which it is made to do all
 // the time: it loses nothing, and what it holds is sound and equal.
 func TestCollectKilled(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	frugal(b, "2MiB")
 	b.must(b.Start(readyTimeout))

@@ -106,8 +106,8 @@ func TestDirFollower(t *testing.T) {
 				{"remove", func(b *bed) { b.shell("rm -rf tar; if test -d cp; then mv cp/copy/* cp; rmdir cp/copy; fi") }},
 			}
 			for _, s := range steps {
-				if where == "elsewhere" && (s.name == "tar" || s.name == "cp") {
-					continue // the whole source tree once is enough
+				if (where == "elsewhere" || testing.Short()) && (s.name == "tar" || s.name == "cp") {
+					continue // a whole source tree once is enough, and in the long form
 				}
 				t.Run(s.name, func(t *testing.T) {
 					b := b.on(t)
@@ -137,6 +137,7 @@ func TestDirFollowerWithoutMount(t *testing.T) {
 // TestDirFollowerKilled kills the follower at any moment under load: its directory is
 // what the log says after each start, and plain and equal in the end.
 func TestDirFollowerKilled(t *testing.T) {
+	t.Parallel()
 	b, dir := dirBed(t, "elsewhere")
 	toks := b.tokens()
 	mix := b.in("mix")

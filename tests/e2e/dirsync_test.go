@@ -152,6 +152,7 @@ func contentFrom(t *testing.T, n *cluster.Node, id string) (bytes uint64) {
 // leader, at any moment, while files are written: what is shown is always whole, and
 // directory and leader are equal in the end.
 func TestDirSnapshotKilled(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	f := b.follower()
 	dir := b.keepsDir(f, "elsewhere")

@@ -13,9 +13,9 @@ import (
 func TestSecondDriver(t *testing.T) {
 	const driver = "gofuse"
 	t.Setenv(cluster.DriverEnv, driver)
-	steps := []string{"tar", "sqlite-wal", "remove-tree"}
+	steps := []string{"sqlite-wal"}
 	if !testing.Short() {
-		steps = append(steps, "cp", "git", "big", "writers")
+		steps = append(steps, "tar", "cp", "git", "big", "writers", "remove-tree")
 	}
 	for _, c := range []struct {
 		name string

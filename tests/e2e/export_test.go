@@ -161,9 +161,10 @@ func checkChain(t *testing.T, dir string, files int) {
 // TestExportResumes: a daemon that is killed and a tool that is interrupted in the middle cost no
 // more than the rest, also when the volume has changed meanwhile, and on another node.
 func TestExportResumes(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta", "gamma")
 	b.must(b.Start(readyTimeout))
-	count := 9000
+	count := 3000
 	if !testing.Short() {
 		count = 60000
 	}

@@ -20,6 +20,9 @@ import (
 
 // Three nodes, each of which may lead: alpha goes before the others, since it is a master.
 
+// soon is the environment of nodes that return, and do not wait as long as usual to take the lead back.
+const soon = "WOLFDISK_ELECT_PREEMPT_DELAY=1s"
+
 func newTrio(t *testing.T) *bed {
 	t.Helper()
 	b := newBed(t, "beta", "gamma")
@@ -344,9 +347,10 @@ func TestHandover(t *testing.T) {
 // TestFork lets two nodes write without each other. What the loser alone had becomes a conflict,
 // byte for byte; it is shown, compared, restored and dropped.
 func TestFork(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	alpha, beta := b.Leader, b.Followers[0]
-	beta.Role, beta.Env = "auto", []string{"WOLFDISK_ELECT_BOOT_WAIT=1s"}
+	beta.Role, beta.Env, alpha.Env = "auto", []string{"WOLFDISK_ELECT_BOOT_WAIT=1s"}, []string{soon}
 	b.must(b.Start(readyTimeout))
 	b.shell("echo common >common; mkdir dir; echo old >dir/f; ln -s common link; echo gone >gone; setfattr -n user.k -v old dir")
 	_, err := b.CatchUp(beta, equalTimeout)
@@ -395,9 +399,10 @@ func TestFork(t *testing.T) {
 // TestEditsWhileAway edits the directory of a leader while it is down and another leads. When it
 // returns, what the other has takes the place of the edits, which become a conflict.
 func TestEditsWhileAway(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	alpha, beta := b.Leader, b.Followers[0]
-	beta.Role = "auto"
+	beta.Role, alpha.Env = "auto", []string{soon}
 	b.must(b.Start(readyTimeout))
 	b.shell("mkdir -p dir/sub; echo old >dir/f; echo gone >gone; echo moved >moved; echo same >same; echo mode >mode; ln -s same link")
 	b.equal()
@@ -451,11 +456,12 @@ func TestEditsWhileAway(t *testing.T) {
 // TestPartition cuts the leader off. On level available both sides go on, and the fork is settled
 // when they meet; on fenced the cut-off leader takes no writes.
 func TestPartition(t *testing.T) {
+	t.Parallel()
 	for _, level := range []string{"available", "fenced"} {
 		t.Run(level, func(t *testing.T) {
 			b := newTrio(t)
 			for _, n := range b.Nodes() {
-				n.Env = append(n.Env, "WOLFDISK_ELECT_SAFETY="+level)
+				n.Env = append(n.Env, "WOLFDISK_ELECT_SAFETY="+level, soon)
 			}
 			b.must(b.Start(readyTimeout))
 			alpha, beta := b.Leader, b.Followers[0]
@@ -493,13 +499,14 @@ func TestPartition(t *testing.T) {
 // TestWitness: two nodes with data and a witness. On level fenced either of them leads with the
 // witness when the other is down, and without it no change is taken.
 func TestWitness(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	alpha, beta := b.Leader, b.Followers[0]
 	gamma, err := b.AddWitness("gamma")
 	b.must(err)
 	beta.Role = "auto"
 	for _, n := range []*cluster.Node{alpha, beta, gamma} {
-		n.Env = append(n.Env, "WOLFDISK_ELECT_SAFETY=fenced")
+		n.Env = append(n.Env, "WOLFDISK_ELECT_SAFETY=fenced", soon)
 	}
 	b.must(gamma.Start())
 	b.must(b.Start(readyTimeout))
@@ -587,6 +594,7 @@ func stampNames(t *testing.T, r cluster.Result) (ok []string) {
 
 // TestRoles tries the commands of an operator.
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	b := startTrio(t)
 	alpha, beta, gamma := b.Leader, b.Followers[0], b.Followers[1]
 	out := b.ok(beta.Ctl(time.Minute, "member", "list")).Stdout
@@ -639,6 +647,7 @@ func TestRoles(t *testing.T) {
 
 // TestHooks: programs are run when the role changes.
 func TestHooks(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	hook := filepath.Join(b.Dir, "hook")
 	b.must(os.WriteFile(hook, []byte("#!/bin/sh\necho \"$WOLFDISK_ROLE $1 $WOLFDISK_LEADER_ID $2\" >>'"+b.Dir+"/hooks'\n"), 0o755))
@@ -664,6 +673,7 @@ func TestHooks(t *testing.T) {
 // TestReplicated: fsync returns when as many nodes as demanded have it on disk, and what happens if
 // they are not there is what the configuration says.
 func TestReplicated(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		then  string
 		works bool // an fsync with too few nodes

@@ -91,6 +91,7 @@ func (b *bed) missedBytes() (received, missed int64) {
 }
 
 func TestDeltaCatchUp(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	b.in("before")
 	b.ok(cluster.RunHelper(time.Minute, "big", filepath.Join(b.Leader.Mount, "before/file"), fmt.Sprint(64<<20), fmt.Sprint(1<<20)))
@@ -156,6 +157,7 @@ func TestSlowFollower(t *testing.T) {
 
 // TestCutConnections: connections cut in the middle of frames, again and again.
 func TestCutConnections(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	b.in("d")
 	done := make(chan cluster.Result, 1)

@@ -58,6 +58,7 @@ func moment() time.Duration { return time.Duration(50+rand.IntN(700)) * time.Mil
 // TestKillLeader kills the leader with -9 at any moment under load: what was
 // acknowledged is there after the restart, on both sides.
 func TestKillLeader(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	toks := b.tokens()
 	for round := range rounds(t, 4, 50) {
@@ -84,6 +85,7 @@ func TestKillLeader(t *testing.T) {
 
 // TestKillFollower: the writers notice nothing, the follower converges by itself.
 func TestKillFollower(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	toks := b.tokens()
 	for range rounds(t, 4, 50) {
@@ -106,6 +108,7 @@ func TestKillFollower(t *testing.T) {
 
 // TestKillBoth: power for everybody goes at once, so to speak.
 func TestKillBoth(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	toks := b.tokens()
 	for range rounds(t, 2, 30) {
@@ -130,6 +133,7 @@ func TestKillBoth(t *testing.T) {
 // TestKillDuringStart: a daemon that is killed while it recovers recovers all the
 // same.
 func TestKillDuringStart(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	toks := b.tokens()
 	for range rounds(t, 2, 20) {

@@ -60,6 +60,7 @@ func (b *bed) appends(name string) (perSecond int, longest time.Duration) {
 // TestManyFollowers: all of them hold what the leader holds, one that stands still keeps nobody
 // waiting, and those that were away come back.
 func TestManyFollowers(t *testing.T) {
+	t.Parallel()
 	b := manyBed(t)
 	work := func(b *bed, name string) {
 		dir := b.in(name)

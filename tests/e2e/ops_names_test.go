@@ -372,7 +372,7 @@ func tmpFile(b box) {
 
 // removeWhileListing: names that stay are listed just once while others go.
 func removeWhileListing(b box) {
-	const files = 3000
+	const files = 1500
 	for i := range files {
 		b.close(b.create(fmt.Sprintf("file-%05d", i)))
 	}

@@ -270,6 +270,7 @@ func checkToken(dir, id, i string, n map[string]bool) error {
 // TestPowerLoss takes the leader's power away at any moment under load. It must come
 // back by itself with all that was synced, and the follower be equal to it.
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	p := newPower(t)
 	p.must(p.Start(readyTimeout))
 	toks := p.tokens()
@@ -317,6 +318,7 @@ func TestPowerLoss(t *testing.T) {
 
 // TestPowerLossInRecovery takes it away again while the leader comes back.
 func TestPowerLossInRecovery(t *testing.T) {
+	t.Parallel()
 	p := newPower(t)
 	p.must(p.Start(readyTimeout))
 	toks := p.tokens()

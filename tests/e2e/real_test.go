@@ -145,7 +145,7 @@ func gitWork(b *bed) {
 
 func sqliteWork(b *bed, mode string) {
 	dir := b.in("sqlite-" + mode)
-	rows := 300
+	rows := 150
 	if !testing.Short() {
 		rows = 3000
 	}
