@@ -21,7 +21,7 @@ func (n *node) discover(ctx context.Context) {
 			Where: where, Keys: n.wire.Keys, NodeID: n.cfg.Node.ID, Address: n.address(), CounterFile: filepath.Join(n.cfg.Node.DataDir, beaconName),
 			Found: func(id, address string) {
 				if !n.control.connected(id) {
-					n.dialAddresses([]string{address})
+					n.dials.told(address)
 				}
 			},
 			Twin: func(address string) {

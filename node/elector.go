@@ -91,7 +91,7 @@ func (e *elector) run(ctx context.Context) {
 		case <-tick.C:
 			if now := e.n.members(); !slices.Equal(now, members) {
 				members = now
-				e.n.dialMembers(now)
+				e.n.dials.members(now)
 				e.step(elect.Remembered{Members: now})
 			}
 			e.step(e.local())

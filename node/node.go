@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -61,6 +60,7 @@ type node struct {
 	listener *wire.Listener // until release
 	peers    *peers
 	control  *control
+	dials    *dials
 	elector  *elector
 	gate     *master.Gate  // of every leader of this run
 	forwards atomic.Uint64 // the number of the last request that was forwarded; over restarts, too
@@ -115,8 +115,7 @@ type node struct {
 	sync     *slave.Sync // a copy that is being made; nil if there is none
 	syncOpt  slave.SyncOptions
 	mount    *fusefs.Server
-	progress *progress       // of a scan or a sync; nil if there is none
-	dialled  map[string]bool // address -> answered or refused since the start
+	progress *progress // of a scan or a sync; nil if there is none
 	warnings map[string]admin.Warning
 	group    sync.WaitGroup // what ends with ctx
 }
@@ -127,12 +126,12 @@ func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger, manager *d
 	n := &node{
 		cfg: cfg, log: log, manager: manager, version: version.String(), started: time.Now(),
 		role: cfg.Node.Role, peers: newPeers(), vacancy: newVacancy(), gate: master.NewGate(bootClock), observer: &observers{}, phase: phaseStarting,
-		dialled: map[string]bool{}, warnings: map[string]admin.Warning{},
-		served: make(chan struct{}, maxServed), pace: newPace(),
+		warnings: map[string]admin.Warning{},
+		served:   make(chan struct{}, maxServed), pace: newPace(),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.stop, n.halt = context.WithCancelCause(n.ctx)
-	n.control = newControl(n)
+	n.control, n.dials = newControl(n), newDials(n)
 	n.forwards.Store(uint64(n.started.UnixNano()))
 	defer n.cancel(nil)
 	unix.Umask(0)
@@ -182,7 +181,7 @@ func (n *node) prepare() error {
 	}
 	n.wire = &wire.Config{
 		Keys: keys, NodeID: n.cfg.Node.ID, Role: n.role, Store: n.state.Get().Store,
-		NoDelay: n.cfg.Network.NoDelay, Log: n.log, Dialer: n.dialer,
+		NoDelay: n.cfg.Network.NoDelay, Log: n.log,
 	}
 	return n.checkMountPoint()
 }
@@ -290,6 +289,7 @@ func (n *node) run(ctx context.Context) error {
 	n.background(n.elector.run)
 	n.background(n.elector.work)
 	n.dialAll()
+	n.background(n.dials.run)
 	n.background(n.discover)
 	n.background(n.checkpoint)
 	n.background(n.idleWork)
@@ -330,50 +330,8 @@ func (n *node) storageOptions() storageOptions {
 
 // dialAll dials every address this node knows.
 func (n *node) dialAll() {
-	n.dialAddresses(n.cfg.Cluster.Peers)
-	if st := n.storage(); st != nil {
-		n.dialMembers(st.engine.Members())
-	}
-}
-
-// dialMembers dials the members of a cluster, as far as that is not being done already.
-func (n *node) dialMembers(members []volume.Member) {
-	var addrs []string
-	for _, m := range members {
-		if m.ID != n.cfg.Node.ID && m.Address != "" && !m.Removed {
-			addrs = append(addrs, m.Address)
-		}
-	}
-	n.dialAddresses(addrs)
-}
-
-func (n *node) dialAddresses(addrs []string) {
-	for _, a := range addrs {
-		n.mu.Lock()
-		_, known := n.dialled[a]
-		n.dialled[a] = n.dialled[a]
-		n.mu.Unlock()
-		if !known {
-			n.background(func(ctx context.Context) { n.dial(ctx, a) })
-			n.background(func(ctx context.Context) { n.control.dial(ctx, a) })
-		}
-	}
-}
-
-// dialer is the TCP dialer that notes who answers at all.
-func (n *node) dialer(ctx context.Context, addr string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		n.heard(addr)
-	}
-	return conn, err
-}
-
-// heard notes that an address has answered, or that nobody is there.
-func (n *node) heard(addr string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.dialled[addr] = true
+	n.dials.static(n.cfg.Cluster.Peers)
+	n.dials.members(n.members())
 }
 
 // background runs fn until the node stops.

@@ -120,6 +120,18 @@ func addressOf(s *wire.Session) string {
 	return net.JoinHostPort(host, a[1:])
 }
 
+// addresses are where the connected peers can be dialled.
+func (p *peers) addresses() (list []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.byID {
+		if e.session != nil && e.address != "" {
+			list = append(list, e.address)
+		}
+	}
+	return list
+}
+
 // detach forgets the session if it is still the peer's.
 func (p *peers) detach(s *wire.Session) {
 	p.mu.Lock()

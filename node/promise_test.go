@@ -25,11 +25,11 @@ func bareNode(t *testing.T, id string) *node {
 	cfg := &config.Config{}
 	cfg.Node.ID = id
 	n := &node{cfg: cfg, log: zerolog.Nop(), state: s, peers: newPeers(), observer: &observers{},
-		dialled: map[string]bool{}, warnings: map[string]admin.Warning{}, started: time.Now(),
+		warnings: map[string]admin.Warning{}, started: time.Now(),
 		vacancy: newVacancy(), gate: master.NewGate(bootClock)}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.stop, n.halt = context.WithCancelCause(n.ctx)
-	n.control = newControl(n)
+	n.control, n.dials = newControl(n), newDials(n)
 	n.elector = newElector(n)
 	t.Cleanup(func() {
 		n.cancel(nil)

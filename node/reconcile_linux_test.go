@@ -54,7 +54,7 @@ func (m *machine) Applied([]*volume.Op) {
 func (m *machine) lead(ctx context.Context) error {
 	n := &node{
 		cfg: &config.Config{}, log: zerolog.Nop(), role: volume.RoleLeader, boot: fmt.Sprint("boot-", m.boot),
-		peers: newPeers(), observer: &observers{}, dialled: map[string]bool{}, started: time.Now(),
+		peers: newPeers(), observer: &observers{}, started: time.Now(),
 		vacancy: newVacancy(), gate: master.NewGate(bootClock),
 		machine: &hostdir.Boot{ID: fmt.Sprint("boot-", m.boot), Start: volume.TimeOf(m.start)},
 	}

@@ -159,22 +159,6 @@ func (n *node) Refused(remote wire.Hello, addr string, err error) {
 	n.refused(remote.NodeID, addr, err)
 }
 
-// dial keeps a session to one address for as long as the node runs.
-func (n *node) dial(ctx context.Context, addr string) {
-	id := "" // who answered there last
-	addrs := func() []string {
-		if id == n.cfg.Node.ID || id != "" && n.peers.connected(id) {
-			return nil
-		}
-		return []string{addr}
-	}
-	h := &dialer{n, func(answered string) { id = answered }}
-	wire.DialLoop(ctx, n.wire, addrs, h, func(ctx context.Context, s *wire.Session) error {
-		n.heard(addr)
-		return n.session(ctx, s, true)
-	})
-}
-
 // dialer greets peers that this node dials.
 type dialer struct {
 	*node

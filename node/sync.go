@@ -127,7 +127,7 @@ func (n *node) syncOptions(st *storage, dir string) slave.SyncOptions {
 	opt := slave.SyncOptions{
 		FS: vfs.Default, Dir: dir, Log: log, Index: index.Options{Log: n.log},
 		Chunks: st.chunks, Into: st.dir, ChunkSize: n.state.Get().ChunkSize, Phase: n.syncPhase, Full: n.fullSync.Load(), Log0: n.log,
-		From: n.sources.count, Named: n.dialMembers,
+		From: n.sources.count, Named: n.dials.members,
 	}
 	if st.dir != nil { // what came before is in the directory, and durable
 		opt.Old = st.engine
