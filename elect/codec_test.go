@@ -51,10 +51,6 @@ func sampleMessages() []elect.Message {
 	}
 }
 
-func sampleSlot() *elect.Slot {
-	return &elect.Slot{Seq: 9, State: elect.State{Cluster: volume.ID{1}, NodeID: "node-9", Store: volume.ID{2}, Promise: epoch(4), Boot: "b00t", Clean: true}, Host: []byte("host")}
-}
-
 func sampleBeacon() *elect.Beacon {
 	return &elect.Beacon{Cluster: volume.ID{7}, Counter: 1 << 60, NodeID: "node-9", Address: "[2001:db8::1]:9500"}
 }
@@ -69,11 +65,6 @@ func TestFormat(t *testing.T) {
 		}
 		b.WriteString(strings.TrimPrefix(reflect.TypeOf(m).String(), "*elect.") + " " + hex.EncodeToString(p) + "\n")
 	}
-	slot, err := elect.EncodeSlot(sampleSlot())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.WriteString("Slot " + hex.EncodeToString(bytes.TrimRight(slot, "\x00")) + "\n")
 	beacon, err := sampleBeacon().Encode([]byte("key"))
 	if err != nil {
 		t.Fatal(err)
@@ -152,88 +143,6 @@ func TestMessagesRefused(t *testing.T) {
 	c.Position = volume.Position{Epoch: c.Lineage[15999].Epoch, Version: 16000}
 	if _, err := elect.Encode(&elect.Answer{Copy: c}); volume.KindOf(err) != volume.TooBig {
 		t.Errorf("long lineage: %v", err)
-	}
-}
-
-func TestSlots(t *testing.T) {
-	s := sampleSlot()
-	b, err := elect.EncodeSlot(s)
-	if err != nil || len(b) != elect.SlotSize {
-		t.Fatal(len(b), err)
-	}
-	if got, err := elect.DecodeSlot(b); err != nil || !reflect.DeepEqual(got, s) {
-		t.Fatalf("%+v, %v", got, err)
-	}
-	used := len(bytes.TrimRight(b, "\x00"))
-	for i := range used * 8 {
-		bad := bytes.Clone(b)
-		bad[i/8] ^= 1 << (i % 8)
-		if got, err := elect.DecodeSlot(bad); volume.KindOf(err) != volume.Corrupt {
-			t.Fatalf("bit %d flipped: %+v, %v", i, got, err)
-		}
-	}
-	for name, change := range map[string]func(*elect.Slot){
-		"node ID":  func(s *elect.Slot) { s.State.NodeID = "a b" },
-		"boot ID":  func(s *elect.Slot) { s.State.Boot = strings.Repeat("x", elect.MaxBootLen+1) },
-		"promise":  func(s *elect.Slot) { s.State.Promise = volume.Epoch{Number: 3} },
-		"too much": func(s *elect.Slot) { s.Host = make([]byte, elect.MaxHostLen+1) },
-	} {
-		s := sampleSlot()
-		change(s)
-		if _, err := elect.EncodeSlot(s); err == nil {
-			t.Errorf("%s: encoded", name)
-		}
-	}
-	largest := sampleSlot()
-	largest.Host = make([]byte, elect.MaxHostLen)
-	largest.State.NodeID, largest.State.Promise.Leader = strings.Repeat("n", volume.MaxNodeIDLen), strings.Repeat("n", volume.MaxNodeIDLen)
-	largest.State.Boot = strings.Repeat("b", elect.MaxBootLen)
-	if b, err := elect.EncodeSlot(largest); err != nil || len(b) != elect.SlotSize {
-		t.Errorf("the largest state: %d bytes, %v", len(b), err)
-	}
-}
-
-// TestChooseSlot: whatever a crash leaves of the slot being written, the other counts.
-func TestChooseSlot(t *testing.T) {
-	slot := func(seq uint64) []byte {
-		s := sampleSlot()
-		s.Seq, s.State.Promise = seq, epoch(seq)
-		b, err := elect.EncodeSlot(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	file := func(a, b []byte) []byte { return append(bytes.Clone(a), b...) }
-	choose := func(f []byte) uint64 {
-		s, err := elect.ChooseSlot(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.State.Promise != epoch(s.Seq) {
-			t.Fatalf("slot %d promises %s", s.Seq, s.State.Promise)
-		}
-		return s.Seq
-	}
-	if got := choose(file(slot(8), slot(9))); got != 9 {
-		t.Error(got)
-	}
-	if got := choose(file(slot(10), slot(9))); got != 10 {
-		t.Error(got)
-	}
-	old, next := slot(8), slot(10)
-	for n := range elect.SlotSize {
-		torn := append(bytes.Clone(next[:n]), old[n:]...)
-		if got := choose(file(torn, slot(9))); got != 9 && got != 10 {
-			t.Fatalf("torn after %d bytes: slot %d", n, got)
-		}
-	}
-	zero := make([]byte, elect.SlotSize)
-	if _, err := elect.ChooseSlot(file(zero, zero)); volume.KindOf(err) != volume.Corrupt {
-		t.Error(err)
-	}
-	if _, err := elect.ChooseSlot(zero); volume.KindOf(err) != volume.Corrupt {
-		t.Error(err)
 	}
 }
 
@@ -316,34 +225,6 @@ func FuzzMessage(f *testing.F) {
 		again, err := elect.Encode(m)
 		if err != nil || !bytes.Equal(again, b) {
 			t.Fatalf("%x became %x, %v", b, again, err)
-		}
-	})
-}
-
-func FuzzSlot(f *testing.F) {
-	b, err := elect.EncodeSlot(sampleSlot())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b, true)
-	f.Add(b[:100], false)
-	f.Fuzz(func(t *testing.T, b []byte, seal bool) {
-		if seal {
-			b = elect.Seal(b)
-		}
-		s, err := elect.DecodeSlot(b)
-		if err != nil {
-			if k := volume.KindOf(err); k != volume.Corrupt && k != volume.WrongVersion {
-				t.Fatalf("kind %v of %v", k, err)
-			}
-			return
-		}
-		again, err := elect.EncodeSlot(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s2, err := elect.DecodeSlot(again); err != nil || !reflect.DeepEqual(s, s2) {
-			t.Fatalf("%+v became %+v, %v", s, s2, err)
 		}
 	})
 }

@@ -1,9 +1,9 @@
 // Package elect decides who leads: heartbeats, candidates, claims, fencing, hand-over, forks,
 // as a pure step machine. Events go in, effects come out. It reads no clock, opens no
 // socket, starts nothing and draws no random numbers: the same events at the same
-// times give the same effects. Beside it lie what needs no clock either: the state
-// file's slots ([EncodeSlot]), the comparison of two copies ([Compare], [Winner]), the
-// beacons of discovery ([Beacon]) and the list of addresses to dial ([DialList]).
+// times give the same effects. Beside it lies what needs no clock either: the comparison of
+// two copies ([Compare], [Winner]), the beacons of discovery ([Beacon]) and the list of
+// addresses to dial ([DialList]).
 //
 // # Phases
 //
@@ -103,6 +103,5 @@
 //
 // # Formats
 //
-// The slots of a state file are drawn at [SlotSize], messages at [Encode], beacons at [Beacon];
-// docs/formats.md has all three.
+// Messages are drawn at [Encode], beacons at [Beacon]; docs/formats.md has both.
 package elect

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/binary"
-	"hash/crc32"
 )
 
 // Bug is a mistake that the tests plant in a machine.
@@ -25,17 +23,6 @@ const (
 // Plant makes the machine err.
 func (m *Machine) Plant(b Bug) {
 	m.bugs = bugs{noFencing: b == NoFencing, noVeto: b == NoVeto, unsynced: b == Unsynced, equalEpochs: b == EqualEpochs, unsaved: b == Unsaved, noLease: b == NoLease}
-}
-
-// Seal gives bytes the size and the checksum of a slot, so that fuzzing gets behind it.
-func Seal(b []byte) []byte {
-	slot := make([]byte, SlotSize)
-	copy(slot, b)
-	copy(slot, slotMagic)
-	n := int(binary.LittleEndian.Uint32(slot[slotHead-4:])) % (SlotSize - slotHead - 4)
-	binary.LittleEndian.PutUint32(slot[slotHead-4:], uint32(n))
-	binary.LittleEndian.PutUint32(slot[slotHead+n:], crc32.Checksum(slot[:slotHead+n], castagnoli))
-	return slot
 }
 
 // SealBeacon appends the code of a beacon to its body.

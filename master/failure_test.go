@@ -3,7 +3,6 @@ package master_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"syscall"
@@ -286,57 +285,6 @@ func TestCloseAndStop(t *testing.T) {
 			t.Fatalf("round %d hangs", i)
 		}
 		r.abandon()
-	}
-}
-
-func TestHold(t *testing.T) {
-	r := newRig(t)
-	defer r.abandon()
-	l := r.lead(1)
-	inside, hold := make(chan struct{}), make(chan struct{})
-	held := make(chan error, 1)
-	go func() {
-		held <- l.Hold(func() (volume.Epoch, error) {
-			close(inside)
-			<-hold
-			return volume.Epoch{Number: 7, Leader: "a", Tag: 3}, nil
-		})
-	}()
-	<-inside
-	did := make(chan error, 1)
-	go func() {
-		_, err := l.Do(ctx, create("a", root, volume.ModeFile))
-		did <- err
-	}()
-	select {
-	case err := <-did:
-		t.Fatal("a change came through:", err)
-	case <-time.After(20 * time.Millisecond):
-	}
-	close(hold)
-	if err := errors.Join(<-held, <-did); err != nil {
-		t.Fatal(err)
-	}
-	if e := l.Position().Epoch; e.Number != 7 || l.Epoch() != e {
-		t.Errorf("wrote in epoch %v, leads in %v", e, l.Epoch())
-	}
-	if a, err := l.Lookup(ctx, root, "a"); err != nil || a.Ino.Tag() != 3 {
-		t.Errorf("made inode %v, %v", a.Ino, err)
-	}
-	called := false
-	err := l.Hold(func() (volume.Epoch, error) { called = true; return volume.Epoch{}, nil })
-	wantKind(t, "hold of a leader that wrote", err, volume.WrongHistory)
-	if called {
-		t.Error("it was called all the same")
-	}
-	// An error of fn leaves the leader as it was.
-	r2 := newRig(t)
-	defer r2.abandon()
-	l2 := r2.lead(1)
-	wantKind(t, "failed hold", l2.Hold(func() (volume.Epoch, error) { return volume.Epoch{}, volume.Unavailable }), volume.Unavailable)
-	mkFile(t, l2, "a")
-	if l2.Position().Epoch.Number != 1 {
-		t.Error("epoch", l2.Position().Epoch)
 	}
 }
 

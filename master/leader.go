@@ -152,21 +152,6 @@ func (l *Leader) Stop(err error) {
 // Epoch is the epoch in which the leader writes.
 func (l *Leader) Epoch() volume.Epoch { return *l.epoch.Load() }
 
-// Hold keeps changes waiting while fn pulls a longer history, and then goes on in the
-// epoch that fn returns. The leader must not have written: WrongHistory.
-func (l *Leader) Hold(fn func() (volume.Epoch, error)) error {
-	l.gate.Lock()
-	defer l.gate.Unlock()
-	if l.Wrote() {
-		return volume.Errorf(volume.WrongHistory, "the leader has written in epoch %s", l.Epoch())
-	}
-	e, err := fn()
-	if err != nil {
-		return err
-	}
-	return l.begin(e)
-}
-
 // begin starts an epoch over a tree that is at the end of its log.
 func (l *Leader) begin(e volume.Epoch) error {
 	l.epoch.Store(&e)
