@@ -164,7 +164,7 @@ func TestExportResumes(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, "beta", "gamma")
 	b.must(b.Start(readyTimeout))
-	count := 3000
+	count := 7000
 	if !testing.Short() {
 		count = 60000
 	}
