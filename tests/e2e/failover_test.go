@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"wolfdisk/tests/cluster"
 )
@@ -42,12 +45,12 @@ func startTrio(t *testing.T) *bed {
 // stampEvery is the pause between two stamps: what is tested is that none is lost, not speed.
 const stampEvery = 2 * time.Millisecond
 
-// stamps is a writer that makes one file after the other: DIR PREFIX DURATION KEEP. Each
+// stamps is a writer that makes one file after the other: DIR PREFIX DURATION KEEP [fsync]. Each
 // attempt gives a line, "ok NAME BEGAN TOOK" or "no NAME BEGAN TOOK ERROR", times in ns. Without
 // KEEP it ends with the first that failed.
 func runStamps(args []string) error {
-	if len(args) != 4 {
-		return fmt.Errorf("want DIR PREFIX DURATION KEEP, got %q", args)
+	if len(args) < 4 || len(args) > 5 {
+		return fmt.Errorf("want DIR PREFIX DURATION KEEP [fsync], got %q", args)
 	}
 	d, err := time.ParseDuration(args[2])
 	if err != nil {
@@ -56,7 +59,7 @@ func runStamps(args []string) error {
 	for i, end := 0, time.Now().Add(d); time.Now().Before(end); i++ {
 		name := fmt.Sprintf("%s-%d", args[1], i)
 		began := time.Now()
-		err := stamp(filepath.Join(args[0], name), name)
+		err := stamp(filepath.Join(args[0], name), name, len(args) == 5)
 		took := time.Since(began)
 		if err == nil {
 			fmt.Println("ok", name, began.UnixNano(), took.Nanoseconds())
@@ -95,12 +98,15 @@ func runContents(args []string) error {
 	return out.Flush()
 }
 
-func stamp(path, text string) error {
+func stamp(path, text string, fsync bool) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(text)
+	if err == nil && fsync {
+		err = f.Sync()
+	}
 	return errors.Join(err, f.Close())
 }
 
@@ -449,6 +455,116 @@ func TestEditsWhileAway(t *testing.T) {
 	b.agree("alpha", 20*time.Second)
 	if s := b.listConflicts(alpha); strings.Contains(s, "edits") {
 		t.Errorf("nobody edited anything:\n%s", s)
+	}
+	b.equal()
+}
+
+// TestDurable loses the leader's machine with all that was on it, at any moment. On level durable what
+// was fsynced is in the tree of the next leader, and not in a conflict.
+func TestDurable(t *testing.T) {
+	t.Parallel()
+	for round := range rounds(t, 1, 20) {
+		t.Run(fmt.Sprint(round), durableRound)
+	}
+}
+
+func durableRound(t *testing.T) {
+	b := newTrio(t)
+	for _, n := range b.Nodes() {
+		n.Env = append(n.Env, "WOLFDISK_ELECT_SAFETY=durable", soon)
+	}
+	b.must(b.Start(readyTimeout))
+	alpha, beta := b.Leader, b.Followers[0]
+	b.shell("mkdir work")
+	b.agree("alpha", 20*time.Second)
+	var writers []<-chan cluster.Result
+	for i := range 4 {
+		writers = append(writers, inBackground(func() cluster.Result {
+			return cluster.RunHelper(time.Minute, "stamps", filepath.Join(alpha.Mount, "work"), fmt.Sprint(i), "20s", "", "fsync")
+		}))
+	}
+	time.Sleep(time.Second + moment())
+	b.must(alpha.Kill9())
+	var acked []string
+	for _, w := range writers {
+		acked = append(acked, stampNames(t, <-w)...)
+	}
+	if len(acked) == 0 {
+		t.Fatal("nothing was written")
+	}
+	b.must(cluster.UnmountBelow(alpha.Dir))
+	b.ok(cluster.Shell(b.Dir, "rm -rf '"+alpha.State+"' '"+alpha.Dir+"'; mkdir '"+alpha.Dir+"'", time.Minute))
+	b.waitLeads(beta, 20*time.Second)
+	lost, err := lacking(acked, filepath.Join(beta.Mount, "work"))
+	b.must(err)
+	if len(lost) > 0 {
+		t.Errorf("%d of %d files that were fsynced are lost: %q", len(lost), len(acked), lost[:min(len(lost), 10)])
+	}
+	for _, n := range b.Followers {
+		if s := b.listConflicts(n); strings.Contains(s, "fork") {
+			t.Errorf("%s: conflicts:\n%s", n.ID, s)
+		}
+	}
+	t.Logf("%d files were fsynced before the leader was lost", len(acked))
+
+	// A new machine with the ID of the lost one is not taken for it: it follows, and counts again
+	// when somebody says so.
+	alpha.Connect = []string{beta.Advertise} // or it would know nobody, and make a volume of its own
+	b.must(alpha.Start())
+	b.ok(cluster.Shell(beta.Mount, "echo later >work/later; sync work/later", time.Minute))
+	if s, err := beta.Status(); err != nil || s.LeaderID != "beta" {
+		t.Errorf("led by %s, %v", s.LeaderID, err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		r := beta.Ctl(time.Minute, "member", "accept-store", "alpha")
+		if r.Code == 0 {
+			break
+		}
+		if r.Code != 69 || time.Now().After(deadline) { // 69 while it is not connected
+			b.ok(r)
+		}
+	}
+	b.waitLeads(alpha, 60*time.Second)
+	b.agree("alpha", 20*time.Second)
+	b.equal()
+	if lost, err = lacking(acked, filepath.Join(alpha.Mount, "work")); err != nil || len(lost) > 0 {
+		t.Errorf("lost: %q, %v", lost, err)
+	}
+}
+
+// TestNoFalseFailover: a leader that works as hard as it can, and is paused for up to a second again
+// and again, goes on leading in one epoch, and no call fails.
+func TestNoFalseFailover(t *testing.T) {
+	b := startTrio(t)
+	alpha := b.Leader
+	b.shell("mkdir work")
+	before, err := alpha.Status()
+	b.must(err)
+	long := time.Duration(rounds(t, 10, 600)) * time.Second
+	var writers []<-chan cluster.Result
+	for i := range 4 {
+		writers = append(writers, inBackground(func() cluster.Result {
+			return cluster.RunHelper(long+time.Minute, "stamps", filepath.Join(alpha.Mount, "work"), fmt.Sprint(i), long.String(), "")
+		}))
+	}
+	for end := time.Now().Add(long); time.Now().Before(end); {
+		time.Sleep(time.Duration(rand.IntN(2000)) * time.Millisecond)
+		b.must(alpha.Proc().Signal(unix.SIGSTOP))
+		time.Sleep(time.Duration(rand.IntN(1000)) * time.Millisecond)
+		b.must(alpha.Proc().Signal(unix.SIGCONT))
+	}
+	for _, w := range writers {
+		for _, s := range stampsOf(<-w) {
+			if s.failed != "" {
+				t.Errorf("%s: %s", s.name, s.failed)
+			}
+		}
+	}
+	b.agree("alpha", 20*time.Second)
+	after, err := alpha.Status()
+	b.must(err)
+	if after.State != "leading" || after.Position.Epoch != before.Position.Epoch {
+		t.Errorf("%s in epoch %v, before in %v", after.State, after.Position.Epoch, before.Position.Epoch)
 	}
 	b.equal()
 }
