@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -73,6 +74,43 @@ func runStamps(args []string) error {
 		time.Sleep(2 * time.Millisecond)
 	}
 	return nil
+}
+
+// runHeld opens files and reads them until a file STOP exists: STOP FILE.... Then it says of each how
+// the last read ended.
+func runHeld(args []string) error {
+	if len(args) < 2 {
+		return fmt.Errorf("want STOP FILE..., got %q", args)
+	}
+	var files []*os.File
+	for _, path := range args[1:] {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	for {
+		_, err := os.Stat(args[0])
+		ended := err == nil
+		for _, f := range files {
+			b := make([]byte, 100)
+			n, err := f.ReadAt(b, 0)
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			var st unix.Stat_t
+			serr := unix.Fstat(int(f.Fd()), &st)
+			if ended {
+				fmt.Printf("%s %q %v %v\n", filepath.Base(f.Name()), b[:n], err, serr)
+			}
+		}
+		if ended {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // runContents lists the files of DIR with what is in them.
@@ -603,9 +641,23 @@ func TestPartition(t *testing.T) {
 			if level == "fenced" && len(mine) > 0 {
 				t.Errorf("the leader that was cut off has accepted %d writes", len(mine))
 			}
+			stop, held := filepath.Join(b.Dir, "stop"), (<-chan cluster.Result)(nil)
+			if level == "available" {
+				held = inBackground(func() cluster.Result {
+					return cluster.RunHelper(2*time.Minute, "held", stop, filepath.Join(alpha.Mount, "work/first"), filepath.Join(alpha.Mount, "work", mine[0]))
+				})
+				time.Sleep(time.Second)
+			}
 			cut(false)
 			b.waitLeads(alpha, 60*time.Second)
 			b.agree("alpha", 30*time.Second)
+			if held != nil {
+				b.must(os.WriteFile(stop, nil, 0o600))
+				want := fmt.Sprintf("first %q <nil> <nil>\n%s \"\" read %s: stale file handle stale file handle\n", "1\n", mine[0], filepath.Join(alpha.Mount, "work", mine[0]))
+				if r := <-held; r.Stdout != want {
+					t.Errorf("files that were open on the loser: %q, want %q; %v", r.Stdout, want, r.OK())
+				}
+			}
 			b.accountedFor(append(acked, mine...), "work")
 			b.equal()
 		})

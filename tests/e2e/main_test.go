@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 		"chain":    runChain,
 		"stamps":   runStamps,
 		"contents": runContents,
+		"held":     runHeld,
 	}))
 	os.Exit(run(m))
 }
