@@ -69,7 +69,11 @@ func (k *core) create(c *call, dir volume.Ino, name string, flags, mode, umask u
 		errno := k.make(c, umask)
 		switch {
 		case errno == 0:
-			return k.opened(c, flags&^uint32(syscall.O_TRUNC), false)
+			if errno = k.opened(c, flags&^uint32(syscall.O_TRUNC), false); errno != 0 {
+				k.staleName(dir, name) // it is there, and the kernel holds that it is not
+				k.staleAttr(dir, 0)
+			}
+			return errno
 		case errno != syscall.EEXIST || excl:
 			return errno
 		}

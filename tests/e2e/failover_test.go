@@ -186,6 +186,14 @@ func (b *bed) waitLeads(n *cluster.Node, timeout time.Duration) {
 // agree waits until all running nodes say that one leads, and are where it is.
 func (b *bed) agree(leader string, timeout time.Duration) {
 	b.t.Helper()
+	b.await(timeout, "agree that "+leader+" leads", func(said []string) bool {
+		return len(said) == 1 && strings.HasPrefix(said[0], leader+" at ")
+	})
+}
+
+// await waits until what the running nodes say of leader and position, each answer once, is enough.
+func (b *bed) await(timeout time.Duration, what string, enough func(said []string) bool) {
+	b.t.Helper()
 	deadline := time.Now().Add(timeout)
 	for {
 		var said []string
@@ -201,11 +209,11 @@ func (b *bed) agree(leader string, timeout time.Duration) {
 			said = append(said, fmt.Sprintf("%s at %d %s", s.LeaderID, s.Position.Version, s.Position.Digest))
 		}
 		slices.Sort(said)
-		if same := slices.Compact(said); len(same) == 1 && strings.HasPrefix(same[0], leader+" at ") {
+		if said = slices.Compact(said); enough(said) {
 			return
 		}
 		if time.Now().After(deadline) {
-			b.t.Fatalf("they do not agree that %s leads: %q", leader, said)
+			b.t.Fatalf("they do not %s: %q", what, said)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
