@@ -28,6 +28,7 @@ type features struct {
 type core struct {
 	vol      volume.Volume
 	log      zerolog.Logger
+	failures zerolog.Logger // of I/O errors: some of many
 	features features
 	epochs   bool // the kernel can be told that all names are stale
 	onClose  bool // Options.SyncOnClose
@@ -44,7 +45,9 @@ type core struct {
 }
 
 func newCore(ctx context.Context, vol volume.Volume, log zerolog.Logger) *core {
-	return &core{vol: vol, log: log, nodes: newNodes(), calls: newCalls(ctx), start: time.Now()}
+	// Who works on through errors makes thousands a second, all of one reason.
+	failures := log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second})
+	return &core{vol: vol, log: log, failures: failures, nodes: newNodes(), calls: newCalls(ctx), start: time.Now()}
 }
 
 // attach gives the core its way to the kernel, before the first request.
@@ -71,14 +74,14 @@ func (k *core) close() {
 }
 
 // fail turns an error into what the application sees. Of an I/O error it sees too
-// little, so that is logged.
+// little, so that is logged, ten times a second at most.
 func (k *core) fail(c *call, what string, ino volume.Ino, err error) syscall.Errno {
 	if err == nil {
 		return 0
 	}
 	errno := c.errnoOf(err)
 	if errno == syscall.EIO {
-		k.log.Error().Err(err).Str("op", what).Stringer("ino", ino).Msg("request failed")
+		k.failures.Error().Err(err).Str("op", what).Stringer("ino", ino).Msg("request failed")
 	}
 	return errno
 }
