@@ -44,7 +44,8 @@ func (n *node) openCopy(ctx context.Context, o storageOptions) error {
 	if err != nil {
 		return err
 	}
-	if !o.leads {
+	err = n.cover(ctx, st)
+	if err == nil && !o.leads {
 		err = n.settleFollower(ctx, st)
 	}
 	if err == nil {

@@ -13,23 +13,45 @@ import (
 )
 
 // settleToFollow looks, before a node that could have led follows a leader, for what its directory
-// has and its copy has not. What it was applying when it was killed nobody was told of, and it is
-// forgotten. Edits made while it was stopped count as ops of a fork that the leader has won: they
-// become a conflict record, and nothing is changed before that is complete. The leader's
-// copy is then compared with the directory; until that is done nothing is served.
+// has and its copy has not; see settleEdits. If there is anything, the leader's copy is compared with the
+// directory; until that is done nothing is served.
 func (n *node) settleToFollow(ctx context.Context, st *storage, leader string) error {
 	if n.settledNow() {
 		return nil
 	}
-	if st.dir == nil || st.log.Last().Version == 0 || n.between.Load() {
-		n.setSettled()
-		return nil
+	found, err := n.settleEdits(ctx, st, leader)
+	if err != nil {
+		return err
+	}
+	if found.differs {
+		if err := n.doubt(found.doubted, !st.lacks); err != nil {
+			return err
+		}
+	}
+	return n.editsSettled(st, found)
+}
+
+// foundEdits is what settleEdits has found.
+type foundEdits struct {
+	looked  bool
+	differs bool         // directory and index
+	doubted []volume.Ino // of which nothing is known any more
+}
+
+// settleEdits looks, once in a run, for what the directory of a node that could have led has and its
+// copy has not. What the node was applying when it was killed nobody was told of, and it is
+// forgotten. Edits made while it was stopped count as ops of a fork that the leader has won: they
+// become a conflict record, and nothing is changed before that is complete. When what it has found
+// is noted, editsSettled is to be called.
+func (n *node) settleEdits(ctx context.Context, st *storage, leader string) (found foundEdits, err error) {
+	if n.settledNow() || st.dir == nil || st.log.Last().Version == 0 || n.between.Load() {
+		return found, nil
 	}
 	if n.recovery.lost() {
 		o := n.storageOptions()
 		o.leads = false
 		if err := st.recoverDir(ctx, o); err != nil {
-			return err
+			return found, err
 		}
 	}
 	cut := interrupted{inos: map[volume.Ino]bool{}, names: map[dirEntry]bool{}}
@@ -42,25 +64,29 @@ func (n *node) settleToFollow(ctx context.Context, st *storage, leader string) e
 			return nil
 		})
 		if err != nil {
-			return err
+			return found, err
 		}
 	}
 	if err := st.dir.Tidy(ctx, st.engine); err != nil {
-		return err
+		return found, err
 	}
 	edited, err := n.keepEdits(ctx, st, leader, &cut)
 	if err != nil {
-		return err
+		return found, err
 	}
-	doubted := slices.AppendSeq(slices.Clone(n.recovery.Suspects), maps.Keys(cut.inos))
-	if len(doubted) > 0 || edited || st.lacks {
-		if err := n.doubt(doubted, !st.lacks); err != nil {
+	found.looked = true
+	found.doubted = slices.AppendSeq(slices.Clone(n.recovery.Suspects), maps.Keys(cut.inos))
+	found.differs = len(found.doubted) > 0 || edited || st.lacks
+	return found, nil
+}
+
+// editsSettled says that what settleEdits has found is kept and noted.
+func (n *node) editsSettled(st *storage, found foundEdits) error {
+	if found.looked {
+		st.dir.ClearIntents()
+		if err := n.recovered(st); err != nil {
 			return err
 		}
-	}
-	st.dir.ClearIntents()
-	if err := n.recovered(st); err != nil {
-		return err
 	}
 	n.setSettled()
 	return nil

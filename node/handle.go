@@ -35,6 +35,12 @@ type attachment struct {
 
 type openCount struct{ readers, writers int }
 
+// waiter is a volume whose calls wait for the one that takes its place. What changes something is
+// asked again then: it is answered with errReplaced.
+type waiter interface{ replaced() }
+
+var errReplaced = errors.New("another volume is in charge")
+
 // forwarder is a volume that follows and can have its leader make a change.
 type forwarder interface {
 	// forward has the leader make a change, and returns when it is visible here.
@@ -80,6 +86,9 @@ func (h *Handle) Switch(vol volume.Volume) (stale []volume.Ino) {
 	}
 	old := h.cur.Swap(&attachment{vol: vol})
 	h.opensMu.Unlock()
+	if r, ok := old.vol.(waiter); ok {
+		r.replaced()
+	}
 	for old.calls.Load() > 0 {
 		time.Sleep(time.Millisecond)
 	}
@@ -211,6 +220,9 @@ func (h *Handle) Do(ctx context.Context, req *volume.Request) (volume.Result, er
 	for waited := false; ; waited = true {
 		turn := h.vacancy.turn()
 		res, err := h.try(ctx, req, waited)
+		if err == errReplaced {
+			continue
+		}
 		if !errors.Is(err, master.Moved) {
 			return res, err
 		}
@@ -247,6 +259,9 @@ func (h *Handle) Open(ctx context.Context, ino volume.Ino, write bool) error {
 		// What has waited is opened as what was open already: for reading, where the volume in
 		// charge takes no changes.
 		err := h.open(ctx, ino, write)
+		if err == errReplaced {
+			continue
+		}
 		if (waited || h.vacancy.graceful()) && err == volume.ReadOnly {
 			err = h.open(ctx, ino, false)
 		}

@@ -178,10 +178,14 @@ func (n *node) resolve(ctx context.Context, t elect.Resolve) error {
 		return volume.Errorf(volume.Unavailable, "this node holds no volume")
 	}
 	n.retireFollower(master.Moved) // nothing is applied from here on
+	found, err := n.settleEdits(ctx, st, t.With)
+	if err != nil {
+		return err
+	}
 	if err := n.keepConflict(ctx, st, t); err != nil {
 		return err
 	}
-	return n.giveUpCopy(ctx, st, t.Common)
+	return n.giveUpCopy(ctx, st, t.Common, found)
 }
 
 // keepConflict keeps what this node alone holds as a conflict, complete and verified, before it is
@@ -219,9 +223,8 @@ func (n *node) keepConflict(ctx context.Context, st *storage, t elect.Resolve) e
 
 // giveUpCopy takes the copy out of service for good, because its ops behind a version are of another
 // history: the next leader is asked for a snapshot.
-func (n *node) giveUpCopy(ctx context.Context, st *storage, common volume.Version) error {
-	var changed []volume.Ino
-	known := true
+func (n *node) giveUpCopy(ctx context.Context, st *storage, common volume.Version, found foundEdits) error {
+	changed, known := found.doubted, !st.lacks
 	for op, err := range st.ops(ctx, common+1) {
 		if err != nil {
 			if volume.KindOf(err) != volume.TooOld {
@@ -234,6 +237,9 @@ func (n *node) giveUpCopy(ctx context.Context, st *storage, common volume.Versio
 	}
 	slices.Sort(changed)
 	if err := n.doubt(slices.Compact(changed), known); err != nil {
+		return err
+	}
+	if err := n.editsSettled(st, found); err != nil {
 		return err
 	}
 	n.mu.Lock()

@@ -335,7 +335,7 @@ func (b *bed) conflicts(n *cluster.Node) (ids []string) {
 	b.must(err)
 	r := b.listConflicts(n)
 	for _, line := range strings.Split(r, "\n")[1:] {
-		if f := strings.Fields(line); len(f) > 1 && f[1] == "fork" {
+		if f := strings.Fields(line); len(f) > 1 && (f[1] == "fork" || f[1] == "edits") {
 			ids = append(ids, f[0])
 		}
 	}

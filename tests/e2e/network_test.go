@@ -137,7 +137,7 @@ var netFaults = []netFault{
 // level available who is cut off takes no changes.
 func TestNetwork(t *testing.T) {
 	t.Parallel()
-	short := map[string]bool{"available/leader/deaf": true, "fenced/leader/mute": true, "available/leader/pause": true}
+	short := map[string]bool{"available/leader/kill": true, "fenced/leader/deaf": true, "available/leader/pause": true}
 	for _, level := range []string{"available", "fenced"} {
 		for _, who := range []string{"leader", "follower"} {
 			for _, f := range netFaults {
