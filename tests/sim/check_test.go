@@ -93,6 +93,7 @@ type killed struct {
 	durable volume.Version
 	fsynced volume.Version // an fsync of a client has returned for
 	power   bool           // it went with what was not synced
+	amid    bool           // it went while something was written, which may be there
 }
 
 func newChecker(s *sim) *checker {
@@ -142,6 +143,9 @@ func (c *checker) lead(n *node, e volume.Epoch) {
 
 // saw notes the end of a copy that has grown. I3: one epoch and version, one history.
 func (c *checker) saw(n *node) {
+	if n.crashed != nil {
+		return
+	}
 	c.applied++
 	pos, log := n.st.engine.Position(), n.st.log.Last()
 	if pos != log {
@@ -231,6 +235,9 @@ func (c *checker) ack(n *node, o *acked) {
 
 // sound looks at an error that a client was given.
 func (c *checker) sound(n *node, err error) {
+	if n.sick() {
+		return
+	}
 	switch volume.KindOf(err) {
 	case volume.Corrupt, volume.Missing, volume.Fault, volume.BadFormat, volume.WrongHistory, volume.TooOld:
 		c.violated("a client of %s gets %v", n.id, err)
@@ -240,6 +247,9 @@ func (c *checker) sound(n *node, err error) {
 // wellFed looks at why a follower did not take a frame: a stream begins at its position and keeps
 // the order.
 func (c *checker) wellFed(n *node, err error) {
+	if n.sick() {
+		return
+	}
 	switch volume.KindOf(err) {
 	case volume.Fenced, volume.Interrupted, volume.Closed:
 	default:
@@ -254,7 +264,7 @@ func (c *checker) goes(n *node, power bool) {
 		delete(c.killed, n.id)
 		return
 	}
-	c.killed[n.id] = killed{n.st.log.Last(), n.st.log.Durable(), n.fsynced, power}
+	c.killed[n.id] = killed{n.st.log.Last(), n.st.log.Durable(), n.fsynced, power, n.fuse == 0 && n.fused}
 }
 
 // comes checks what a crash left of a copy: after kill -9 all of it, after a loss of power what was
@@ -269,13 +279,13 @@ func (c *checker) comes(n *node) {
 		return
 	}
 	switch {
-	case !k.power && pos != k.pos:
+	case !k.power && pos != k.pos && (!k.amid || pos.Version < k.pos.Version):
 		c.violated("promise 1: %s was killed at %s and comes back at %s", n.id, k.pos, pos)
 	case pos.Version < k.durable:
 		c.violated("promise 3: %s comes back at %s, and version %d had been durable", n.id, pos, k.durable)
 	case pos.Version < k.fsynced:
 		c.violated("promise 3: %s comes back at %s, and fsync had returned for version %d", n.id, pos, k.fsynced)
-	case pos.Version > k.pos.Version:
+	case pos.Version > k.pos.Version && !k.amid:
 		c.violated("I3: %s was at %s and comes back at %s", n.id, k.pos, pos)
 	}
 	c.lost()

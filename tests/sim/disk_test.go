@@ -7,8 +7,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/rs/zerolog"
 
 	"wolfdisk/chunkstore"
@@ -51,6 +54,7 @@ func (k *kept) has(o *acked) bool {
 // storage is an open volume.
 type storage struct {
 	s         *sim
+	n         *node // nil for the first volume
 	log       *oplog.Log
 	engine    *index.Engine
 	chunks    *chunkstore.Store
@@ -65,12 +69,19 @@ func (roomy) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return vfs.DiskUsage{AvailBytes: 1 << 30, TotalBytes: 4 << 30, UsedBytes: 3 << 30}, nil
 }
 
-// must is for what cannot fail on a sound disk.
-func (st *storage) must(err error) {
-	if err != nil {
+// must is for what cannot fail on a sound disk; it reports whether it did not.
+func (st *storage) must(err error) bool {
+	if err != nil && (st.n == nil || !st.n.sick()) {
 		st.s.check.violated("disk: %v", err)
 	}
+	return err == nil
 }
+
+// sync makes the log durable through a version.
+func (st *storage) sync(v volume.Version) bool { return st.must(st.log.Sync(context.Background(), v)) }
+
+// syncAll makes all of it durable.
+func (st *storage) syncAll() bool { return st.sync(st.log.Last().Version) }
 
 const (
 	logDir    = "oplog"
@@ -79,9 +90,12 @@ const (
 	keptDir   = "conflicts"
 )
 
-func openStorage(s *sim, mem *vfs.MemFS) (st *storage, err error) {
-	st = &storage{s: s}
-	fs := roomy{mem}
+func openStorage(s *sim, n *node, mem *vfs.MemFS) (st *storage, err error) {
+	st = &storage{s: s, n: n}
+	fs := vfs.FS(roomy{mem})
+	if n != nil {
+		fs = errorfs.Wrap(fs, errorfs.InjectorFunc(n.inject))
+	}
 	opt := oplog.DefaultOptions(logDir, theVolume)
 	opt.FS, opt.SyncEvery, opt.SegmentSize = fs, 0, 16<<10
 	if st.log, _, err = oplog.Open(opt); err != nil {
@@ -111,6 +125,34 @@ func openStorage(s *sim, mem *vfs.MemFS) (st *storage, err error) {
 	})
 }
 
+// errCrashed is what a call to the file system returns behind the moment of a crash.
+var errCrashed = errors.New("crashed")
+
+// inject is asked before every call of the log and of conflict records to the file system: between
+// two of them the node may be killed, and the disk may refuse to sync.
+func (n *node) inject(op errorfs.Op) error {
+	if op.Kind.ReadOrWrite() == errorfs.OpIsRead || op.Kind == errorfs.OpFileClose || !strings.HasPrefix(op.Path, logDir) && !strings.HasPrefix(op.Path, keptDir) {
+		return nil
+	}
+	if n.fuse > 0 && n.crashed == nil {
+		if n.fuse--; n.fuse == 0 {
+			n.s.check.goes(n, n.fusePower)
+			n.crashed = n.crash(n.fusePower, n.way.rnd)
+		}
+	}
+	switch {
+	case n.crashed != nil:
+		return errCrashed
+	case n.s.clock() < n.refuses && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData):
+		n.refused = true
+		return syscall.EIO
+	}
+	return nil
+}
+
+// sick reports whether the disk has refused something in this run.
+func (n *node) sick() bool { return n.refused || n.crashed != nil }
+
 // close drops everything that is not in the files.
 func (st *storage) close() {
 	var errs []error
@@ -122,6 +164,9 @@ func (st *storage) close() {
 	}
 	if st.log != nil {
 		errs = append(errs, st.log.Close())
+	}
+	if st.n != nil && st.n.sick() {
+		return
 	}
 	st.must(errors.Join(errs...))
 }
@@ -140,16 +185,20 @@ func (st *storage) position1() volume.Position {
 	return pos
 }
 
-// open opens the volume on the node's disk. What is between two versions is begun anew.
+// open opens the volume on the node's disk, unless that fails. What is between two versions is
+// begun anew.
 func (n *node) open() {
 	if n.between {
 		n.giveUp()
 	}
-	st, err := openStorage(n.s, n.fs)
+	st, err := openStorage(n.s, n, n.fs)
 	if err != nil {
-		n.s.check.violated("%s cannot open its volume: %v", n.id, err)
 		st.close()
-		panic(err)
+		if !n.sick() {
+			n.s.check.violated("%s cannot open its volume: %v", n.id, err)
+			panic(n.s.check.broken)
+		}
+		return
 	}
 	n.st = st
 	n.s.check.comes(n)
@@ -188,7 +237,11 @@ func (n *node) resolve(e elect.Resolve) {
 			Copy: slave.New(slave.Options{Tree: n.st.tree, Log: n.st.log, Log0: zerolog.Nop()}), Log: n.st.log, Log0: zerolog.Nop(),
 		})
 		if err != nil {
-			s.check.violated("%s cannot keep a conflict: %v", n.id, err)
+			if !n.sick() {
+				s.check.violated("%s cannot keep a conflict: %v", n.id, err)
+			}
+			n.becomeFollower()
+			n.step(elect.ResolveFailed{Err: err})
 			return
 		}
 		n.kept = append(n.kept, kept{lineage, rec.Common, rec.Mine.Version})
@@ -206,15 +259,15 @@ func (n *node) resolve(e elect.Resolve) {
 
 // crash is the disk as the next run finds it: after a loss of power without what was not synced, but
 // for some blocks of the log that reached the disk by themselves.
-func (n *node) crash(power bool) *vfs.MemFS {
+func (n *node) crash(power bool, rnd *rand.Rand) *vfs.MemFS {
 	if !power {
 		return n.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
 	}
 	after := n.fs.CrashClone(vfs.CrashCloneCfg{})
-	if n.st == nil || n.s.chance(50) {
+	if n.st == nil || rnd.IntN(2) == 0 {
 		return after
 	}
-	if err := n.tear(after); err != nil {
+	if err := n.tear(after, rnd); err != nil {
 		n.s.check.violated("disk: %v", err)
 	}
 	return after
@@ -223,7 +276,7 @@ func (n *node) crash(power bool) *vfs.MemFS {
 const block = 512
 
 // tear brings some of the unsynced blocks of the log's last segment to the disk after a crash.
-func (n *node) tear(after *vfs.MemFS) error {
+func (n *node) tear(after *vfs.MemFS, rnd *rand.Rand) error {
 	names, err := n.fs.List(logDir)
 	if err != nil {
 		return err
@@ -244,7 +297,7 @@ func (n *node) tear(after *vfs.MemFS) error {
 			return err
 		}
 		for at := 0; at < len(b); at += block {
-			if n.s.chance(50) {
+			if rnd.IntN(2) == 0 {
 				if _, err := to.WriteAt(b[at:min(at+block, len(b))], int64(at)); err != nil {
 					return err
 				}
@@ -296,11 +349,8 @@ func (n *node) restore() {
 // sync is the sync that a log makes by itself, and now and then a flush of the index.
 func (n *node) sync() {
 	n.onDisk(func() {
-		if n.st != nil {
-			n.st.must(n.st.log.Sync(n.ctx, n.st.log.Last().Version))
-			if n.s.chance(5) {
-				n.st.must(n.st.engine.Flush())
-			}
+		if n.st != nil && n.st.syncAll() && n.s.chance(5) {
+			n.st.must(n.st.engine.Flush())
 		}
 		n.s.after(n.s.between(100*ms, 700*ms), n, n.sync)
 	})

@@ -51,7 +51,7 @@ func (s *sim) fault(until time.Duration) {
 	}
 	o := s.nodes[s.rnd.IntN(len(s.nodes))]
 	next := s.between(100*ms, 2500*ms)
-	kind := s.rnd.IntN(16)
+	kind := s.rnd.IntN(19)
 	if s.class == leases {
 		kind = [...]int{0, 4, 7, 7, 9, 11, 11, 14, 14}[s.rnd.IntN(9)]
 		next = s.between(20*ms, 900*ms)
@@ -91,6 +91,14 @@ func (s *sim) fault(until time.Duration) {
 		}
 	case 14, 15:
 		s.request(n, o)
+	case 16, 17:
+		if n.running && n.crashed == nil {
+			n.fuse, n.fused, n.fusePower = 1+s.rnd.IntN(30), true, s.chance(50)
+			s.note("%s is to be killed by call %d to its file system", n.id, n.fuse)
+		}
+	case 18:
+		n.refuses = s.now + s.between(100*ms, 3*time.Second)
+		s.note("the disk of %s refuses to sync until %.3f", n.id, n.refuses.Seconds())
 	}
 	s.after(next, nil, func() { s.fault(until) })
 }

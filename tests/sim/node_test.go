@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
 
 	"wolfdisk/elect"
@@ -47,7 +48,13 @@ type node struct {
 	busy      time.Duration   // the worker, until then
 	hung      time.Duration   // the disk answers nothing until then
 	hangs     time.Duration   // since when, by the machine's clock
-	failed    bool            // the disk, or what lies on it
+	fuse      int             // calls to the file system until the next crash; 0: none is to come
+	fused     bool            // one was set
+	fusePower bool            // and that is a loss of power
+	crashed   *vfs.MemFS      // the disk at the moment of a crash that has come
+	refuses   time.Duration   // the disk refuses to sync until then
+	refused   bool            // and has
+	unfit     bool            // a leader of this run stopped by itself
 
 	st       *storage // nil: holds no volume
 	gate     *master.Gate
@@ -127,7 +134,8 @@ func (n *node) start() {
 	n.gen++
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.running, n.machineUp, n.paused, n.hung, n.hangs, n.busy = true, true, 0, 0, 0, 0
-	n.skew, n.drift, n.failed = s.between(0, time.Hour), int64(s.rnd.IntN(21))-10, false
+	n.skew, n.drift = s.between(0, time.Hour), int64(s.rnd.IntN(21))-10
+	n.fuse, n.fused, n.crashed, n.refuses, n.refused, n.unfit = 0, false, nil, 0, false, false
 	n.gate, n.gateNow = master.NewGate(n.clock), elect.Gate{}
 	n.leader, n.follower, n.reign, n.streams, n.data, n.through = nil, nil, reign{}, nil, nil, 0
 	n.pull, n.syncs, n.calls, n.calling, n.fsynced = nil, nil, nil, false, 0
@@ -156,9 +164,15 @@ func (n *node) tick() {
 		n.known = now
 		n.step(elect.Remembered{Members: now})
 	}
-	l := elect.Local{Copy: n.copy(), Failed: n.failed || n.leader != nil && n.leader.Failed() != nil || n.follower != nil && n.follower.Failed() != nil}
+	l := elect.Local{Copy: n.copy(), Failed: n.unfit || n.st != nil && n.st.log.Broken() != nil || n.leader != nil && n.leader.Failed() != nil || n.follower != nil && n.follower.Failed() != nil}
 	if n.s.now < n.hung {
 		l.Since = n.hangs
+	}
+	if n.follower != nil && n.follower.Failed() != nil {
+		n.s.note("%s stops: %v", n.id, n.follower.Failed())
+		n.kill(false)
+		n.startAfter(n.s.between(time.Second, 3*time.Second))
+		return
 	}
 	n.step(l)
 	n.step(elect.Tick{})
@@ -391,6 +405,9 @@ func (n *node) lead(e elect.Lead) {
 			n.volume = true
 			n.open()
 		}
+		if n.st == nil {
+			return
+		}
 		founding := n.st.log.Last().Version == 0
 		opt := master.Options{Tree: n.st.tree, Log: n.st.log, Epoch: e.Epoch, Participants: e.Participants, Now: n.wall, Log0: zerolog.Nop()}
 		if !founding {
@@ -400,8 +417,15 @@ func (n *node) lead(e elect.Lead) {
 		if err == nil && founding { // a volume is made durably
 			err = n.found(l)
 		}
-		if err != nil {
+		if err != nil && !n.sick() {
 			s.check.violated("%s cannot lead: %v", n.id, err)
+		}
+		if err != nil {
+			s.note("%s stops: %v", n.id, err)
+			if n.crashed == nil {
+				n.kill(false)
+				n.startAfter(s.between(time.Second, 3*time.Second))
+			}
 			return
 		}
 		n.leader, n.calls = l, nil
@@ -434,6 +458,7 @@ func (n *node) stepDown(e volume.Epoch) {
 		n.leader.End()
 		synctest.Wait()
 		n.leader.Stop(master.Moved)
+		n.unfit = n.unfit || n.leader.Failed() != nil
 		n.leader = nil
 		for _, st := range slices.Clone(n.streams) {
 			st.end()
@@ -467,8 +492,14 @@ func (n *node) kill(power bool) {
 	s := n.s
 	s.note("%s is killed, power %t, at %s", n.id, power, n.copy().Position)
 	s.check.goes(n, power)
+	n.fuse = 0
+	n.fall(power, n.crash(power, s.rnd))
+}
+
+// fall ends a run with the disk as it was at a moment.
+func (n *node) fall(power bool, crash *vfs.MemFS) {
+	s := n.s
 	n.machineUp = !power
-	crash := n.crash(power)
 	n.running = false
 	n.cancel()
 	streams := slices.Clone(n.streams)

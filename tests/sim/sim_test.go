@@ -89,6 +89,7 @@ func TestSimulation(t *testing.T) {
 		total.records += r.records
 		total.applied += r.applied
 		total.looked += r.looked
+		total.helped += r.helped
 		if r.class == killed_ {
 			gaps = append(gaps, r.gap)
 		}
@@ -107,9 +108,9 @@ func TestSimulation(t *testing.T) {
 	}
 	workers.Wait()
 	took := time.Since(began)
-	t.Logf("%d seeds, %.1f per second: %d distinct schedules, %d role changes, %d promises, %d events, %d changes of copies, %d trees compared; %d acknowledged ops, %d of them in %d conflict records or lost with all their disks; "+
+	t.Logf("%d seeds, %.1f per second: %d distinct schedules, %d role changes, %d promises, %d events, %d changes of copies, %d trees compared; %d acknowledged ops, %d of them in %d conflict records or lost with all their disks; %d clusters needed an operator; "+
 		"failover p50 %v max %v; healed p50 %v max %v",
-		end-*fromFlag, float64(end-*fromFlag)/took.Seconds(), len(schedules), total.roles, total.saves, total.events, total.applied, total.looked, total.acked, total.conflicts, total.records,
+		end-*fromFlag, float64(end-*fromFlag)/took.Seconds(), len(schedules), total.roles, total.saves, total.events, total.applied, total.looked, total.acked, total.conflicts, total.records, total.helped,
 		middle(gaps), last(gaps), middle(heals), last(heals))
 }
 

@@ -285,8 +285,9 @@ func (n *node) copied() {
 	if n.through == 0 || n.st.log.Last().Version < n.through {
 		return
 	}
-	n.st.must(n.st.log.Sync(n.ctx, n.st.log.Last().Version))
-	n.st.must(n.st.engine.Flush())
+	if !n.st.syncAll() || !n.st.must(n.st.engine.Flush()) {
+		return
+	}
 	n.between, n.through = false, 0
 	n.s.note("%s holds a new copy at %s", n.id, n.st.position1())
 }
@@ -316,8 +317,8 @@ func (n *node) syncThrough(st *stream, w *fsync) {
 		if n.data != st {
 			return
 		}
-		if s.bug.host != earlySync {
-			n.st.must(n.st.log.Sync(n.ctx, w.version))
+		if s.bug.host != earlySync && !n.st.sync(w.version) {
+			return
 		}
 		st.up.send(func() { st.leader.syncedBy(st, w) })
 	})
@@ -372,13 +373,19 @@ func (n *node) pulled(p *pull, from *node, after volume.Version, b *buffer) {
 	if err == nil && n.st.position1().Version < p.Through.Version {
 		err = volume.Errorf(volume.Unavailable, "it gave too little")
 	}
+	if n.crashed != nil {
+		return
+	}
 	n.s.check.saw(n)
 	if err != nil {
 		n.caughtUp(p, err)
 		return
 	}
 	n.onDisk(func() {
-		n.st.must(n.st.log.Sync(n.ctx, n.st.log.Last().Version))
+		if n.st == nil || !n.st.syncAll() {
+			n.caughtUp(p, errCrashed)
+			return
+		}
 		n.caughtUp(p, nil)
 	})
 }

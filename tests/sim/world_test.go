@@ -45,6 +45,7 @@ type sim struct {
 	steps  uint64 // hash of all events and their order
 	roles  int    // role changes
 	saves  int
+	amid   int // crashes between two calls to a file system
 	events int
 	log    []string // the last notes, for a failure
 }
@@ -146,6 +147,7 @@ func (s *sim) take(end time.Duration) (ev event, due bool, next time.Duration) {
 func (s *sim) runUntil(end time.Duration) {
 	for s.check.broken == "" {
 		synctest.Wait()
+		s.fallen()
 		ev, due, next := s.take(end)
 		if !due {
 			if next <= s.now {
@@ -171,6 +173,18 @@ func (s *sim) runUntil(end time.Duration) {
 			s.steps = (s.steps ^ x) * 0x100000001b3 // FNV
 		}
 		ev.do()
+	}
+}
+
+// fallen ends the runs that have crashed amid what has just happened.
+func (s *sim) fallen() {
+	for _, n := range s.nodes {
+		if n.running && n.crashed != nil {
+			s.note("%s is killed amid a change, power %t", n.id, n.fusePower)
+			s.amid++
+			n.fall(n.fusePower, n.crashed)
+			n.startAfter(s.between(500*ms, 4*time.Second))
+		}
 	}
 }
 
