@@ -102,20 +102,21 @@ func (n *node) members() elect.Members {
 
 // copy is what package node tells the election of its copy.
 func (n *node) copy() elect.Copy {
-	c := elect.Copy{Founder: n.founder && !n.volume}
+	c := elect.Copy{Founder: n.founder}
 	c.Cluster[0] = 1
 	if n.st == nil {
 		return c
 	}
 	c.Voters = n.members().Voters()
 	if n.between {
-		c.Volume = theVolume
+		c.Volume, c.Founder = theVolume, false
 		return c
 	}
 	c.Position, c.Lineage = n.st.position()
 	if c.Position.Version == 0 {
 		return c
 	}
+	c.Founder = false
 	c.Volume, c.Durable, c.Consistent = theVolume, n.st.log.Durable(), true
 	return c
 }

@@ -34,6 +34,8 @@ type result struct {
 	records   int
 	applied   int
 	looked    int
+	amid      int
+	repeats   int
 	helped    int           // times that an operator had to
 	healed    time.Duration // until the cluster was one again
 	gap       time.Duration // without an accepted write
@@ -61,6 +63,7 @@ func run(t *testing.T, seed uint64, b bug) (r result) {
 		}
 		r.seed, r.class, r.broken = seed, c, s.check.broken
 		r.trace, r.steps, r.roles, r.saves, r.events, r.acked = s.trace, s.steps, s.roles, s.saves, s.events, len(s.check.acked)
+		r.amid, r.repeats = s.amid, s.repeats
 		r.applied, r.looked = s.check.applied, s.check.looked
 		for _, n := range s.nodes {
 			r.records += len(n.kept)
@@ -166,6 +169,7 @@ func (s *sim) start() {
 	}
 	s.net.settle()
 	s.looking()
+	(&remote{s: s}).turn()
 }
 
 // looking compares trees now and then.
@@ -258,6 +262,9 @@ func (s *sim) runFaults(r *result) {
 	s.net.heal()
 	s.load = false
 	for _, n := range s.nodes {
+		if n.fuse, n.refuses = 0, 0; n.sick() { // it says that it is to be restarted
+			n.kill(false)
+		}
 		n.startAfter(0)
 	}
 	began := s.now

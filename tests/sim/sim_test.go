@@ -90,6 +90,8 @@ func TestSimulation(t *testing.T) {
 		total.applied += r.applied
 		total.looked += r.looked
 		total.helped += r.helped
+		total.amid += r.amid
+		total.repeats += r.repeats
 		if r.class == killed_ {
 			gaps = append(gaps, r.gap)
 		}
@@ -108,9 +110,9 @@ func TestSimulation(t *testing.T) {
 	}
 	workers.Wait()
 	took := time.Since(began)
-	t.Logf("%d seeds, %.1f per second: %d distinct schedules, %d role changes, %d promises, %d events, %d changes of copies, %d trees compared; %d acknowledged ops, %d of them in %d conflict records or lost with all their disks; %d clusters needed an operator; "+
+	t.Logf("%d seeds, %.1f per second: %d distinct schedules, %d role changes, %d promises, %d events, %d changes of copies, %d trees compared; %d acknowledged ops, %d of them in %d conflict records or lost with all their disks; %d crashes between two calls to a file system, %d forwarded requests asked again, %d clusters needed an operator; "+
 		"failover p50 %v max %v; healed p50 %v max %v",
-		end-*fromFlag, float64(end-*fromFlag)/took.Seconds(), len(schedules), total.roles, total.saves, total.events, total.applied, total.looked, total.acked, total.conflicts, total.records, total.helped,
+		end-*fromFlag, float64(end-*fromFlag)/took.Seconds(), len(schedules), total.roles, total.saves, total.events, total.applied, total.looked, total.acked, total.conflicts, total.records, total.amid, total.repeats, total.helped,
 		middle(gaps), last(gaps), middle(heals), last(heals))
 }
 

@@ -41,13 +41,14 @@ type sim struct {
 
 	slowDisks bool
 
-	trace  uint64 // hash of everything noted
-	steps  uint64 // hash of all events and their order
-	roles  int    // role changes
-	saves  int
-	amid   int // crashes between two calls to a file system
-	events int
-	log    []string // the last notes, for a failure
+	trace   uint64 // hash of everything noted
+	steps   uint64 // hash of all events and their order
+	roles   int    // role changes
+	saves   int
+	repeats int // of forwarded requests
+	amid    int // crashes between two calls to a file system
+	events  int
+	log     []string // the last notes, for a failure
 }
 
 // event is something that will happen. Those of one moment are ordered by who queued them: lane 0 is
