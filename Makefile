@@ -44,6 +44,7 @@ test: need-test
 	$(STEP) "end to end, real mounts" go test -short -count=1 -timeout 20m ./tests/e2e
 	$(STEP) "POSIX, real mounts" go test -short -count=1 -timeout 5m ./tests/posix
 	$(STEP) "services, mount helper, installation" go test -v -short -count=1 -timeout 5m ./tests/contrib
+	$(STEP) "whole clusters, simulated" go test -count=1 -timeout 10m -run '$(SIMULATED)' ./elect ./tests/sim
 	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 15m $(UNIT)
 	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
 
@@ -53,6 +54,7 @@ check: need-test
 	$(STEP) "gofmt, go vet" tests/lint.sh
 	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
 	$(STEP) "services, mount helper, installation" go test -v -count=1 -timeout 10m ./tests/contrib
+	$(STEP) "whole clusters, simulated" go test -count=1 -timeout 10m -run '$(SIMULATED)' ./elect ./tests/sim
 	$(STEP) "unit tests, race detector" $(RACE) go test -race -count=1 -timeout 60m $(UNIT)
 	$(STEP) "end to end, real mounts" go test -count=1 -timeout 60m ./tests/e2e
 	$(STEP) "POSIX, real mounts" go test -v -count=1 -timeout 60m ./tests/posix
@@ -81,9 +83,12 @@ crash: need-test build
 	go test -count=1 -timeout 60m -run '[Cc]rash|[Ff]ault|[Pp]ower|[Ii]nject' $(UNIT)
 	go test -count=1 -timeout 60m -v -run Kill ./tests/e2e
 
-# Whole clusters in virtual time, each from its seed.
+# Whole clusters in virtual time, each from its seed: the elections alone over a model of everything
+# else, many a second, and the real logs, indexes, leaders and followers with them.
+SIMULATED = ^(TestSimulation|TestReplay|TestPlantedBugs)$$
 sim:
 	go test -count=1 -timeout 0 -v -run 'TestSimulation$$' ./elect -args -seeds $(SEEDS)
+	go test -count=1 -timeout 0 -v -run 'TestSimulation$$' ./tests/sim -args -seeds $(SEEDS)
 
 soak: need-test build
 	WDTEST_SOAK=$(DURATION) go test -count=1 -timeout 0 -v -run TestSoak ./tests/e2e

@@ -21,13 +21,18 @@ func CatchUp(ctx context.Context, s *wire.Session, tree *index.Tree, log *oplog.
 		return err
 	}
 	defer answer.Close()
+	return Replay(ctx, answer, s.Remote().NodeID, tree, log, obs)
+}
+
+// Replay records and replays frames that follow the end of a log, as they come from a node.
+func Replay(ctx context.Context, frames io.Reader, from string, tree *index.Tree, log *oplog.Log, obs volume.Observer) error {
 	for {
-		b, err := oplog.ReadFrom(answer)
+		b, err := oplog.ReadFrom(frames)
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			return volume.Wrap(err, "pull frames from "+s.Remote().NodeID)
+			return volume.Wrap(err, "pull frames from "+from)
 		}
 		f, ops, err := log.AppendFrame(b)
 		if err != nil {

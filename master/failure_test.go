@@ -162,6 +162,26 @@ func TestRecordedIsNotUndone(t *testing.T) {
 	}
 }
 
+// TestLogFailsUnasked: a log that nobody writes to is synced in the background. If that fails
+// the leader has failed, and does not wait for the next change to say so: its followers get
+// nothing any more.
+func TestLogFailsUnasked(t *testing.T) {
+	r := newRig(t)
+	defer r.abandon()
+	l := r.lead(1)
+	mkFile(t, l, "a")
+	r.failLog(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if err := r.log.Sync(ctx, r.log.Last().Version); err == nil {
+		t.Fatal("the log could be synced")
+	}
+	wantKind(t, "failed", l.Failed(), volume.Fault)
+}
+
 func TestGivenUpSync(t *testing.T) {
 	r := newRig(t)
 	defer r.abandon()

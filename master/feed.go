@@ -22,10 +22,18 @@ const (
 	durableEvery = 250 * time.Millisecond
 )
 
+// Receiver is a session with a follower, as far as a feed needs it. The frames it is given to
+// send are not touched once SendFrames has returned.
+type Receiver interface {
+	Remote() wire.Hello
+	SendFrames(ctx context.Context, frames [][]byte) error
+	SendDurable(v volume.Version) error
+}
+
 // Feed serves one follower's session.
 type Feed struct {
 	l *Leader
-	s *wire.Session
+	s Receiver
 
 	sent                       atomic.Uint64 // version
 	received, applied, durable atomic.Uint64
@@ -43,7 +51,7 @@ type sentFrame struct {
 }
 
 // NewFeed prepares to feed the follower behind version after.
-func (l *Leader) NewFeed(s *wire.Session, after volume.Version) *Feed {
+func (l *Leader) NewFeed(s Receiver, after volume.Version) *Feed {
 	f := &Feed{l: l, s: s, ackedAt: time.Now()}
 	for _, p := range []*atomic.Uint64{&f.sent, &f.received, &f.applied} {
 		p.Store(uint64(after))

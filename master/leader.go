@@ -177,10 +177,17 @@ func (l *Leader) PutMember(m volume.Member) error {
 	return err
 }
 
-// Failed is why the leader stopped by itself; nil while it works.
+// Failed is why the leader stopped by itself; nil while it works. Its log may have failed when
+// nothing was asked of it, in the background.
 func (l *Leader) Failed() error {
 	if p := l.failed.Load(); p != nil {
 		return *p
+	}
+	if l.opt.Log == nil {
+		return nil
+	}
+	if err := l.opt.Log.Broken(); err != nil {
+		return l.fail(err)
 	}
 	return nil
 }

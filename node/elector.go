@@ -102,9 +102,14 @@ func (e *elector) run(ctx context.Context) {
 
 // local is how copy and disk are.
 func (e *elector) local() elect.Local {
-	l := elect.Local{Copy: e.n.copyNow()}
+	l := elect.Local{Copy: e.n.copyNow(), Failed: e.n.unfit.Load()}
+	if s := e.n.storage(); s != nil && s.log.Broken() != nil {
+		l.Failed = true
+	}
 	if m := e.n.leading(); m != nil {
-		l.Failed = m.Failed() != nil
+		if m.Failed() != nil {
+			l.Failed = true
+		}
 		if h := m.Hanging(); h > 0 {
 			l.Since = bootClock() - h
 		}

@@ -78,6 +78,7 @@ type node struct {
 
 	scrubbing atomic.Bool // one scrub at a time
 	degraded  atomic.Bool // fsync succeeds with too few nodes
+	unfit     atomic.Bool // a leader of this run stopped by itself: none leads before a restart
 
 	followMu sync.Mutex // adopting a volume
 

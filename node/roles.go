@@ -150,6 +150,9 @@ func (n *node) stepDown() {
 	}
 	l.End()
 	l.Stop(master.Moved)
+	if l.Failed() != nil {
+		n.unfit.Store(true)
+	}
 	n.mu.Lock()
 	n.leader = nil
 	n.phase = phaseWaiting

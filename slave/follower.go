@@ -145,12 +145,13 @@ func (f *Follower) fail(err error) error {
 	return err
 }
 
-// Failed is why the follower stopped by itself; nil while it works.
+// Failed is why the follower stopped by itself; nil while it works. Its log may have failed when
+// nothing came, in the background.
 func (f *Follower) Failed() error {
 	if p := f.failed.Load(); p != nil {
 		return *p
 	}
-	return nil
+	return f.opt.Log.Broken()
 }
 
 // Stop waits for the frame at work and takes no further one.

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/rs/zerolog"
 
 	"wolfdisk/chunkstore"
@@ -245,6 +249,33 @@ func (e *ends) last() volume.Version {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.v
+}
+
+// TestLogFailsUnasked: see the leader's.
+func TestLogFailsUnasked(t *testing.T) {
+	var broken atomic.Bool
+	n := open(t, errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && strings.HasPrefix(op.Path, "oplog") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) {
+			return syscall.EIO
+		}
+		return nil
+	})))
+	defer func() {
+		n.closed = true
+		n.engine.Abandon()
+		n.store.Close()
+		n.log.Close()
+	}()
+	f := n.follower(nil)
+	receive(t, f, newWriter(t, "a").reign())
+	if f.Failed() != nil {
+		t.Fatal(f.Failed())
+	}
+	broken.Store(true)
+	if err := n.log.Sync(ctx, n.log.Last().Version); err == nil {
+		t.Fatal("the log could be synced")
+	}
+	wantKind(t, "failed", f.Failed(), volume.Fault)
 }
 
 func TestTakesNoChanges(t *testing.T) {

@@ -59,7 +59,7 @@ func (f *Session) Serve(ctx context.Context, body func(context.Context) error) e
 	reported, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(reported)
-		f.report(ctx)
+		Report(ctx, f.receiver, f.SendProgress)
 	}()
 	var failed error
 	go func() {
@@ -94,16 +94,17 @@ func (f *Session) Join(ctx context.Context, snapshot bool) (byte, error) {
 	return b[0], nil
 }
 
-// report sends progress as it is made.
-func (f *Session) report(ctx context.Context) {
+// Report sends the progress of the present receiver as it is made, until ctx or the session
+// ends.
+func Report(ctx context.Context, receiver func() Receiver, send func(wire.Progress) error) {
 	tick := time.NewTicker(durableEvery)
 	defer tick.Stop()
 	var last [3]volume.Version
 	for {
-		to := f.receiver()
+		to := receiver()
 		r, a, d := to.Progress()
 		if now := [3]volume.Version{r, a, d}; now != last {
-			if f.SendProgress(wire.Progress{Received: r, Applied: a, Durable: d}) != nil {
+			if send(wire.Progress{Received: r, Applied: a, Durable: d}) != nil {
 				return // the session's reader reports why it ended
 			}
 			last = now

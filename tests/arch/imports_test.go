@@ -292,3 +292,18 @@ func TestVolumeIsVocabulary(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyPlantsBugs: what makes a machine err is for tests.
+func TestNobodyPlantsBugs(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Plant" {
+				t.Errorf("%s uses Plant", s.name)
+			}
+			return true
+		})
+	}
+}
