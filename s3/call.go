@@ -26,6 +26,7 @@ type call struct {
 
 	bucket, key string
 	q           url.Values
+	proceeded   bool // see proceed
 }
 
 // answer remembers whether anything was sent: an error that comes later can only cut
@@ -74,6 +75,9 @@ func (c *call) fail(err error) {
 	}
 	if f.status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "1")
+	}
+	if c.waitsForNothing() && !c.proceeded {
+		h.Set("Connection", "close") // see proceed
 	}
 	if c.r.Method == http.MethodHead {
 		c.w.WriteHeader(f.status)

@@ -109,6 +109,7 @@ func (c *call) serve() error {
 	if c.auth, err = c.s.cfg.Auth.Verify(c.r); err != nil {
 		return err
 	}
+	c.proceed()
 	if c.key == "" && c.r.Method == http.MethodPut && strings.HasPrefix(c.headerValue("x-amz-content-sha256"), "STREAMING-") {
 		return errf("InvalidRequest", "The value of x-amz-content-sha256 header is invalid.").with("Reason", "only the body of an object comes in chunks")
 	}
@@ -131,6 +132,22 @@ func (c *call) serve() error {
 		return err
 	}
 	return op.run(c)
+}
+
+// waitsForNothing reports whether the client waits to be told to go on with a body that
+// has no bytes, as boto3 does.
+func (c *call) waitsForNothing() bool {
+	return c.r.ContentLength == 0 && strings.EqualFold(c.headerValue("Expect"), "100-continue")
+}
+
+// proceed tells it so; net/http, which does it when a body is read, does not for one without
+// bytes. Otherwise boto3 takes the beginning of the next answer on the connection for a part
+// of this one, and waits a minute for its end.
+func (c *call) proceed() {
+	if c.waitsForNothing() && !c.proceeded {
+		c.proceeded = true
+		c.w.ResponseWriter.WriteHeader(http.StatusContinue)
+	}
 }
 
 // maxPutHeaders is S3's limit of the headers of a PUT, bytes.
