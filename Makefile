@@ -74,6 +74,13 @@ compare: build
 	go build -o bin/test/ ./tests/bench
 	tests/bench/compare.sh $(COMPARE_FLAGS)
 
+# The programs and libraries that people use with S3, and versitygw's tests, against the
+# gateway: installs them, outside of what is built and tested otherwise, and runs all.
+S3_CLIENTS = dist/s3-clients
+s3-clients:
+	tests/s3/install.sh $(S3_CLIENTS)
+	WDTEST_S3_CLIENTS=$(CURDIR)/$(S3_CLIENTS) go test -v -count=1 -timeout 3h ./tests/s3
+
 fuzz:
 	tests/fuzz.sh $(FUZZTIME)
 
@@ -125,4 +132,4 @@ need-test:
 need-bench:
 	@tests/need.sh fuse3 fio bindfs tar
 
-.PHONY: all build demo test check bench compare fuzz crash soak lint package install clean need-demo need-test need-bench
+.PHONY: all build demo test check bench compare s3-clients fuzz crash soak lint package install clean need-demo need-test need-bench

@@ -42,8 +42,9 @@ func (c *call) getACL() error {
 	if err := c.exists(); err != nil {
 		return err
 	}
-	c.sendXML(http.StatusOK, &aclDocument{Owner: theOwner, Grants: []aclGrant{{
-		Grantee:    aclGrantee{Namespace: "http://www.w3.org/2001/XMLSchema-instance", Type: "CanonicalUser", ID: theOwner.ID, DisplayName: theOwner.DisplayName},
+	me := c.owner()
+	c.sendXML(http.StatusOK, &aclDocument{Owner: me, Grants: []aclGrant{{
+		Grantee:    aclGrantee{Namespace: "http://www.w3.org/2001/XMLSchema-instance", Type: "CanonicalUser", ID: me.ID, DisplayName: me.DisplayName},
 		Permission: "FULL_CONTROL",
 	}}})
 	return nil
@@ -74,7 +75,7 @@ func (c *call) putACL() error {
 		}
 		acl = "private"
 		for _, g := range doc.Grants {
-			if g.Grantee.ID != theOwner.ID {
+			if g.Grantee.ID != c.owner().ID && g.Grantee.ID != everybody {
 				acl = "a grant to others"
 			}
 		}

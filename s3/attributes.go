@@ -3,16 +3,13 @@ package s3
 import (
 	"encoding/xml"
 	"net/http"
+	"slices"
 	"strings"
 )
 
 type attributesChecksum struct {
-	ChecksumCRC32     string `xml:",omitempty"`
-	ChecksumCRC32C    string `xml:",omitempty"`
-	ChecksumCRC64NVME string `xml:",omitempty"`
-	ChecksumSHA1      string `xml:",omitempty"`
-	ChecksumSHA256    string `xml:",omitempty"`
-	ChecksumType      string `xml:",omitempty"`
+	sumElements
+	ChecksumType string `xml:",omitempty"`
 }
 
 type attributesParts struct {
@@ -35,14 +32,24 @@ type attributes struct {
 
 // getAttributes is GetObjectAttributes.
 func (c *call) getAttributes() error {
+	if _, err := c.s.bucket(c.ctx, c.bucket); err != nil {
+		return err
+	}
 	var asked []string
 	for _, v := range c.r.Header.Values("x-amz-object-attributes") {
 		for _, name := range strings.Split(v, ",") {
-			asked = append(asked, strings.TrimSpace(name))
+			if name = strings.TrimSpace(name); name != "" {
+				asked = append(asked, name)
+			}
 		}
 	}
 	if len(asked) == 0 {
-		return errf("InvalidArgument", "x-amz-object-attributes names nothing")
+		return errf("InvalidRequest", "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty")
+	}
+	for _, name := range asked {
+		if !slices.Contains([]string{"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"}, name) {
+			return errArgument("x-amz-object-attributes", name, "Invalid attribute name specified.")
+		}
 	}
 	_, o, err := c.s.get(c.ctx, c.bucket, c.key)
 	if err != nil {
@@ -64,8 +71,6 @@ func (c *call) getAttributes() error {
 		case "ObjectSize":
 			n := o.size()
 			res.ObjectSize = &n
-		default:
-			return errf("InvalidArgument", "the attribute %q is not known", clean(name))
 		}
 	}
 	c.w.Header().Set("Last-Modified", httpTime(o.modified()))
@@ -77,10 +82,10 @@ func checksumOf(o *object) *attributesChecksum {
 	if o.meta == nil || len(o.meta.sums) == 0 {
 		return nil
 	}
-	var p partEntry
 	s := o.meta.sums[0]
-	p.setSum(s.algo, s.value)
-	return &attributesChecksum{p.ChecksumCRC32, p.ChecksumCRC32C, p.ChecksumCRC64NVME, p.ChecksumSHA1, p.ChecksumSHA256, sumType(s)}
+	res := &attributesChecksum{ChecksumType: sumType(s)}
+	res.set(s.algo, s.value)
+	return res
 }
 
 // partsOf lists the parts of an object that came in parts; singly only if they have
@@ -117,7 +122,7 @@ func (c *call) partsOf(o *object) (*attributesParts, error) {
 		}
 		_, size, _ := o.meta.partRange(n)
 		p := partEntry{PartNumber: n, Size: size}
-		p.setSum(a, sums[n-1])
+		p.set(a, sums[n-1])
 		res.Part = append(res.Part, p)
 		res.NextPartNumberMarker = n
 	}

@@ -3,6 +3,8 @@ package s3
 import (
 	"encoding/xml"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	"wolfdisk/volume"
@@ -10,13 +12,32 @@ import (
 
 const xmlns = "http://s3.amazonaws.com/doc/2006-03-01/"
 
-// owner is who owns everything: access is a matter of keys.
+// owner is who owns a thing: whoever asks, since access is a matter of keys.
 type owner struct {
 	ID          string
 	DisplayName string
 }
 
-var theOwner = owner{ID: "wolfdisk", DisplayName: "wolfdisk"}
+// everybody is the owner where there are no keys; it is one's own name under any key.
+const everybody = "wolfdisk"
+
+func (c *call) owner() owner {
+	id := everybody
+	if c.auth.Key.Access != "" {
+		id = c.auth.Key.Access
+	}
+	return owner{ID: id, DisplayName: id}
+}
+
+// expectedOwner holds a request to the owner that it expects of a bucket.
+func (c *call) expectedOwner() error {
+	for _, name := range []string{"x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"} {
+		if v := c.headerValue(name); v != "" && v != c.owner().ID && v != everybody {
+			return errf("AccessDenied", "%s is %q, and the bucket's owner is %q", name, clean(v), c.owner().ID)
+		}
+	}
+	return nil
+}
 
 type bucketEntry struct {
 	Name         string
@@ -39,9 +60,13 @@ const maxBuckets = 10000
 // the key is good for.
 func (c *call) listBuckets() error {
 	prefix := c.q.Get("prefix")
-	most, err := c.number("max-buckets", maxBuckets)
-	if err != nil {
-		return err
+	most := maxBuckets
+	if v := c.q.Get("max-buckets"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > maxBuckets {
+			return errArgument("max-buckets", v, "Argument max-buckets must be an integer between 1 and %d.", maxBuckets)
+		}
+		most = n
 	}
 	from := prefix
 	if token := c.q.Get("continuation-token"); token != "" {
@@ -51,9 +76,9 @@ func (c *call) listBuckets() error {
 		}
 		from = max(from, t.last+"\x00")
 	}
-	res := &bucketList{Owner: theOwner, Prefix: clean(prefix)}
+	res := &bucketList{Owner: c.owner(), Prefix: clean(prefix)}
 	var names []volume.DirEntry
-	err = c.s.vol.ReadNames(c.ctx, volume.RootIno, from, func(e volume.DirEntry) bool {
+	err := c.s.vol.ReadNames(c.ctx, volume.RootIno, from, func(e volume.DirEntry) bool {
 		if !strings.HasPrefix(e.Name, prefix) {
 			return false
 		}
@@ -76,7 +101,7 @@ func (c *call) listBuckets() error {
 		if err != nil {
 			continue // removed meanwhile
 		}
-		res.Buckets = append(res.Buckets, bucketEntry{Name: e.Name, CreationDate: xmlTime(created(&a))})
+		res.Buckets = append(res.Buckets, bucketEntry{Name: e.Name, CreationDate: xmlTime(created(&a)), BucketRegion: c.s.cfg.Region})
 	}
 	c.sendXML(http.StatusOK, res)
 	return nil
@@ -94,6 +119,7 @@ func created(a *volume.Attr) volume.Time {
 type createBucketRequest struct {
 	XMLName            xml.Name `xml:"CreateBucketConfiguration"`
 	LocationConstraint string
+	Tags               []tagElement `xml:"Tags>Tag"`
 }
 
 // createBucket is CreateBucket. One's own bucket can be created again.
@@ -105,13 +131,16 @@ func (c *call) createBucket() error {
 	if err != nil {
 		return err
 	}
+	if err := c.bucketRights(); err != nil {
+		return err
+	}
+	var req createBucketRequest
 	if len(strings.TrimSpace(string(body))) > 0 {
-		var req createBucketRequest
 		if err := xml.Unmarshal(body, &req); err != nil {
 			return errf("MalformedXML", "the document cannot be read: %v", err)
 		}
 		if l := req.LocationConstraint; l != "" && l != c.s.cfg.Region && c.s.cfg.Region != "us-east-1" {
-			return errf("IllegalLocationConstraintException", "buckets are made in the region %q, not in %q", c.s.cfg.Region, clean(l))
+			return errf("InvalidLocationConstraint", "buckets are made in the region %q", c.s.cfg.Region).with("LocationConstraint", l)
 		}
 	}
 	if err := checkNewBucket(c.bucket); err != nil {
@@ -120,13 +149,22 @@ func (c *call) createBucket() error {
 	if hiddenBucket(c.bucket) {
 		return errf("InvalidBucketName", "the bucket name %q is reserved", c.bucket)
 	}
-	res, err := c.s.do(c.ctx, &volume.Request{Kind: volume.OpCreate, Parent: volume.RootIno, Name: c.bucket, Mode: volume.ModeDir | c.s.cfg.DirMode})
+	list, err := bucketTags(req.Tags)
+	if err != nil {
+		return err
+	}
+	op := &volume.Request{Kind: volume.OpCreate, Parent: volume.RootIno, Name: c.bucket, Mode: volume.ModeDir | c.s.cfg.DirMode}
+	if len(list) > 0 {
+		m := &meta{kind: kindBucket, tags: list}
+		op.Xattrs = []volume.Xattr{{Name: volume.XattrObject, Value: m.encode()}}
+	}
+	res, err := c.s.do(c.ctx, op)
 	if volume.KindOf(err) == volume.Exists && err != nil {
 		if _, err := c.s.bucket(c.ctx, c.bucket); err != nil {
 			return errf("BucketAlreadyExists", "%q is the name of something else than a bucket", c.bucket)
 		}
 		if c.s.cfg.Region != "us-east-1" {
-			return errf("BucketAlreadyOwnedByYou", "the bucket %q is there already", c.bucket)
+			return errf("BucketAlreadyOwnedByYou", "the bucket %q is there already", c.bucket).with("BucketName", c.bucket)
 		}
 	} else if err != nil {
 		return err
@@ -134,8 +172,34 @@ func (c *call) createBucket() error {
 		return err
 	}
 	c.w.Header().Set("Location", "/"+c.bucket)
+	c.w.Header().Set("x-amz-bucket-arn", "arn:aws:s3:::"+c.bucket)
 	c.w.WriteHeader(http.StatusOK)
 	return nil
+}
+
+// bucketRights refuses what a new bucket cannot have: owners of objects, and rights of
+// others.
+func (c *call) bucketRights() error {
+	ownership := c.headerValue("x-amz-object-ownership")
+	switch ownership {
+	case "", "BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter":
+	default:
+		return errf("InvalidArgument", "Invalid x-amz-object-ownership header: %s", clean(ownership)).with("ArgumentName", "x-amz-object-ownership")
+	}
+	grants := false
+	for name := range c.r.Header {
+		grants = grants || hasPrefixFold(name, "x-amz-grant-")
+	}
+	switch acl := c.headerValue("x-amz-acl"); {
+	case (acl == "" || acl == "private") && !grants:
+		return nil
+	case ownership == "BucketOwnerEnforced":
+		return errf("InvalidBucketAclWithObjectOwnership", "the ACL %q gives others a right", clean(acl))
+	case acl != "" && !slices.Contains([]string{"private", "public-read", "public-read-write", "authenticated-read"}, acl):
+		return errArgument("x-amz-acl", acl, "the ACL %q is not known", clean(acl))
+	default:
+		return errf("NotImplemented", "the ACL %q is not supported: access is what the keys allow", clean(acl))
+	}
 }
 
 // deleteBucket is DeleteBucket.
@@ -146,9 +210,9 @@ func (c *call) deleteBucket() error {
 	_, err := c.s.do(c.ctx, &volume.Request{Kind: volume.OpRmdir, Parent: volume.RootIno, Name: c.bucket})
 	switch volume.KindOf(err) {
 	case volume.NotEmpty:
-		return errf("BucketNotEmpty", "the bucket %q has objects or directories in it", c.bucket)
+		return errf("BucketNotEmpty", "the bucket %q has objects or directories in it", c.bucket).with("BucketName", c.bucket)
 	case volume.NotFound:
-		return errf("NoSuchBucket", "there is no bucket %q", c.bucket)
+		return errBucket(c.bucket)
 	}
 	if err != nil {
 		return err

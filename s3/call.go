@@ -26,6 +26,7 @@ type call struct {
 
 	bucket, key string
 	q           url.Values
+	proceeded   bool // see proceed
 }
 
 // answer remembers whether anything was sent: an error that comes later can only cut
@@ -74,6 +75,9 @@ func (c *call) fail(err error) {
 	}
 	if f.status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "1")
+	}
+	if c.waitsForNothing() && !c.proceeded {
+		h.Set("Connection", "close") // see proceed
 	}
 	if c.r.Method == http.MethodHead {
 		c.w.WriteHeader(f.status)
@@ -136,7 +140,7 @@ func (c *call) body(limit int64) ([]byte, error) {
 	if c.auth.Length >= 0 && int64(len(b)) != c.auth.Length {
 		return nil, errf("IncompleteBody", "%d of %d bytes came", len(b), c.auth.Length)
 	}
-	return b, c.checkMD5(b)
+	return b, nil
 }
 
 // readXML decodes a request's document.

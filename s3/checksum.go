@@ -1,13 +1,7 @@
 package s3
 
 import (
-	"crypto/md5"
-	"crypto/sha1"
-	"crypto/sha256"
 	"encoding/base64"
-	"hash"
-	"hash/crc32"
-	"hash/crc64"
 	"strings"
 
 	"wolfdisk/s3/sig"
@@ -23,170 +17,141 @@ const (
 	algoCRC64NVME
 	algoSHA1
 	algoSHA256
+	algoSHA512
+	algoMD5
+	algoXXHASH64
+	algoXXHASH3
+	algoXXHASH128
 
 	algoEnd
 )
 
-var algos = [algoEnd]struct {
-	name string
-	size int // bytes
-	poly uint64
-}{
-	algoCRC32:     {"CRC32", 4, crc32.IEEE},
-	algoCRC32C:    {"CRC32C", 4, crc32.Castagnoli},
-	algoCRC64NVME: {"CRC64NVME", 8, 0x9a6c9329ac4bc9b5},
-	algoSHA1:      {"SHA1", sha1.Size, 0},
-	algoSHA256:    {"SHA256", sha256.Size, 0},
+// algoNames are the names in the protocol, by which package sig knows the algorithms.
+var algoNames = [algoEnd]string{
+	algoCRC32: "CRC32", algoCRC32C: "CRC32C", algoCRC64NVME: "CRC64NVME", algoSHA1: "SHA1", algoSHA256: "SHA256",
+	algoSHA512: "SHA512", algoMD5: "MD5", algoXXHASH64: "XXHASH64", algoXXHASH3: "XXHASH3", algoXXHASH128: "XXHASH128",
 }
 
-var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	nvme       = crc64.MakeTable(0x9a6c9329ac4bc9b5)
-)
+// maxSumLen is the length of the longest checksum, bytes.
+const maxSumLen = 64
 
 func (a algo) valid() bool    { return algoNone < a && a < algoEnd }
-func (a algo) size() int      { return algos[a].size }
-func (a algo) String() string { return algos[a].name }
-func (a algo) isCRC() bool    { return algos[a].poly != 0 }
+func (a algo) String() string { return algoNames[a] }
+
+func (a algo) sig() *sig.Algorithm {
+	x, _ := sig.FindAlgorithm(algoNames[a])
+	return x
+}
+
+func (a algo) size() int { return a.sig().Size }
+
+// ofWhole reports whether an object that comes in parts can have the sum of all its
+// bytes: then it is made of those of the parts.
+func (a algo) ofWhole() bool { return a.sig().FullObject }
+
+// ofParts reports whether it can have the sum of its parts' sums.
+func (a algo) ofParts() bool { return a.sig().Composite }
 
 // header is the name of the header that carries the sum.
-func (a algo) header() string { return "x-amz-checksum-" + strings.ToLower(algos[a].name) }
+func (a algo) header() string { return a.sig().Header() }
 
 func algoOf(name string) algo {
 	for a := algoNone + 1; a < algoEnd; a++ {
-		if strings.EqualFold(algos[a].name, name) {
+		if strings.EqualFold(algoNames[a], name) {
 			return a
 		}
 	}
 	return algoNone
 }
 
-func (a algo) newHash() hash.Hash {
-	switch a {
-	case algoCRC32:
-		return crc32.NewIEEE()
-	case algoCRC32C:
-		return crc32.New(castagnoli)
-	case algoCRC64NVME:
-		return crc64.New(nvme)
-	case algoSHA1:
-		return sha1.New()
-	}
-	return sha256.New()
+// knownAlgos is how errors list them.
+func knownAlgos() string {
+	return "CRC32, CRC32C, CRC64NVME, MD5, SHA1, SHA256, SHA512, XXHASH128, XXHASH3, XXHASH64"
 }
 
-// hasher sums a body up while it is stored.
-type hasher struct {
-	md5   hash.Hash // nil: the ETag is no MD5
-	extra map[algo]hash.Hash
-}
+// defaultAlgo is what an object gets whose client sent no checksum, and asked for none.
+const defaultAlgo = algoCRC64NVME
 
-func newHasher(withMD5 bool, extra ...algo) *hasher {
-	h := &hasher{}
-	if withMD5 {
-		h.md5 = md5.New()
-	}
-	for _, a := range extra {
-		if a.valid() {
-			if h.extra == nil {
-				h.extra = map[algo]hash.Hash{}
+// summed is what has computed sums; nil for an algorithm that it has not.
+type summed interface{ Sum(algorithm string) []byte }
+
+// sums are the checksums that an object or part keeps: those that the client sent and
+// that were verified, and the one that was asked for; the default if there are none.
+func sums(from summed, verified []sig.Checksum, asked algo) (list []sum) {
+	for _, c := range verified {
+		a := algoOf(c.Algorithm)
+		v, err := base64.StdEncoding.DecodeString(c.Value)
+		if a.valid() && err == nil && len(v) == a.size() {
+			list = append(list, sum{algo: a, value: v})
+			if a == asked {
+				asked = algoNone
 			}
-			h.extra[a] = a.newHash()
 		}
 	}
-	return h
-}
-
-func (h *hasher) Write(p []byte) (int, error) {
-	if h.md5 != nil {
-		h.md5.Write(p)
+	if len(list) == 0 && !asked.valid() {
+		asked = defaultAlgo
 	}
-	for _, x := range h.extra {
-		x.Write(p)
-	}
-	return len(p), nil
-}
-
-// sums are what was computed here, and what the client sent and has been verified.
-func (h *hasher) sums(verified []sig.Checksum) []sum {
-	var list []sum
-	for a := algoNone + 1; a < algoEnd; a++ {
-		if x := h.extra[a]; x != nil {
-			list = append(list, sum{algo: a, value: x.Sum(nil)})
-			continue
-		}
-		for _, c := range verified {
-			v, err := base64.StdEncoding.DecodeString(c.Value)
-			if algoOf(c.Algorithm) == a && err == nil && len(v) == a.size() {
-				list = append(list, sum{algo: a, value: v})
-				break
-			}
+	if asked.valid() {
+		if v := from.Sum(asked.String()); v != nil {
+			list = append(list, sum{algo: asked, value: v})
 		}
 	}
 	return list
 }
 
-// combineCRC is the CRC of two contents behind one another, given those of each and the
-// length of the second, in O(log length): as zlib's crc32_combine, by powers of the
-// matrix that appends a zero bit. Both widths are reflected CRCs with inverted ends.
-func combineCRC(a algo, crc1, crc2 uint64, len2 int64) uint64 {
-	if len2 <= 0 {
-		return crc1
+// algorithms are those that a body is summed up with, for sums and an ETag.
+func (s *Server) algorithms(asked algo) []string {
+	list := []string{defaultAlgo.String()}
+	if !s.cfg.OpaqueETags {
+		list = append(list, "MD5")
 	}
-	bits := algos[a].size * 8
-	var odd, even [64]uint64
-	odd[0] = algos[a].poly
-	for n := 1; n < bits; n++ {
-		odd[n] = 1 << (n - 1)
+	if asked.valid() {
+		list = append(list, asked.String())
 	}
-	square(&even, &odd, bits) // two zero bits
-	square(&odd, &even, bits) // four
-	for {
-		square(&even, &odd, bits)
-		if len2&1 != 0 {
-			crc1 = times(&even, crc1)
-		}
-		if len2 >>= 1; len2 == 0 {
-			break
-		}
-		square(&odd, &even, bits)
-		if len2&1 != 0 {
-			crc1 = times(&odd, crc1)
-		}
-		if len2 >>= 1; len2 == 0 {
-			break
-		}
-	}
-	return crc1 ^ crc2
+	return list
 }
 
-func times(m *[64]uint64, v uint64) (r uint64) {
-	for i := 0; v != 0; i, v = i+1, v>>1 {
-		if v&1 != 0 {
-			r ^= m[i]
-		}
-	}
-	return r
+// sumElements are the elements of documents that carry a checksum.
+type sumElements struct {
+	ChecksumCRC32     string `xml:",omitempty"`
+	ChecksumCRC32C    string `xml:",omitempty"`
+	ChecksumCRC64NVME string `xml:",omitempty"`
+	ChecksumSHA1      string `xml:",omitempty"`
+	ChecksumSHA256    string `xml:",omitempty"`
+	ChecksumSHA512    string `xml:",omitempty"`
+	ChecksumMD5       string `xml:",omitempty"`
+	ChecksumXXHASH64  string `xml:",omitempty"`
+	ChecksumXXHASH3   string `xml:",omitempty"`
+	ChecksumXXHASH128 string `xml:",omitempty"`
 }
 
-func square(to, m *[64]uint64, bits int) {
-	for i := range bits {
-		to[i] = times(m, m[i])
+func (e *sumElements) of(a algo) *string {
+	return [algoEnd]*string{
+		algoCRC32: &e.ChecksumCRC32, algoCRC32C: &e.ChecksumCRC32C, algoCRC64NVME: &e.ChecksumCRC64NVME,
+		algoSHA1: &e.ChecksumSHA1, algoSHA256: &e.ChecksumSHA256, algoSHA512: &e.ChecksumSHA512, algoMD5: &e.ChecksumMD5,
+		algoXXHASH64: &e.ChecksumXXHASH64, algoXXHASH3: &e.ChecksumXXHASH3, algoXXHASH128: &e.ChecksumXXHASH128,
+	}[a]
+}
+
+// set writes a sum, if there is one.
+func (e *sumElements) set(a algo, value []byte) {
+	if a.valid() {
+		*e.of(a) = base64.StdEncoding.EncodeToString(value)
 	}
 }
 
-func beValue(b []byte) (v uint64) {
-	for _, c := range b {
-		v = v<<8 | uint64(c)
+// given are the algorithms of which there is a sum.
+func (e *sumElements) given() (list []algo) {
+	for a := algoNone + 1; a < algoEnd; a++ {
+		if *e.of(a) != "" {
+			list = append(list, a)
+		}
 	}
-	return v
+	return list
 }
 
-func beBytes(v uint64, n int) []byte {
-	b := make([]byte, n)
-	for i := n - 1; i >= 0; i-- {
-		b[i] = byte(v)
-		v >>= 8
-	}
-	return b
+// decodeSum is the raw sum of a text; false if it is no sum of the algorithm.
+func decodeSum(a algo, text string) ([]byte, bool) {
+	v, err := base64.StdEncoding.DecodeString(text)
+	return v, err == nil && len(v) == a.size()
 }

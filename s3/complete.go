@@ -8,9 +8,11 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"strings"
 
+	"wolfdisk/s3/sig"
 	"wolfdisk/volume"
 )
 
@@ -18,18 +20,9 @@ import (
 const maxCompleteBody = 8 << 20
 
 type completePart struct {
-	PartNumber        int
-	ETag              string
-	ChecksumCRC32     string
-	ChecksumCRC32C    string
-	ChecksumCRC64NVME string
-	ChecksumSHA1      string
-	ChecksumSHA256    string
-}
-
-func (p *completePart) checksum(a algo) string {
-	return [algoEnd]string{algoCRC32: p.ChecksumCRC32, algoCRC32C: p.ChecksumCRC32C, algoCRC64NVME: p.ChecksumCRC64NVME,
-		algoSHA1: p.ChecksumSHA1, algoSHA256: p.ChecksumSHA256}[a]
+	PartNumber *int
+	ETag       *string
+	sumElements
 }
 
 type completeRequest struct {
@@ -38,17 +31,13 @@ type completeRequest struct {
 }
 
 type completeResult struct {
-	XMLName           xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ CompleteMultipartUploadResult"`
-	Location          string
-	Bucket            string
-	Key               string
-	ETag              string
-	ChecksumCRC32     string `xml:",omitempty"`
-	ChecksumCRC32C    string `xml:",omitempty"`
-	ChecksumCRC64NVME string `xml:",omitempty"`
-	ChecksumSHA1      string `xml:",omitempty"`
-	ChecksumSHA256    string `xml:",omitempty"`
-	ChecksumType      string `xml:",omitempty"`
+	XMLName  xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ CompleteMultipartUploadResult"`
+	Location string
+	Bucket   string
+	Key      string
+	ETag     string
+	sumElements
+	ChecksumType string `xml:",omitempty"`
 }
 
 // completeUpload is CompleteMultipartUpload. Said again after it was done, as a client
@@ -66,26 +55,64 @@ func (c *call) completeUpload() error {
 	if err := c.readXML(maxCompleteBody, &req); err != nil {
 		return err
 	}
-	if n := len(req.Part); n == 0 || n > maxParts {
-		return errf("MalformedXML", "the document names %d parts; 1 to %d are allowed", n, maxParts)
+	if err := checkParts(req.Part); err != nil {
+		return err
 	}
 	size := int64(-1)
 	if v := c.headerValue("x-amz-mp-object-size"); v != "" {
-		if size, err = strconv.ParseInt(v, 10, 64); err != nil || size < 0 {
-			return errf("InvalidArgument", "x-amz-mp-object-size is %q", clean(v))
+		if size, err = strconv.ParseInt(v, 10, 64); err != nil {
+			return errf("InvalidRequest", "Value for x-amz-mp-object-size header is invalid: '%s'", clean(v))
 		}
+		if size < 0 {
+			return errf("InvalidRequest", "Value for x-amz-mp-object-size header is less than zero: '%d'", size)
+		}
+	}
+	want, err := c.wholeSum(u)
+	if err != nil {
+		return err
 	}
 	return c.slowly(func() (any, error) {
 		a := c.s.uploads.join(u.ino)
 		defer c.s.uploads.leave(u.ino, a)
 		a.hold.Lock()
 		defer a.hold.Unlock()
-		j := &joining{s: c.s, ctx: context.WithoutCancel(c.ctx), u: u, asked: req.Part, cond: cond, size: size}
+		j := &joining{s: c.s, ctx: context.WithoutCancel(c.ctx), u: u, asked: req.Part, cond: cond, size: size, want: want}
 		if err := j.run(c); err != nil {
 			return nil, err
 		}
 		return j.result(c), nil
 	})
+}
+
+// wholeSum is the checksum that the client expects of the object; "" if it names none, or
+// began the upload without one.
+func (c *call) wholeSum(u *upload) (string, error) {
+	found, value := algoNone, ""
+	for a := algoNone + 1; a < algoEnd; a++ {
+		v := c.headerValue(a.header())
+		if v == "" {
+			continue
+		}
+		if found.valid() {
+			return "", errf("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+		}
+		found, value = a, v
+		if !sig.ValidChecksum(sig.Checksum{Algorithm: a.String(), Value: v}) || strings.Contains(v, "-") && !u.composite {
+			return "", errf("InvalidRequest", "Value for %s header is invalid.", a.header())
+		}
+	}
+	kind := strings.ToUpper(c.headerValue("x-amz-checksum-type"))
+	switch {
+	case kind != "" && kind != "COMPOSITE" && kind != "FULL_OBJECT":
+		return "", errf("InvalidRequest", "Value for x-amz-checksum-type header is invalid.")
+	case kind != "" && u.algo.valid() && kind != sumType(sum{composite: u.composite}):
+		return "", errf("InvalidRequest", "The upload was created using the %s checksum mode. The complete request must use the same checksum mode.", sumType(sum{composite: u.composite}))
+	case !u.algo.valid() || found == algoNone:
+		return "", nil
+	case found != u.algo:
+		return "", errf("InvalidRequest", "the upload was begun with %s, and not with %s", u.algo, found)
+	}
+	return value, nil
 }
 
 // joining makes an object of parts.
@@ -95,7 +122,8 @@ type joining struct {
 	u     *upload
 	asked []completePart
 	cond  *condition
-	size  int64 // that the client expects; -1: none
+	size  int64  // that the client expects; -1: none
+	want  string // the checksum that the client expects; "": none
 
 	all   map[int]slot // what the ledger has
 	parts []slot       // what was asked for
@@ -191,19 +219,17 @@ func (j *joining) collect() error {
 	j.meta = &m
 	last := 0
 	for _, p := range j.asked {
-		if p.PartNumber < 1 || p.PartNumber > maxParts {
-			return errf("InvalidArgument", "the part number %d is not from 1 to %d", p.PartNumber, maxParts)
+		n := *p.PartNumber
+		if n <= last {
+			return errf("InvalidPartOrder", "part %d comes after part %d", n, last)
 		}
-		if p.PartNumber <= last {
-			return errf("InvalidPartOrder", "part %d comes after part %d", p.PartNumber, last)
+		last = n
+		r, ok := j.all[n]
+		if !ok || !strings.EqualFold(strings.Trim(strings.TrimSpace(*p.ETag), `"`), r.etag()) {
+			return j.errPart(p, "part %d was not uploaded, or has another ETag", n)
 		}
-		last = p.PartNumber
-		r, ok := j.all[p.PartNumber]
-		if !ok || !strings.EqualFold(strings.Trim(strings.TrimSpace(p.ETag), `"`), r.etag()) {
-			return errf("InvalidPart", "part %d was not uploaded, or has another ETag than %s", p.PartNumber, clean(p.ETag))
-		}
-		if want := p.checksum(r.algo); r.algo.valid() && want != "" && want != base64.StdEncoding.EncodeToString(r.sum[:r.algo.size()]) {
-			return errf("InvalidPart", "part %d has another %s", p.PartNumber, r.algo)
+		if err := j.checkSum(p, &r); err != nil {
+			return err
 		}
 		j.parts = append(j.parts, r)
 		j.meta.addPart(r.length)
@@ -220,27 +246,84 @@ func (j *joining) collect() error {
 	return nil
 }
 
+func (j *joining) errPart(p completePart, format string, args ...any) error {
+	return errf("InvalidPart", format, args...).with("UploadId", j.u.id()).with("PartNumber", strconv.Itoa(*p.PartNumber)).
+		with("ETag", strings.Trim(*p.ETag, `"`))
+}
+
+// checkSum compares the checksum that a list of parts gives of one with that which came
+// with the part. Of an upload that was begun without, those are not kept.
+func (j *joining) checkSum(p completePart, r *slot) error {
+	given := p.given()
+	if !j.u.algo.valid() {
+		return nil
+	}
+	lower := strings.ToLower(j.u.algo.String())
+	switch {
+	case len(given) == 0 && j.u.composite:
+		return errf("InvalidRequest", "The upload was created using a %s checksum. The complete request must include the checksum for each part. It was missing for part %d in the request.",
+			lower, *p.PartNumber)
+	case len(given) == 0:
+		return nil
+	case given[0] != j.u.algo:
+		return &fault{code: "BadDigest", status: http.StatusBadRequest,
+			message: fmt.Sprintf("The %s you specified for part %d did not match what we received.", strings.ToLower(given[0].String()), *p.PartNumber)}
+	case r.algo != j.u.algo || *p.of(j.u.algo) != base64.StdEncoding.EncodeToString(r.sum[:r.algo.size()]):
+		return j.errPart(p, "part %d has another %s", *p.PartNumber, j.u.algo)
+	}
+	return nil
+}
+
+// checkParts looks at what a list of parts says by itself.
+func checkParts(list []completePart) error {
+	if n := len(list); n == 0 || n > maxParts {
+		return errf("MalformedXML", "the document names %d parts; 1 to %d are allowed", n, maxParts)
+	}
+	for _, p := range list {
+		if p.PartNumber == nil || p.ETag == nil {
+			return errf("MalformedXML", "a part lacks its number or its ETag")
+		}
+		if *p.PartNumber < 1 {
+			return errArgument("PartNumber", strconv.Itoa(*p.PartNumber), "PartNumber must be >= 1")
+		}
+		given := p.given()
+		all, good := "", len(given) <= 1
+		for _, a := range given {
+			text := *p.of(a)
+			_, ok := decodeSum(a, text)
+			good = good && ok
+			all += a.String() + ":" + text + ";"
+		}
+		if len(given) == 1 {
+			all = *p.of(given[0])
+		}
+		if !good {
+			return errArgument("Checksum", all, "Invalid Base64 or multiple checksums present in request")
+		}
+	}
+	return nil
+}
+
 // check holds the parts to what the protocol and the client demand.
 func (j *joining) check(c *call) error {
 	for i, r := range j.parts[:len(j.parts)-1] {
 		if r.length < minPart {
-			return errf("EntityTooSmall", "part %d has %d bytes; all but the last must have at least %d", j.asked[i].PartNumber, r.length, minPart)
+			return errf("EntityTooSmall", "part %d has %d bytes; all but the last must have at least %d", *j.asked[i].PartNumber, r.length, minPart).
+				with("ProposedSize", itoa(r.length)).with("MinSizeAllowed", strconv.Itoa(minPart))
 		}
 	}
 	if j.size >= 0 && j.size != j.total {
-		return errf("InvalidRequest", "the parts have %d bytes together, not %d", j.total, j.size)
+		return errf("InvalidRequest", "The provided 'x-amz-mp-object-size' header value %d does not match what was computed: %d", j.size, j.total)
 	}
-	for a := algoNone + 1; a < algoEnd; a++ {
-		want := c.headerValue(a.header())
-		if want == "" {
-			continue
-		}
-		if len(j.meta.sums) == 0 || j.meta.sums[0].algo != a {
-			return errf("InvalidRequest", "the upload was not begun with %s", a)
-		}
-		if got := sumText(j.meta.sums[0], len(j.parts)); got != want && strings.TrimSuffix(got, fmt.Sprintf("-%d", len(j.parts))) != want {
-			return errf("BadDigest", "the parts have the %s %s together, not %s", a, got, clean(want))
-		}
+	if j.want == "" {
+		return nil
+	}
+	if len(j.meta.sums) == 0 {
+		return errf("InvalidRequest", "a part came without a checksum, so the object has none")
+	}
+	s := j.meta.sums[0]
+	if got := sumText(s, len(j.parts)); got != j.want && strings.TrimSuffix(got, fmt.Sprintf("-%d", len(j.parts))) != j.want {
+		return &fault{code: "BadDigest", status: http.StatusBadRequest, message: fmt.Sprintf("The %s you specified did not match the calculated checksum.", s.algo)}
 	}
 	return nil
 }
@@ -311,7 +394,7 @@ func (j *joining) copyAll() (*staged, error) {
 
 func (j *joining) copyPart(r slot, at int64, to volume.Ino) error {
 	src := &part{s: j.s, ctx: j.ctx, r: r}
-	n, err := j.s.pour(src, io.Discard, at, j.s.into(j.ctx, to))
+	n, err := j.s.pour(src, nil, at, j.s.into(j.ctx, to))
 	if err == nil && n != r.length {
 		err = volume.Errorf(volume.Missing, "a part of %d bytes ends after %d", r.length, n)
 	}
@@ -345,8 +428,7 @@ func (j *joining) result(c *call) *completeResult {
 		res.Location = "https" + strings.TrimPrefix(res.Location, "http")
 	}
 	for _, s := range j.meta.sums {
-		*map[algo]*string{algoCRC32: &res.ChecksumCRC32, algoCRC32C: &res.ChecksumCRC32C, algoCRC64NVME: &res.ChecksumCRC64NVME,
-			algoSHA1: &res.ChecksumSHA1, algoSHA256: &res.ChecksumSHA256}[s.algo] = sumText(s, len(j.parts))
+		*res.of(s.algo) = sumText(s, len(j.parts))
 		res.ChecksumType = sumType(s)
 	}
 	return res

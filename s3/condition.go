@@ -49,8 +49,13 @@ func (c *call) condition(prefix string, read bool) (*condition, error) {
 	if read {
 		return cond, nil
 	}
+	if cond.hasNone && cond.hasMatch {
+		return nil, errf("NotImplemented", "a write can have If-Match or If-None-Match").with("Header", "If-None-Match").
+			with("additionalMessage", "Multiple conditional request headers present in the request")
+	}
 	if cond.hasNone && (len(cond.ifNoneMatch) != 1 || cond.ifNoneMatch[0] != "*") {
-		return nil, errf("NotImplemented", "If-None-Match of a write can only be *")
+		return nil, errf("NotImplemented", "If-None-Match of a write can only be *").with("Header", "If-None-Match").
+			with("additionalMessage", "We don't accept the provided value of If-None-Match header for this API")
 	}
 	if v := c.headerValue("x-amz-if-match-size"); v != "" {
 		n, err := strconv.ParseInt(v, 10, 64)
@@ -89,7 +94,8 @@ func (c *condition) check(o *object) error {
 	etag := o.etag()
 	modified := o.modified().Std().Truncate(time.Second)
 	failed := func(header string) error {
-		return errf("PreconditionFailed", "%s does not hold: the object has the ETag %q and is of %s", header, etag, modified.Format(http.TimeFormat))
+		return errf("PreconditionFailed", "%s does not hold: the object has the ETag %q and is of %s", header, etag, modified.Format(http.TimeFormat)).
+			with("Condition", header)
 	}
 	unchanged := func(header string) error {
 		if c.read {
@@ -107,9 +113,9 @@ func (c *condition) check(o *object) error {
 	case !c.hasNone && !c.modifiedSince.IsZero() && !modified.After(c.modifiedSince):
 		return unchanged("If-Modified-Since")
 	case c.size >= 0 && c.size != o.size():
-		return failed("x-amz-if-match-size")
+		return failed("If-Match-Size")
 	case !c.lastModified.IsZero() && !modified.Equal(c.lastModified.Truncate(time.Second)):
-		return failed("x-amz-if-match-last-modified-time")
+		return failed("If-Match-Last-Mod-Time")
 	}
 	return nil
 }

@@ -2,54 +2,62 @@ package s3
 
 import (
 	"encoding/xml"
+	"math"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"wolfdisk/volume"
 )
 
 type copyResult struct {
-	XMLName           xml.Name
-	LastModified      string
-	ETag              string
-	ChecksumCRC32     string `xml:",omitempty"`
-	ChecksumCRC32C    string `xml:",omitempty"`
-	ChecksumCRC64NVME string `xml:",omitempty"`
-	ChecksumSHA1      string `xml:",omitempty"`
-	ChecksumSHA256    string `xml:",omitempty"`
-	ChecksumType      string `xml:",omitempty"`
+	XMLName      xml.Name
+	LastModified string
+	ETag         string
+	sumElements
+	ChecksumType string `xml:",omitempty"`
 }
 
 func newCopyResult(name string, modified volume.Time, etag string, sums []sum) *copyResult {
 	res := &copyResult{XMLName: xml.Name{Space: xmlns, Local: name}, LastModified: xmlTime(modified), ETag: quoteTag(etag)}
 	for _, s := range sums {
-		*map[algo]*string{algoCRC32: &res.ChecksumCRC32, algoCRC32C: &res.ChecksumCRC32C, algoCRC64NVME: &res.ChecksumCRC64NVME,
-			algoSHA1: &res.ChecksumSHA1, algoSHA256: &res.ChecksumSHA256}[s.algo] = sumText(s, 0)
+		*res.of(s.algo) = sumText(s, 0)
 		res.ChecksumType = sumType(s)
 	}
 	return res
 }
 
-// source finds the object that x-amz-copy-source names, and opens it. The caller closes.
-func (c *call) source() (bucket, key string, o *object, err error) {
-	v := c.r.Header.Get("x-amz-copy-source")
-	v, query, _ := strings.Cut(v, "?")
+// sourceName reads x-amz-copy-source.
+func (c *call) sourceName() (bucket, key string, err error) {
+	const header = "x-amz-copy-source"
+	v, query, _ := strings.Cut(c.r.Header.Get(header), "?")
 	path, err := url.PathUnescape(v)
 	if err != nil {
-		return "", "", nil, errf("InvalidArgument", "x-amz-copy-source %q cannot be decoded", clean(v))
+		return "", "", errArgument(header, v, "Invalid copy source encoding")
 	}
 	if q, err := url.ParseQuery(query); err != nil || q.Has("versionId") && q.Get("versionId") != "null" {
-		return "", "", nil, errf("NoSuchVersion", "there is no version %q: objects have one, \"null\"", clean(query))
+		return "", "", errf("NoSuchVersion", "there is no version %q: objects have one, \"null\"", clean(query))
 	}
 	bucket, key, _ = strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if bucket == "" || key == "" {
-		return "", "", nil, errf("InvalidArgument", "x-amz-copy-source %q names no bucket and key", clean(path))
+	if _, err := netip.ParseAddr(bucket); err == nil || bucket == "" || strings.ContainsFunc(bucket, func(r rune) bool {
+		return r >= 0x80 || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r)
+	}) {
+		return "", "", errArgument(header, path, "Invalid copy source bucket name")
 	}
 	if err := checkKey(key); err != nil {
-		return "", "", nil, err
+		return "", "", errArgument(header, key, "Invalid copy source object key").with("Reason", err.Error())
 	}
-	if err := c.mayUse(bucket); err != nil {
+	return bucket, key, nil
+}
+
+// source finds the object that x-amz-copy-source names, and opens it. The caller closes.
+func (c *call) source() (bucket, key string, o *object, err error) {
+	if bucket, key, err = c.sourceName(); err == nil {
+		err = c.mayUse(bucket)
+	}
+	if err != nil {
 		return "", "", nil, err
 	}
 	cond, err := c.condition("x-amz-copy-source-", true)
@@ -81,7 +89,8 @@ func (c *call) directive(name string) (replace bool, err error) {
 	case "REPLACE":
 		return true, nil
 	default:
-		return false, errf("InvalidArgument", "%s is %q: it can be COPY or REPLACE", name, clean(v))
+		what := strings.TrimSuffix(strings.TrimPrefix(name, "x-amz-"), "-directive")
+		return false, errArgument(name, v, "Unknown %s directive.", what)
 	}
 }
 
@@ -104,14 +113,23 @@ func (c *call) copyMeta(src *object) (m *meta, changed bool, err error) {
 	if old == nil {
 		old = &meta{}
 	}
-	m.headers, m.user, m.tags = old.headers, old.user, old.tags
-	if replace {
+	m.user, m.tags = old.user, old.tags
+	for _, p := range old.headers {
+		if p.name != redirectHeader {
+			m.headers = append(m.headers, p)
+		}
+	}
+	to := given.header(redirectHeader)
+	switch {
+	case replace:
 		m.headers, m.user = given.headers, given.user
+	case to != "":
+		m.headers = append(m.headers, pair{redirectHeader, to})
 	}
 	if replaceTags {
 		m.tags = given.tags
 	}
-	return m, replace || replaceTags, nil
+	return m, replace || replaceTags || to != "", nil
 }
 
 // copyObject is CopyObject: by value, beside the sums of it, so that the copy has them
@@ -139,11 +157,11 @@ func (c *call) copyObject() error {
 		return err
 	}
 	if src.size() > maxPut {
-		return errf("InvalidRequest", "the source has %d bytes; %d can be copied in one request", src.size(), int64(maxPut))
+		return errf("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: %d", int64(maxPut))
 	}
 	if bucket == c.bucket && key == c.key {
 		if !changed && c.headerValue("x-amz-storage-class") == "" {
-			return errf("InvalidRequest", "an object is copied to itself without changing anything of it")
+			return errf("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 		}
 	}
 	p, err := c.s.find(c.ctx, b.Ino, c.key)
@@ -171,13 +189,9 @@ func (c *call) copyObject() error {
 			return nil, err
 		}
 		defer st.drop(c.ctx)
-		h := newHasher(!c.s.cfg.OpaqueETags, extra)
-		if err := c.s.copyRange(c.ctx, src, 0, src.size(), h, 0, c.s.into(c.ctx, st.ino)); err != nil {
+		rec, err := c.s.copyRange(c.ctx, src, 0, src.size(), extra, 0, c.s.into(c.ctx, st.ino))
+		if err != nil {
 			return nil, err
-		}
-		rec := received{size: src.size(), sums: h.sums(nil)}
-		if h.md5 != nil {
-			rec.md5 = h.md5.Sum(nil)
 		}
 		m.etag, m.sums = c.s.etagOf(&rec, st.ino), rec.sums
 		if err := c.s.commit(c.ctx, b.Ino, c.key, st.ino, m, nil, cond); err != nil {
@@ -206,12 +220,13 @@ func (c *call) copyPart(u *upload, n int) error {
 	defer c.closeSource(src)
 	off, length := int64(0), src.size()
 	if spec := c.headerValue("x-amz-copy-source-range"); spec != "" {
-		first, last, ok := parseRange(spec, src.size())
-		if !ok || !strings.HasPrefix(spec, "bytes=") || strings.HasSuffix(spec, "-") || strings.HasPrefix(spec, "bytes=-") {
-			return errf("InvalidArgument", "x-amz-copy-source-range %q is not bytes=FIRST-LAST", clean(spec))
+		const header = "x-amz-copy-source-range"
+		first, last, ok := parseRange(spec, math.MaxInt64)
+		if !ok || strings.HasSuffix(spec, "-") || strings.HasPrefix(spec, "bytes=-") {
+			return errArgument(header, spec, "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
 		}
-		if first >= src.size() || !strings.HasSuffix(spec, "-"+itoa(last)) {
-			return errf("InvalidRange", "the range %q is not within the %d bytes of the source", clean(spec), src.size())
+		if last >= src.size() {
+			return errArgument(header, itoa(src.size()), "Range specified is not valid for source object of size: %d", src.size())
 		}
 		off, length = first, last-first+1
 	}
@@ -220,18 +235,13 @@ func (c *call) copyPart(u *upload, n int) error {
 	}
 	return c.slowly(func() (any, error) {
 		r, sums, err := c.s.addPart(c.ctx, u, n, length, func(at int64, to sink) (received, error) {
-			h := newHasher(!c.s.cfg.OpaqueETags, u.algo)
-			if err := c.s.copyRange(c.ctx, src, off, length, h, at, to); err != nil {
-				return received{}, err
-			}
-			rec := received{size: length, sums: h.sums(nil)}
-			if h.md5 != nil {
-				rec.md5 = h.md5.Sum(nil)
-			}
-			return rec, nil
+			return c.s.copyRange(c.ctx, src, off, length, u.kept(), at, to)
 		})
 		if err != nil {
 			return nil, err
+		}
+		if !u.algo.valid() {
+			sums = nil // computed for the whole, and not asked for
 		}
 		res := newCopyResult("CopyPartResult", r.time, r.etag(), sums)
 		res.ChecksumType = ""

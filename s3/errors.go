@@ -19,7 +19,13 @@ type fault struct {
 	detail  []sig.Field // further elements of the answer
 }
 
-func (f *fault) Error() string { return f.code + ": " + f.message }
+func (f *fault) Error() string {
+	text := f.code + ": " + f.message
+	for _, d := range f.detail {
+		text += "; " + d.Name + ": " + d.Value
+	}
+	return text
+}
 
 // statuses are the codes that the gateway answers, and their HTTP status.
 var statuses = map[string]int{
@@ -38,16 +44,77 @@ var statuses = map[string]int{
 	"OwnershipControlsNotFoundError": 404, "PreconditionFailed": 412, "QuotaExceeded": 507,
 	"ReplicationConfigurationNotFoundError": 404, "RequestTimeout": 400,
 	"ServerSideEncryptionConfigurationNotFoundError": 404, "ServiceUnavailable": 503, "SlowDown": 503,
-	"XAmzContentChecksumMismatch": 400, "AccessForbidden": 403,
+	"XAmzContentChecksumMismatch": 400, "AccessForbidden": 403, "BadRequest": 400, "InvalidLocationConstraint": 400,
+	"InvalidBucketAclWithObjectOwnership": 400, "InvalidRedirectLocation": 400, "RequestHeaderSectionTooLarge": 400,
+}
+
+// texts are what Amazon S3 says of a code, which clients may show or look for. What
+// there is to say of the very request is then the element Reason.
+var texts = map[string]string{
+	"AccessDenied":                         "Access Denied.",
+	"BadDigest":                            "The Content-MD5 you specified did not match what we received.",
+	"BucketAlreadyOwnedByYou":              "Your previous request to create the named bucket succeeded and you already own it.",
+	"BucketNotEmpty":                       "The bucket you tried to delete is not empty.",
+	"EntityTooLarge":                       "Your proposed upload exceeds the maximum allowed object size.",
+	"EntityTooSmall":                       "Your proposed upload is smaller than the minimum allowed size",
+	"ExistingObjectIsDirectory":            "Existing Object is a directory.",
+	"DirectoryObjectContainsData":          "Directory object contains data payload.",
+	"InvalidBucketName":                    "The specified bucket is not valid.",
+	"InvalidBucketAclWithObjectOwnership":  "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+	"InvalidLocationConstraint":            "The specified location-constraint is not valid",
+	"InvalidPart":                          "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
+	"InvalidPartNumber":                    "The requested partnumber is not satisfiable.",
+	"InvalidPartOrder":                     "The list of parts was not in ascending order. Parts must be ordered by part number.",
+	"InvalidRange":                         "The requested range is not satisfiable",
+	"InvalidRedirectLocation":              "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+	"InvalidURI":                           "The specified URI couldn't be parsed.",
+	"KeyTooLongError":                      "Your key is too long.",
+	"MalformedXML":                         "The XML you provided was not well-formed or did not validate against our published schema.",
+	"MaxMessageLengthExceeded":             "Your request was too big.",
+	"MetadataTooLarge":                     "Your metadata headers exceed the maximum allowed metadata size",
+	"MethodNotAllowed":                     "The specified method is not allowed against this resource.",
+	"MissingContentLength":                 "You must provide the Content-Length HTTP header.",
+	"MissingRequestBodyError":              "Request Body is empty",
+	"NoSuchBucket":                         "The specified bucket does not exist.",
+	"NoSuchBucketPolicy":                   "The bucket policy does not exist",
+	"NoSuchCORSConfiguration":              "The CORS configuration does not exist",
+	"NoSuchKey":                            "The specified key does not exist.",
+	"NoSuchTagSet":                         "The TagSet does not exist.",
+	"NoSuchUpload":                         "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
+	"NoSuchVersion":                        "The specified version does not exist.",
+	"NoSuchWebsiteConfiguration":           "The specified bucket does not have a website configuration",
+	"NotImplemented":                       "A header you provided implies functionality that is not implemented.",
+	"ObjectLockConfigurationNotFoundError": "Object Lock configuration does not exist for this bucket.",
+	"ObjectParentIsFile":                   "Object parent already exists as a file.",
+	"OwnershipControlsNotFoundError":       "The bucket ownership controls were not found.",
+	"PreconditionFailed":                   "At least one of the pre-conditions you specified did not hold.",
+	"RequestHeaderSectionTooLarge":         "Your request header section exceeds the maximum allowed size.",
+	"SlowDown":                             "Please reduce your request rate.",
 }
 
 // errf is a fault with a code of statuses.
-func errf(code, format string, args ...any) error {
+func errf(code, format string, args ...any) *fault {
 	status, ok := statuses[code]
 	if !ok {
 		status = http.StatusInternalServerError
 	}
-	return &fault{code: code, status: status, message: fmt.Sprintf(format, args...)}
+	f := &fault{code: code, status: status, message: fmt.Sprintf(format, args...)}
+	if text, ok := texts[code]; ok {
+		f.detail = []sig.Field{{Name: "Reason", Value: f.message}}
+		f.message = text
+	}
+	return f
+}
+
+// with adds an element to the answer.
+func (f *fault) with(name, value string) *fault {
+	f.detail = append(f.detail, sig.Field{Name: name, Value: value})
+	return f
+}
+
+// errArgument refuses the value of a parameter or header.
+func errArgument(name, value, format string, args ...any) *fault {
+	return errf("InvalidArgument", format, args...).with("ArgumentName", name).with("ArgumentValue", value)
 }
 
 // notModified is the answer 304: it has headers, and no body.
@@ -75,7 +142,7 @@ func faultOf(err error) *fault {
 	case code == "InternalError":
 		message = "the request could not be carried out; the daemon's log says why"
 	}
-	return errf(code, "%s", message).(*fault)
+	return errf(code, "%s", message)
 }
 
 type errorBody struct {

@@ -11,6 +11,11 @@ import (
 
 // getObject is GetObject and HeadObject.
 func (c *call) getObject() error {
+	if c.q.Has("partNumber") {
+		if _, err := c.partNumber(); err != nil {
+			return err
+		}
+	}
 	_, o, err := c.s.get(c.ctx, c.bucket, c.key)
 	if err != nil {
 		return err
@@ -109,7 +114,7 @@ func (c *call) rangeOf(o *object) (off, length int64, partial bool, err error) {
 	spec := c.headerValue("Range")
 	if c.q.Has("partNumber") {
 		if spec != "" {
-			return 0, 0, false, errf("InvalidRequest", "a range and a part cannot be asked for together")
+			return 0, 0, false, errf("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
 		}
 		return c.partOf(o)
 	}
@@ -125,7 +130,8 @@ func (c *call) rangeOf(o *object) (off, length int64, partial bool, err error) {
 	}
 	if first >= size || first > last {
 		c.w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
-		return 0, 0, false, errf("InvalidRange", "the range %q is not within the %d bytes of the object", clean(spec), size)
+		return 0, 0, false, errf("InvalidRange", "the range %q is not within the %d bytes of the object", clean(spec), size).
+			with("RangeRequested", spec).with("ActualObjectSize", itoa(size))
 	}
 	return first, last - first + 1, true, nil
 }
@@ -144,7 +150,7 @@ func parseRange(spec string, size int64) (first, last int64, ok bool) {
 	if !ok {
 		return 0, 0, false
 	}
-	a, b, ok := strings.Cut(strings.TrimSpace(v), "-")
+	a, b, ok := strings.Cut(v, "-")
 	if !ok {
 		return 0, 0, false
 	}
@@ -155,6 +161,9 @@ func parseRange(spec string, size int64) (first, last int64, ok bool) {
 		}
 		if n == 0 {
 			return size, size, true // nothing can satisfy it
+		}
+		if size == 0 {
+			return 0, 0, false // satisfied by what is there, which no Content-Range can tell
 		}
 		return max(0, size-n), size - 1, true
 	}
@@ -172,11 +181,16 @@ func parseRange(spec string, size int64) (first, last int64, ok bool) {
 	return first, min(last, size-1), true
 }
 
+func errNoPart(count, asked int) error {
+	return errf("InvalidPartNumber", "the object has %d parts, and no part %d", count, asked).
+		with("ActualPartCount", strconv.Itoa(count)).with("PartNumberRequested", strconv.Itoa(asked))
+}
+
 // partOf is the range of one part.
 func (c *call) partOf(o *object) (off, length int64, partial bool, err error) {
-	n, err := strconv.Atoi(c.q.Get("partNumber"))
-	if err != nil || n < 1 || n > maxParts {
-		return 0, 0, false, errf("InvalidArgument", "the part number %q is not from 1 to %d", clean(c.q.Get("partNumber")), maxParts)
+	n, err := c.partNumber()
+	if err != nil {
+		return 0, 0, false, err
 	}
 	count := 0
 	if o.meta != nil {
@@ -186,11 +200,11 @@ func (c *call) partOf(o *object) (off, length int64, partial bool, err error) {
 		if n == 1 {
 			return 0, o.size(), o.size() > 0, nil
 		}
-		return 0, 0, false, errf("InvalidPartNumber", "the object has no part %d", n)
+		return 0, 0, false, errNoPart(1, n)
 	}
 	off, length, ok := o.meta.partRange(n)
 	if !ok || off+length > o.size() {
-		return 0, 0, false, errf("InvalidPartNumber", "the object has %d parts, and no part %d", count, n)
+		return 0, 0, false, errNoPart(count, n)
 	}
 	c.w.Header().Set("x-amz-mp-parts-count", strconv.Itoa(count))
 	return off, length, length > 0, nil

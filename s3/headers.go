@@ -1,25 +1,29 @@
 package s3
 
 import (
-	"bytes"
-	"crypto/md5"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"wolfdisk/volume"
 )
 
 // kept are the headers of the system metadata that are stored and returned.
-var kept = []string{"Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"}
+var kept = []string{"Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires", redirectHeader}
+
+// redirectHeader is kept for whoever serves the bucket as a site, and is never copied.
+const redirectHeader = "X-Amz-Website-Redirect-Location"
 
 const (
-	userPrefix  = "X-Amz-Meta-"
-	defaultType = "binary/octet-stream"
+	userPrefix    = "X-Amz-Meta-"
+	defaultType   = "binary/octet-stream"
+	directoryType = "application/x-directory" // as many clients make and know them
 )
 
 // newMeta is the metadata that a request's headers give an object.
@@ -34,6 +38,9 @@ func (c *call) newMeta() (*meta, error) {
 		if v == "" {
 			continue
 		}
+		if name == redirectHeader && !strings.HasPrefix(v, "/") && !strings.HasPrefix(v, "http://") && !strings.HasPrefix(v, "https://") {
+			return nil, errf("InvalidRedirectLocation", "%s is %q", redirectHeader, clean(v))
+		}
 		if total += len(name) + len(v); total > maxHeaders {
 			return nil, errf("MetadataTooLarge", "the headers of the object have more than %d bytes", maxHeaders)
 		}
@@ -46,7 +53,8 @@ func (c *call) newMeta() (*meta, error) {
 		}
 		p := pair{strings.ToLower(strings.TrimPrefix(name, userPrefix)), strings.Join(values, ",")}
 		if total += len(p.name) + len(p.value); total > maxUserMeta || len(m.user) >= maxMetaPairs/2 {
-			return nil, errf("MetadataTooLarge", "the metadata of the object has more than %d bytes", maxUserMeta)
+			return nil, errf("MetadataTooLarge", "the metadata of the object has more than %d bytes", maxUserMeta).
+				with("Size", strconv.Itoa(userSize(c.r.Header))).with("MaxSizeAllowed", strconv.Itoa(maxUserMeta))
 		}
 		m.user = append(m.user, p)
 	}
@@ -56,6 +64,16 @@ func (c *call) newMeta() (*meta, error) {
 		m.tags, err = parseTagging(v)
 	}
 	return m, err
+}
+
+// userSize is how long the user's metadata are, bytes.
+func userSize(h http.Header) (n int) {
+	for name, values := range h {
+		if strings.HasPrefix(name, userPrefix) {
+			n += len(name) - len(userPrefix) + len(strings.Join(values, ","))
+		}
+	}
+	return n
 }
 
 // withoutChunked takes the coding that is of the transfer, and not of the object, out of a
@@ -81,42 +99,64 @@ func parseTagging(v string) (tags []pair, err error) {
 		if p.name, err = url.QueryUnescape(k); err == nil {
 			p.value, err = url.QueryUnescape(val)
 		}
-		if err != nil {
-			return nil, errf("InvalidArgument", "x-amz-tagging is %q", clean(v))
+		twice := slices.ContainsFunc(tags, func(t pair) bool { return t.name == p.name })
+		if err != nil || p.name == "" || twice {
+			return nil, errArgument("x-amz-tagging", v,
+				"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
 		}
 		tags = append(tags, p)
 	}
-	return tags, checkTags(tags)
+	return tags, checkTags(tags, maxTags, "Object tags cannot be greater than %d")
 }
 
-func checkTags(tags []pair) error {
-	if len(tags) > maxTags {
-		return errf("InvalidTag", "%d tags were given; an object can have %d", len(tags), maxTags)
+// checkTags holds tags to S3's rules; tooMany is what to say if there are more than most.
+func checkTags(tags []pair, most int, tooMany string) error {
+	if len(tags) > most {
+		return errf("BadRequest", tooMany, most)
 	}
+	bad := func(t pair, text, why string) error {
+		return errf("InvalidTag", "%s", text).with("TagKey", t.name).with("TagValue", t.value).with("Reason", why)
+	}
+	const badKey, badValue = "The TagKey you have provided is invalid", "The TagValue you have provided is invalid"
 	for i, t := range tags {
 		switch {
 		case t.name == "" || !utf8.ValidString(t.name) || utf8.RuneCountInString(t.name) > maxTagKey:
-			return errf("InvalidTag", "the key of a tag has 1 to %d characters", maxTagKey)
-		case !utf8.ValidString(t.value) || utf8.RuneCountInString(t.value) > maxTagValue:
-			return errf("InvalidTag", "the value of the tag %q has more than %d characters", clean(t.name), maxTagValue)
-		case !xmlSafe(t.name) || !xmlSafe(t.value):
-			return errf("InvalidTag", "the tag %q has a control character", clean(t.name))
+			return bad(t, badKey, fmt.Sprintf("a key has 1 to %d characters", maxTagKey))
+		case !tagSafe(t.name):
+			return bad(t, badKey, "it may have letters, digits, spaces and + - = . _ : / @")
 		case strings.HasPrefix(strings.ToLower(t.name), "aws:"):
-			return errf("InvalidTag", "the tag %q begins with \"aws:\"", t.name)
+			return bad(t, badKey, `what begins with "aws:" is reserved`)
+		case !utf8.ValidString(t.value) || utf8.RuneCountInString(t.value) > maxTagValue:
+			return bad(t, badValue, fmt.Sprintf("a value has at most %d characters", maxTagValue))
+		case !tagSafe(t.value):
+			return bad(t, badValue, "it may have letters, digits, spaces and + - = . _ : / @")
 		}
 		for _, u := range tags[:i] {
 			if u.name == t.name {
-				return errf("InvalidTag", "the tag %q is given twice", t.name)
+				return bad(t, "Cannot provide multiple Tags with the same key", "each key can be there once")
 			}
 		}
 	}
 	return nil
 }
 
+// tagSafe holds a text to the characters that S3 allows in tags.
+func tagSafe(s string) bool {
+	for _, r := range s {
+		if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsNumber(r) && !unicode.Is(unicode.Zs, r) && !strings.ContainsRune("+-=._:/@", r) {
+			return false
+		}
+	}
+	return true
+}
+
 // sendMeta sets the headers of an object's metadata.
 func (c *call) sendMeta(o *object) {
 	h := c.w.Header()
 	h.Set("Content-Type", defaultType)
+	if o.attr.IsDir() {
+		h.Set("Content-Type", directoryType)
+	}
 	if m := o.meta; m != nil {
 		for _, p := range m.headers {
 			h.Set(p.name, p.value)
@@ -131,9 +171,7 @@ func (c *call) sendMeta(o *object) {
 	h.Set("ETag", quoteTag(o.etag()))
 	h.Set("Last-Modified", httpTime(o.modified()))
 	h.Set("Accept-Ranges", "bytes")
-	if class := c.headerValue("x-amz-storage-class"); class != "" {
-		h.Set("x-amz-storage-class", "STANDARD")
-	}
+	h.Set("x-amz-storage-class", "STANDARD")
 }
 
 // userPrefixSent is written in lower case, as clients expect user metadata to come back.
@@ -184,36 +222,6 @@ func sumText(s sum, parts int) string {
 	return v
 }
 
-// wantedMD5 is the Content-MD5 of a request; nil if it has none.
-func (c *call) wantedMD5() ([]byte, error) {
-	v := c.headerValue("Content-MD5")
-	if v == "" {
-		if _, has := c.r.Header["Content-Md5"]; has {
-			return nil, errf("InvalidDigest", "Content-MD5 is empty")
-		}
-		return nil, nil
-	}
-	b, err := base64.StdEncoding.DecodeString(v)
-	if err != nil || len(b) != md5.Size {
-		return nil, errf("InvalidDigest", "Content-MD5 %q is no MD5 in base64", clean(v))
-	}
-	return b, nil
-}
-
-// checkMD5 compares a document with the Content-MD5 of its request.
-func (c *call) checkMD5(body []byte) error {
-	want, err := c.wantedMD5()
-	if err != nil || want == nil {
-		return err
-	}
-	if got := md5.Sum(body); !bytes.Equal(got[:], want) {
-		return errBadDigest
-	}
-	return nil
-}
-
-var errBadDigest = errf("BadDigest", "the body does not match its Content-MD5")
-
 // askedAlgo is the checksum that the client wants to be computed: by name, or because it
 // sends one.
 func (c *call) askedAlgo() (algo, error) {
@@ -221,7 +229,8 @@ func (c *call) askedAlgo() (algo, error) {
 		if v := c.headerValue(name); v != "" {
 			a := algoOf(v)
 			if !a.valid() {
-				return 0, errf("InvalidRequest", "%s %q is not known", name, clean(v))
+				return 0, errf("InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [%s]", knownAlgos()).
+					with("Header", name).with("Value", v)
 			}
 			return a, nil
 		}

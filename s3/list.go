@@ -219,8 +219,11 @@ func (c *call) number(name string, most int) (int, error) {
 
 func parseNumber(name, v string) (int, error) {
 	n, err := strconv.ParseInt(v, 10, 32)
-	if err != nil || n < 0 {
-		return 0, errf("InvalidArgument", "%s is %q: it must be a number from 0 on", name, clean(v))
+	if err != nil {
+		return 0, errArgument(name, v, "Provided %s not an integer or within integer range", clean(v))
+	}
+	if n < 0 {
+		return 0, errArgument(name, v, "Argument %d must be an integer between 0 and 2147483647", n)
 	}
 	return int(n), nil
 }

@@ -2,7 +2,8 @@ package s3
 
 import (
 	"context"
-	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/xml"
 	"net/http"
 	"slices"
@@ -12,31 +13,11 @@ import (
 )
 
 type partEntry struct {
-	PartNumber        int
-	LastModified      string `xml:",omitempty"`
-	ETag              string `xml:",omitempty"`
-	Size              int64
-	ChecksumCRC32     string `xml:",omitempty"`
-	ChecksumCRC32C    string `xml:",omitempty"`
-	ChecksumCRC64NVME string `xml:",omitempty"`
-	ChecksumSHA1      string `xml:",omitempty"`
-	ChecksumSHA256    string `xml:",omitempty"`
-}
-
-func (p *partEntry) setSum(a algo, value []byte) {
-	v := base64.StdEncoding.EncodeToString(value)
-	switch a {
-	case algoCRC32:
-		p.ChecksumCRC32 = v
-	case algoCRC32C:
-		p.ChecksumCRC32C = v
-	case algoCRC64NVME:
-		p.ChecksumCRC64NVME = v
-	case algoSHA1:
-		p.ChecksumSHA1 = v
-	case algoSHA256:
-		p.ChecksumSHA256 = v
-	}
+	PartNumber   int
+	LastModified string `xml:",omitempty"`
+	ETag         string `xml:",omitempty"`
+	Size         int64
+	sumElements
 }
 
 type partList struct {
@@ -76,7 +57,7 @@ func (c *call) listParts() error {
 	if !c.q.Has("part-number-marker") || c.q.Get("part-number-marker") == "" {
 		after = 0
 	}
-	res := &partList{Bucket: c.bucket, Key: clean(c.key), UploadId: u.id(), Initiator: theOwner, Owner: theOwner, StorageClass: "STANDARD",
+	res := &partList{Bucket: c.bucket, Key: clean(c.key), UploadId: u.id(), Initiator: c.owner(), Owner: c.owner(), StorageClass: "STANDARD",
 		PartNumberMarker: after, MaxParts: most}
 	if u.algo.valid() {
 		res.ChecksumAlgorithm, res.ChecksumType = u.algo.String(), sumType(sum{composite: u.composite})
@@ -87,8 +68,8 @@ func (c *call) listParts() error {
 			return errEnough
 		}
 		p := partEntry{PartNumber: n, LastModified: xmlTime(r.time), ETag: quoteTag(r.etag()), Size: r.length}
-		if r.algo.valid() {
-			p.setSum(r.algo, r.sum[:r.algo.size()])
+		if u.algo.valid() && r.algo.valid() {
+			p.set(r.algo, r.sum[:r.algo.size()])
 		}
 		res.Part = append(res.Part, p)
 		res.NextPartNumberMarker = n
@@ -174,6 +155,9 @@ func (c *call) listUploads() error {
 	}
 	prefix, delim := c.q.Get("prefix"), c.q.Get("delimiter")
 	keyMarker, idMarker := c.q.Get("key-marker"), c.q.Get("upload-id-marker")
+	if err := c.checkMarker(keyMarker, idMarker); err != nil {
+		return err
+	}
 	var list []*upload
 	err = c.s.eachUpload(c.ctx, func(_ volume.Ino, u *upload) error {
 		if u == nil || u.bucketIno != b.Ino || u.bucket != c.bucket || !strings.HasPrefix(u.key, prefix) || len(list) >= maxUploads {
@@ -202,12 +186,31 @@ func (c *call) listUploads() error {
 	})
 	res := &uploadList{Bucket: c.bucket, KeyMarker: enc.text(keyMarker), UploadIdMarker: clean(idMarker), Prefix: enc.text(prefix),
 		Delimiter: enc.text(delim), EncodingType: enc.kind, MaxUploads: most}
-	res.fill(list, prefix, delim, most, keyMarker, enc)
+	res.fill(list, prefix, delim, most, keyMarker, enc, c.owner())
 	c.sendXML(http.StatusOK, res)
 	return nil
 }
 
-func (res *uploadList) fill(list []*upload, prefix, delim string, most int, marker string, enc coding) {
+// checkMarker refuses an upload-id-marker that cannot have come from a list of this
+// bucket. The upload that it names may be gone.
+func (c *call) checkMarker(key, id string) error {
+	if key == "" || id == "" {
+		return nil
+	}
+	raw, err := hex.DecodeString(id)
+	if err == nil && len(id) == uploadIDLen {
+		u, rerr := c.s.readUpload(c.ctx, volume.Ino(binary.BigEndian.Uint64(raw)))
+		if rerr != nil {
+			return rerr
+		}
+		if u == nil || u.key == key {
+			return nil
+		}
+	}
+	return errArgument("upload-id-marker", id, "Invalid uploadId marker")
+}
+
+func (res *uploadList) fill(list []*upload, prefix, delim string, most int, marker string, enc coding, me owner) {
 	seen := ""
 	for _, u := range list {
 		common := ""
@@ -229,7 +232,7 @@ func (res *uploadList) fill(list []*upload, prefix, delim string, most int, mark
 			res.NextKeyMarker, res.NextUploadIdMarker = enc.text(common), ""
 			continue
 		}
-		e := uploadEntry{Key: enc.text(u.key), UploadId: u.id(), Initiator: theOwner, Owner: theOwner, StorageClass: "STANDARD", Initiated: xmlTime(u.created)}
+		e := uploadEntry{Key: enc.text(u.key), UploadId: u.id(), Initiator: me, Owner: me, StorageClass: "STANDARD", Initiated: xmlTime(u.created)}
 		if u.algo.valid() {
 			e.ChecksumAlgorithm, e.ChecksumType = u.algo.String(), sumType(sum{composite: u.composite})
 		}

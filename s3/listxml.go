@@ -103,7 +103,7 @@ func (c *call) page(q listing) (page, error) {
 }
 
 // entries are the elements of a page.
-func (p *page) entries(enc coding, withOwner, versions bool) (list []contents, prefixes []commonPrefix) {
+func (p *page) entries(enc coding, owner *owner, versions bool) (list []contents, prefixes []commonPrefix) {
 	for _, it := range p.items {
 		if it.prefix {
 			prefixes = append(prefixes, commonPrefix{enc.text(it.key)})
@@ -117,9 +117,7 @@ func (p *page) entries(enc coding, withOwner, versions bool) (list []contents, p
 				e.ChecksumType = sumType(s)
 			}
 		}
-		if withOwner {
-			e.Owner = &theOwner
-		}
+		e.Owner = owner
 		if versions {
 			e.VersionId, e.IsLatest = "null", true
 		}
@@ -152,7 +150,8 @@ func (c *call) listV1() error {
 	}
 	res := &listV1{Name: c.bucket, Prefix: enc.text(q.prefix), Marker: enc.text(q.after), MaxKeys: q.most,
 		Delimiter: enc.text(q.delim), EncodingType: enc.kind, IsTruncated: p.more}
-	res.Contents, res.CommonPrefixes = p.entries(enc, true, false)
+	me := c.owner()
+	res.Contents, res.CommonPrefixes = p.entries(enc, &me, false)
 	// Without it a client goes on behind the last key; an early end has perhaps none.
 	if p.more && (q.delim != "" || len(res.Contents) == 0) {
 		res.NextMarker = enc.text(p.next.last)
@@ -180,7 +179,12 @@ func (c *call) listV2() error {
 	}
 	res := &listV2{Name: c.bucket, Prefix: enc.text(q.prefix), StartAfter: enc.text(c.q.Get("start-after")), ContinuationToken: given,
 		KeyCount: len(p.items), MaxKeys: q.most, Delimiter: enc.text(q.delim), EncodingType: enc.kind, IsTruncated: p.more}
-	res.Contents, res.CommonPrefixes = p.entries(enc, c.q.Get("fetch-owner") == "true", false)
+	var me *owner
+	if c.q.Get("fetch-owner") == "true" {
+		o := c.owner()
+		me = &o
+	}
+	res.Contents, res.CommonPrefixes = p.entries(enc, me, false)
 	if p.more {
 		res.NextContinuationToken = p.next.encode()
 	}
@@ -201,7 +205,8 @@ func (c *call) listVersions() error {
 	}
 	res := &versionList{Name: c.bucket, Prefix: enc.text(q.prefix), KeyMarker: enc.text(q.after), VersionIdMarker: clean(c.q.Get("version-id-marker")),
 		MaxKeys: q.most, Delimiter: enc.text(q.delim), EncodingType: enc.kind, IsTruncated: p.more}
-	res.Version, res.CommonPrefixes = p.entries(enc, true, true)
+	me := c.owner()
+	res.Version, res.CommonPrefixes = p.entries(enc, &me, true)
 	if p.more {
 		res.NextKeyMarker, res.NextVersionIdMarker = enc.text(p.next.last), "null"
 	}

@@ -37,6 +37,7 @@ const (
 	kindObject   byte = 1 // a file, as it was put
 	kindExplicit byte = 2 // a directory that was put as "name/"
 	kindImplicit byte = 3 // a directory that was made for an object below it
+	kindBucket   byte = 5 // a bucket that was given tags
 	kindTagged   byte = 4 // a file that came otherwise, and was given tags here
 )
 

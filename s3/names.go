@@ -17,7 +17,8 @@ func checkKey(key string) error {
 		return errf("InvalidArgument", "a key has at least one byte")
 	}
 	if len(key) > maxKeyLen {
-		return errf("KeyTooLongError", "the key has %d bytes; %d are allowed", len(key), maxKeyLen)
+		return errf("KeyTooLongError", "the key has %d bytes; %d are allowed", len(key), maxKeyLen).
+			with("Size", itoa(int64(len(key)))).with("MaxSizeAllowed", itoa(maxKeyLen))
 	}
 	for _, name := range strings.Split(strings.TrimSuffix(key, "/"), "/") {
 		switch {
@@ -49,7 +50,9 @@ func hiddenBucket(name string) bool { return strings.HasPrefix(name, ".") || nam
 // checkNewBucket holds the name of a new bucket to S3's rules; what is there already as
 // a directory may be called otherwise.
 func checkNewBucket(name string) error {
-	bad := func(why string) error { return errf("InvalidBucketName", "the bucket name %q %s", name, why) }
+	bad := func(why string) error {
+		return errf("InvalidBucketName", "the bucket name %q %s", name, why).with("BucketName", name)
+	}
 	if len(name) < 3 || len(name) > 63 {
 		return bad("does not have 3 to 63 characters")
 	}

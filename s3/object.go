@@ -51,9 +51,13 @@ func (o *object) size() int64 {
 // patient bounds how often something that others change is looked at again.
 const patient = 100
 
+func errBucket(name string) *fault {
+	return errf("NoSuchBucket", "there is no bucket %q", clean(name)).with("BucketName", name)
+}
+
 // bucket finds a bucket: a directory at the root that is not hidden.
 func (s *Server) bucket(ctx context.Context, name string) (volume.Attr, error) {
-	missing := errf("NoSuchBucket", "there is no bucket %q", clean(name))
+	missing := errBucket(name)
 	if hiddenBucket(name) || volume.CheckName(name) != nil {
 		return volume.Attr{}, missing
 	}

@@ -5,7 +5,10 @@ import (
 	"encoding/xml"
 	"net/http"
 	"strconv"
+	"strings"
+	"time"
 
+	"wolfdisk/s3/sig"
 	"wolfdisk/volume"
 )
 
@@ -42,16 +45,18 @@ func (c *call) createUpload() error {
 	}
 	kind := c.headerValue("x-amz-checksum-type")
 	switch {
+	case kind != "" && !strings.EqualFold(kind, "COMPOSITE") && !strings.EqualFold(kind, "FULL_OBJECT"):
+		return errf("InvalidRequest", "Value for x-amz-checksum-type header is invalid.")
 	case kind == "" && u.algo == algoNone:
 	case kind == "":
-		u.composite = u.algo != algoCRC64NVME
+		u.composite = u.algo.ofParts()
 	case u.algo == algoNone:
-		return errf("InvalidRequest", "x-amz-checksum-type needs x-amz-checksum-algorithm")
-	case hasPrefixFold(kind, "COMPOSITE") && u.algo != algoCRC64NVME:
+		return errf("InvalidRequest", "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
+	case strings.EqualFold(kind, "COMPOSITE") && u.algo.ofParts():
 		u.composite = true
-	case hasPrefixFold(kind, "FULL_OBJECT") && u.algo.isCRC():
+	case strings.EqualFold(kind, "FULL_OBJECT") && u.algo.ofWhole():
 	default:
-		return errf("InvalidRequest", "the checksum type %q cannot be had with %s", clean(kind), u.algo)
+		return errf("InvalidRequest", "The %s checksum type cannot be used with the %s checksum algorithm.", strings.ToUpper(kind), strings.ToLower(u.algo.String()))
 	}
 	if err := c.s.newUpload(c.ctx, u); err != nil {
 		return err
@@ -68,7 +73,7 @@ func (c *call) createUpload() error {
 func (c *call) partNumber() (int, error) {
 	n, err := strconv.Atoi(c.q.Get("partNumber"))
 	if err != nil || n < 1 || n > maxParts {
-		return 0, errf("InvalidArgument", "the part number %q is not from 1 to %d", clean(c.q.Get("partNumber")), maxParts)
+		return 0, errArgument("partNumber", c.q.Get("partNumber"), "Part number must be an integer between 1 and %d, inclusive.", maxParts)
 	}
 	return n, nil
 }
@@ -79,6 +84,14 @@ func (c *call) uploadPart() error {
 	if err != nil {
 		return err
 	}
+	if c.r.Header.Get("x-amz-copy-source") != "" {
+		if _, err := c.s.bucket(c.ctx, c.bucket); err != nil {
+			return err
+		}
+		if _, _, err := c.sourceName(); err != nil {
+			return err
+		}
+	}
 	u, err := c.findUpload()
 	if err != nil {
 		return err
@@ -86,15 +99,11 @@ func (c *call) uploadPart() error {
 	if c.r.Header.Get("x-amz-copy-source") != "" {
 		return c.copyPart(u, n)
 	}
-	extra, err := c.askedAlgo()
-	if err != nil {
+	if err := c.sameAlgo(u); err != nil {
 		return err
 	}
-	if extra != algoNone && u.algo != algoNone && extra != u.algo {
-		return errf("InvalidRequest", "the upload was begun with %s, so its parts cannot have %s", u.algo, extra)
-	}
 	r, sums, err := c.s.addPart(c.ctx, u, n, c.auth.Length, func(off int64, to sink) (received, error) {
-		return c.receive(off, u.algo, to)
+		return c.receive(off, u.kept(), to)
 	})
 	if err != nil {
 		return err
@@ -102,10 +111,35 @@ func (c *call) uploadPart() error {
 	h := c.w.Header()
 	h.Set("ETag", quoteTag(r.etag()))
 	for _, s := range sums {
-		h.Set(s.algo.header(), sumText(s, 0))
+		if len(sums) == 1 || s.algo != defaultAlgo || u.algo == defaultAlgo {
+			h.Set(s.algo.header(), sumText(s, 0))
+		}
 	}
 	c.w.WriteHeader(http.StatusOK)
 	return nil
+}
+
+// sameAlgo holds a part to the checksum that its upload was begun with.
+func (c *call) sameAlgo(u *upload) error {
+	if _, err := c.askedAlgo(); err != nil || !u.algo.valid() {
+		return err
+	}
+	sent := algoNone
+	if sum, there, err := sig.HeaderChecksum(c.r.Header); err != nil {
+		return err
+	} else if there {
+		sent = algoOf(sum.Algorithm)
+	} else if name, is := strings.CutPrefix(strings.ToLower(c.headerValue("x-amz-trailer")), "x-amz-checksum-"); is {
+		sent = algoOf(name)
+	}
+	got := "null"
+	switch {
+	case sent == u.algo, sent == algoNone && !u.composite:
+		return nil
+	case sent.valid():
+		got = sent.String()
+	}
+	return errf("InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s", u.algo, got)
 }
 
 // seat is where a part goes.
@@ -162,7 +196,7 @@ func (s *Server) fillSeat(ctx context.Context, u *upload, a *activity, n int, at
 		copy(r.md5[:], rec.md5)
 	}
 	for _, x := range rec.sums {
-		if x.algo == u.algo || u.algo == algoNone {
+		if x.algo == u.kept() {
 			r.algo = x.algo
 			copy(r.sum[:], x.value)
 		}
@@ -267,6 +301,10 @@ func (c *call) abortUpload() error {
 	defer a.hold.Unlock()
 	if err := c.s.stillOpen(c.ctx, u); err != nil {
 		return err
+	}
+	if t, err := http.ParseTime(c.headerValue("x-amz-if-match-initiated-time")); err == nil && !t.After(c.s.cfg.Now()) &&
+		!t.Equal(u.created.Std().Truncate(time.Second)) {
+		return errf("PreconditionFailed", "the upload was begun at %s", httpTime(u.created)).with("Condition", "If-Match-Initiated-Time")
 	}
 	if err := c.s.endUpload(c.ctx, u.ino); err != nil {
 		return err

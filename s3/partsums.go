@@ -2,8 +2,10 @@ package s3
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 
+	"wolfdisk/s3/sig"
 	"wolfdisk/volume"
 )
 
@@ -15,7 +17,7 @@ import (
 //
 // and holds sumsPer parts, but the last.
 const (
-	sumsPer  = 1900
+	sumsPer  = 1000 // of the longest sums they fill an attribute
 	maxSumAt = (maxParts + sumsPer - 1) / sumsPer
 )
 
@@ -65,12 +67,10 @@ func (s *Server) readPartSums(ctx context.Context, ino volume.Ino, count int) (a
 
 // joinSums makes the checksum of an object of those of its parts; false if there is none.
 func joinSums(u *upload, parts []slot) (s sum, ok bool) {
-	if !u.algo.valid() {
-		return s, false
-	}
-	s = sum{algo: u.algo, composite: u.composite}
+	a := u.kept()
+	s = sum{algo: a, composite: u.composite}
 	if u.composite {
-		h := u.algo.newHash()
+		h := u.algo.sig().New()
 		for _, r := range parts {
 			if r.algo != u.algo {
 				return s, false
@@ -80,13 +80,16 @@ func joinSums(u *upload, parts []slot) (s sum, ok bool) {
 		s.value = h.Sum(nil)
 		return s, true
 	}
-	var crc uint64
-	for _, r := range parts {
-		if r.algo != u.algo {
+	list := make([]sig.Part, len(parts))
+	for i, r := range parts {
+		if r.algo != a {
 			return s, false
 		}
-		crc = combineCRC(u.algo, crc, beValue(r.sum[:r.algo.size()]), r.length)
+		list[i] = sig.Part{Value: base64.StdEncoding.EncodeToString(r.sum[:a.size()]), Size: r.length}
 	}
-	s.value = beBytes(crc, u.algo.size())
-	return s, true
+	whole, err := sig.FullObject(a.String(), list)
+	if err == nil {
+		s.value, ok = decodeSum(a, whole.Value)
+	}
+	return s, err == nil && ok
 }

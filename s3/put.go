@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"net/http"
@@ -12,43 +11,31 @@ import (
 // received is what came of a body.
 type received struct {
 	size int64
-	md5  []byte // nil if ETags are opaque and no Content-MD5 was given
+	md5  []byte // nil if ETags are opaque
 	sums []sum
 }
 
 // receive stores the request's body through a sink, and verifies all that the client said
 // of it.
-func (c *call) receive(off int64, extra algo, to sink) (received, error) {
+func (c *call) receive(off int64, asked algo, to sink) (received, error) {
 	var rec received
-	want, err := c.wantedMD5()
-	if err != nil {
-		return rec, err
-	}
 	if c.auth.Length > maxPut {
 		return rec, errf("EntityTooLarge", "the body has %d bytes; %d are allowed in one request", c.auth.Length, int64(maxPut))
 	}
 	if c.auth.Length < 0 && c.r.ContentLength < 0 && len(c.r.TransferEncoding) == 0 {
 		return rec, errf("MissingContentLength", "the request does not say how long its body is")
 	}
-	h := newHasher(!c.s.cfg.OpaqueETags || want != nil, extra)
-	rec.size, err = c.s.pour(c.auth.Body, h, off, to)
+	err := c.auth.Also(c.s.algorithms(asked)...)
+	if err == nil {
+		rec.size, err = c.s.pour(c.auth.Body, nil, off, to)
+	}
 	if err != nil {
 		return rec, err
 	}
 	if c.auth.Length >= 0 && rec.size != c.auth.Length {
 		return rec, errf("IncompleteBody", "%d of %d bytes came", rec.size, c.auth.Length)
 	}
-	if h.md5 != nil {
-		rec.md5 = h.md5.Sum(nil)
-		if want != nil && !bytes.Equal(rec.md5, want) {
-			return rec, errBadDigest
-		}
-	}
-	if c.auth.Checksums != nil {
-		rec.sums = h.sums(c.auth.Checksums())
-	} else {
-		rec.sums = h.sums(nil)
-	}
+	rec.md5, rec.sums = c.auth.Sum("MD5"), sums(c.auth, c.auth.Checksums(), asked)
 	return rec, nil
 }
 
@@ -109,6 +96,7 @@ func (c *call) putObject() error {
 	}
 	h := c.w.Header()
 	h.Set("ETag", quoteTag(m.etag))
+	h.Set("x-amz-object-size", itoa(rec.size))
 	sendSums(h, m.sums, 0)
 	c.w.WriteHeader(http.StatusOK)
 	return nil
@@ -160,7 +148,11 @@ func (c *call) putDirectory(bucket volume.Ino, m *meta, cond *condition) error {
 	if c.auth.Length > 0 {
 		return errf("DirectoryObjectContainsData", "%q ends in a slash, so it is a directory and can have no content", clean(c.key))
 	}
-	rec, err := c.receive(0, algoNone, func([]byte, int64) error {
+	asked, err := c.askedAlgo()
+	if err != nil {
+		return err
+	}
+	rec, err := c.receive(0, asked, func([]byte, int64) error {
 		return errf("DirectoryObjectContainsData", "%q ends in a slash, so it is a directory and can have no content", clean(c.key))
 	})
 	if err != nil {
@@ -171,6 +163,7 @@ func (c *call) putDirectory(bucket volume.Ino, m *meta, cond *condition) error {
 		return err
 	}
 	c.w.Header().Set("ETag", quoteTag(emptyMD5))
+	c.w.Header().Set("x-amz-object-size", "0")
 	sendSums(c.w.Header(), m.sums, 0)
 	c.w.WriteHeader(http.StatusOK)
 	return nil

@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"wolfdisk/s3/sig"
 )
@@ -52,7 +54,9 @@ var (
 		"GET policy":      none("NoSuchBucketPolicy", "policy"),
 		"GET cors":        none("NoSuchCORSConfiguration", "CORS configuration"),
 		"GET lifecycle":   none("NoSuchLifecycleConfiguration", "lifecycle"),
-		"GET tagging":     none("NoSuchTagSet", "tags"),
+		"GET tagging":     read("GetBucketTagging", (*call).getBucketTagging),
+		"PUT tagging":     write("PutBucketTagging", (*call).putBucketTagging),
+		"DELETE tagging":  write("DeleteBucketTagging", (*call).deleteBucketTagging),
 		"GET encryption":  none("ServerSideEncryptionConfigurationNotFoundError", "encryption"),
 		"GET website":     none("NoSuchWebsiteConfiguration", "website"),
 		"GET replication": none("ReplicationConfigurationNotFoundError", "replication"),
@@ -89,7 +93,7 @@ func none(code, what string) *operation {
 		if _, err := c.s.bucket(c.ctx, c.bucket); err != nil {
 			return err
 		}
-		return errf(code, "the bucket %q has no %s", c.bucket, what)
+		return errf(code, "the bucket %q has no %s", c.bucket, what).with("BucketName", c.bucket)
 	})
 }
 
@@ -98,8 +102,18 @@ func (c *call) serve() error {
 	if err := c.parse(); err != nil {
 		return err
 	}
+	if err := c.misshapen(); err != nil {
+		return err
+	}
 	var err error
 	if c.auth, err = c.s.cfg.Auth.Verify(c.r); err != nil {
+		return err
+	}
+	c.proceed()
+	if c.key == "" && c.r.Method == http.MethodPut && strings.HasPrefix(c.headerValue("x-amz-content-sha256"), "STREAMING-") {
+		return errf("InvalidRequest", "The value of x-amz-content-sha256 header is invalid.").with("Reason", "only the body of an object comes in chunks")
+	}
+	if err := c.expectedOwner(); err != nil {
 		return err
 	}
 	op, err := c.operation()
@@ -118,6 +132,62 @@ func (c *call) serve() error {
 		return err
 	}
 	return op.run(c)
+}
+
+// waitsForNothing reports whether the client waits to be told to go on with a body that
+// has no bytes, as boto3 does.
+func (c *call) waitsForNothing() bool {
+	return c.r.ContentLength == 0 && strings.EqualFold(c.headerValue("Expect"), "100-continue")
+}
+
+// proceed tells it so; net/http, which does it when a body is read, does not for one without
+// bytes. Otherwise boto3 takes the beginning of the next answer on the connection for a part
+// of this one, and waits a minute for its end.
+func (c *call) proceed() {
+	if c.waitsForNothing() && !c.proceeded {
+		c.proceeded = true
+		c.w.ResponseWriter.WriteHeader(http.StatusContinue)
+	}
+}
+
+// maxPutHeaders is S3's limit of the headers of a PUT, bytes.
+const maxPutHeaders = 8 << 10
+
+// misshapen refuses what no client could mean, before anybody asks who it is from.
+func (c *call) misshapen() error {
+	has := func(name string) bool { return c.q.Has(name) }
+	source := c.r.Header.Get("x-amz-copy-source")
+	n := 0
+	for name, values := range c.r.Header {
+		for _, v := range values {
+			n += len(name) + len(": ") + len(v) + len("\r\n")
+		}
+	}
+	switch m := c.r.Method; {
+	case m == http.MethodPut && n > maxPutHeaders:
+		return errf("RequestHeaderSectionTooLarge", "the headers have %d bytes", n).with("MaxSizeAllowed", strconv.Itoa(maxPutHeaders))
+	case source != "" && m != http.MethodPut && (m != http.MethodPost || has("uploadId")):
+		return errArgument("x-amz-copy-source", source, "You can only specify a copy source header for copy requests.")
+	case m == http.MethodGet && c.key != "" && has("uploads"):
+		return errf("InvalidRequest", "Key is not expected for the GET method ?uploads subresource")
+	case m == http.MethodGet && c.key != "" && has("versions"):
+		return errf("InvalidRequest", "There is no such thing as the ?versions sub-resource for a key")
+	case m == http.MethodPut && c.key != "" && has("partNumber") && !has("uploadId"):
+		return errArgument("partNumber", "partNumber", "This operation does not accept partNumber without uploadId")
+	case m == http.MethodPut && c.key != "" && has("uploadId") && !has("partNumber"):
+		return errMethod(m, "UPLOAD", "DELETE, POST, GET")
+	case m == http.MethodPost && (c.bucket == "" || c.key != "" && len(c.found()) == 0):
+		return errMethod(m, "SERVICE", "")
+	}
+	return nil
+}
+
+func errMethod(method, resource, allowed string) error {
+	f := errf("MethodNotAllowed", "%s cannot be asked for here", method).with("Method", method).with("ResourceType", resource)
+	if allowed != "" {
+		f.with("AllowedMethods", allowed)
+	}
+	return f
 }
 
 // mayUse says whether the request's key is good for a bucket.
@@ -144,13 +214,18 @@ func (c *call) parse() error {
 	return nil
 }
 
-func (c *call) operation() (*operation, error) {
-	var found []string
+// found are the subresources of the query.
+func (c *call) found() (list []string) {
 	for _, name := range subresources {
-		if _, ok := c.q[name]; ok {
-			found = append(found, name)
+		if c.q.Has(name) {
+			list = append(list, name)
 		}
 	}
+	return list
+}
+
+func (c *call) operation() (*operation, error) {
+	found := c.found()
 	what := strings.Join(found, " and ")
 	if what == "partNumber and uploadId" {
 		what = "uploadId"
@@ -193,11 +268,14 @@ func (c *call) unsupported(op *operation) error {
 	}
 	for name := range c.r.Header {
 		n := strings.ToLower(name)
-		for _, prefix := range []string{"x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-object-lock-", "x-amz-grant-", "x-amz-website-redirect"} {
+		for _, prefix := range []string{"x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-grant-"} {
 			if strings.HasPrefix(n, prefix) {
 				return errf("NotImplemented", "%s is not supported", n)
 			}
 		}
+	}
+	if err := c.lock(); err != nil {
+		return err
 	}
 	switch acl := c.headerValue("x-amz-acl"); acl {
 	case "", "private", "bucket-owner-full-control", "bucket-owner-read":
@@ -208,6 +286,34 @@ func (c *call) unsupported(op *operation) error {
 		return errf("InvalidStorageClass", "the storage class %q is not known", class)
 	}
 	return nil
+}
+
+// lock refuses what an object is to be locked with: no bucket has object lock.
+func (c *call) lock() error {
+	const modeName, untilName, holdName = "x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold"
+	mode, until, hold := c.headerValue(modeName), c.headerValue(untilName), c.headerValue(holdName)
+	switch {
+	case mode == "" && until == "" && hold == "":
+		return nil
+	case mode != "" && until == "":
+		return errf("InvalidArgument", "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied.").with("ArgumentName", untilName)
+	case mode == "" && until != "":
+		return errf("InvalidArgument", "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied.").with("ArgumentName", modeName)
+	case mode != "" && mode != "GOVERNANCE" && mode != "COMPLIANCE":
+		return errArgument(modeName, mode, "Unknown wormMode directive.")
+	case hold != "" && hold != "ON" && hold != "OFF":
+		return errArgument(holdName, hold, "Legal Hold must be either of 'ON' or 'OFF'")
+	}
+	if until != "" {
+		t, err := time.Parse(time.RFC3339, until)
+		if err != nil {
+			return errArgument(untilName, until, "The retain until date must be provided in ISO 8601 format")
+		}
+		if t.Before(c.s.cfg.Now()) {
+			return errArgument(untilName, until, "The retain until date must be in the future!")
+		}
+	}
+	return errf("InvalidRequest", "Bucket is missing ObjectLockConfiguration").with("BucketName", c.bucket)
 }
 
 // storageClasses are what clients may ask for. What they get is STANDARD.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"wolfdisk/s3/sig"
 	"wolfdisk/volume"
 )
 
@@ -73,9 +74,10 @@ func (s *Server) into(ctx context.Context, ino volume.Ino) sink {
 // inlineHash is up to which length a block is summed up by the handler itself, bytes.
 const inlineHash = 64 << 10
 
-// pour moves a body into a sink, from an offset on, and sums it up on the way, beside
-// the writing. It reads to the end, so that whatever the body verifies is verified.
-func (s *Server) pour(body io.Reader, h io.Writer, off int64, to sink) (n int64, err error) {
+// pour moves a body into a sink, from an offset on. If there is a hasher, it sums it up
+// on the way, beside the writing. It reads to the end, so that whatever the body verifies
+// is verified.
+func (s *Server) pour(body io.Reader, h *sig.Hasher, off int64, to sink) (n int64, err error) {
 	buf := s.buffer()
 	defer s.buffers.Put(buf)
 	summed := make(chan struct{}, 1)
@@ -86,14 +88,17 @@ func (s *Server) pour(body io.Reader, h io.Writer, off int64, to sink) (n int64,
 				return n, errf("EntityTooLarge", "an object can have %d bytes", int64(maxObject))
 			}
 			p := (*buf)[:k]
-			if k > inlineHash {
+			switch {
+			case h == nil:
+				err = to(p, off+n)
+			case k > inlineHash:
 				go func() {
 					h.Write(p)
 					summed <- struct{}{}
 				}()
 				err = to(p, off+n)
 				<-summed
-			} else {
+			default:
 				h.Write(p)
 				err = to(p, off+n)
 			}
@@ -123,14 +128,23 @@ const maxObject = 5 << 40
 // maxPut is S3's limit of one request, bytes.
 const maxPut = 5 << 30
 
-// copyRange moves a range of one inode to a sink, which must not change meanwhile.
-func (s *Server) copyRange(ctx context.Context, src *object, off, length int64, h io.Writer, at int64, to sink) error {
+// copyRange moves a range of one inode, which must not change meanwhile, to a sink.
+func (s *Server) copyRange(ctx context.Context, src *object, off, length int64, asked algo, at int64, to sink) (received, error) {
+	rec := received{size: length}
+	h, err := sig.NewHasher(s.algorithms(asked)...)
+	if err != nil {
+		return rec, err
+	}
 	r := &reading{s: s, ctx: ctx, o: src, off: off, end: off + length}
 	n, err := s.pour(r, h, at, to)
 	if err == nil && n != length {
 		err = errf("InternalError", "%d of %d bytes were read", n, length)
 	}
-	return err
+	if err != nil {
+		return rec, err
+	}
+	rec.md5, rec.sums = h.Sum("MD5"), sums(h, nil, asked)
+	return rec, nil
 }
 
 // reading reads a range of an object, and fails if its content changes meanwhile.

@@ -26,30 +26,42 @@ func (c *call) getTagging() error {
 	if err != nil {
 		return err
 	}
-	doc := &tagDocument{TagSet: &tagSet{}}
+	var list []pair
 	if o.meta != nil {
-		for _, t := range o.meta.tags {
-			doc.TagSet.Tag = append(doc.TagSet.Tag, tagElement{t.name, t.value})
-		}
+		list = o.meta.tags
+	}
+	c.sendTags(list)
+	return nil
+}
+
+func (c *call) sendTags(list []pair) {
+	doc := &tagDocument{TagSet: &tagSet{}}
+	for _, t := range list {
+		doc.TagSet.Tag = append(doc.TagSet.Tag, tagElement{t.name, t.value})
 	}
 	c.sendXML(http.StatusOK, doc)
-	return nil
+}
+
+type tagRequest struct {
+	XMLName xml.Name     `xml:"Tagging"`
+	Tags    []tagElement `xml:"TagSet>Tag"`
+}
+
+func pairs(tags []tagElement) (list []pair) {
+	for _, t := range tags {
+		list = append(list, pair{t.Key, t.Value})
+	}
+	return list
 }
 
 // putTagging is PutObjectTagging.
 func (c *call) putTagging() error {
-	var doc struct {
-		XMLName xml.Name     `xml:"Tagging"`
-		Tags    []tagElement `xml:"TagSet>Tag"`
-	}
+	var doc tagRequest
 	if err := c.readXML(maxSmallXML, &doc); err != nil {
 		return err
 	}
-	var list []pair
-	for _, t := range doc.Tags {
-		list = append(list, pair{t.Key, t.Value})
-	}
-	if err := checkTags(list); err != nil {
+	list := pairs(doc.Tags)
+	if err := checkTags(list, maxTags, "Object tags cannot be greater than %d"); err != nil {
 		return err
 	}
 	if err := c.setTags(list); err != nil {

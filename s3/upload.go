@@ -30,15 +30,15 @@ import (
 // says how the data inode is divided, slots 1 to 10000 are the parts, slot 10001 is the
 // completion:
 //
-//	 0   1  1
-//	 1   8  inode ID of the data
-//	 9   8  offset in it; of slot 0 unused
-//	17   8  length; of slot 0 the place of each part
-//	25  12  time: seconds (8), nanoseconds (4)
-//	37  16  MD5 of the part; of slot 10001 that of the ETag
-//	53   1  algorithm of the checksum, 0 for none
-//	54  32  checksum; of slot 10001: 1 once it is published
-//	86   4  CRC32C of all before
+//	  0   1  1
+//	  1   8  inode ID of the data
+//	  9   8  offset in it; of slot 0 unused
+//	 17   8  length; of slot 0 the place of each part
+//	 25  12  time: seconds (8), nanoseconds (4)
+//	 37  16  MD5 of the part; of slot 10001 that of the ETag
+//	 53   1  algorithm of the checksum, 0 for none
+//	 54  64  checksum; of slot 10001: 1 once it is published
+//	118   4  CRC32C of all before
 //
 // all big-endian. A slot is one write op, so it is whole or not there.
 //
@@ -49,7 +49,7 @@ const (
 	maxParts    = 10000
 	minPart     = 5 << 20 // S3's least length of a part but the last, bytes
 	slotLen     = 128
-	slotUsed    = 90
+	slotUsed    = 122
 	slotFormat  = 1
 	slotDivide  = 0
 	slotDone    = maxParts + 1
@@ -77,6 +77,14 @@ type upload struct {
 	algo      algo
 	composite bool
 	created   volume.Time
+}
+
+// kept is the algorithm whose sums the ledger keeps.
+func (u *upload) kept() algo {
+	if u.algo.valid() {
+		return u.algo
+	}
+	return defaultAlgo
 }
 
 func (u *upload) id() string {
@@ -148,7 +156,7 @@ type slot struct {
 	time        volume.Time
 	md5         [16]byte
 	algo        algo
-	sum         [32]byte
+	sum         [maxSumLen]byte
 }
 
 func (r *slot) encode() []byte {
@@ -170,14 +178,14 @@ func decodeSlot(b []byte) (r slot, ok bool, err error) {
 		return r, false, nil
 	}
 	be := binary.BigEndian
-	if b[0] != slotFormat || be.Uint32(b[86:]) != crc32.Checksum(b[:86], castagnoli) {
+	if b[0] != slotFormat || be.Uint32(b[slotUsed-4:]) != crc32.Checksum(b[:slotUsed-4], castagnoli) {
 		return r, false, volume.Errorf(volume.Corrupt, "a record of an upload is damaged")
 	}
 	r.ino, r.off, r.length = volume.Ino(be.Uint64(b[1:])), int64(be.Uint64(b[9:])), int64(be.Uint64(b[17:]))
 	r.time = volume.Time{Sec: int64(be.Uint64(b[25:])), Nsec: be.Uint32(b[33:])}
 	copy(r.md5[:], b[37:])
 	r.algo = algo(b[53])
-	copy(r.sum[:], b[54:])
+	copy(r.sum[:], b[54:slotUsed-4])
 	if r.algo >= algoEnd || r.off < 0 || r.length < 0 || r.off > volume.MaxFileSize-r.length {
 		return r, false, volume.Errorf(volume.Corrupt, "a record of an upload makes no sense")
 	}
@@ -225,6 +233,8 @@ func (s *Server) writeSlot(ctx context.Context, ledger volume.Ino, n int, r slot
 	return s.into(ctx, ledger)(r.encode(), int64(n)*slotLen)
 }
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // uploads is what goes on in the uploads at this moment.
 type uploads struct {
 	mu sync.Mutex // guards m and the users of its values
@@ -264,7 +274,7 @@ func (u *uploads) leave(ledger volume.Ino, a *activity) {
 }
 
 func errNoUpload(id string) error {
-	return errf("NoSuchUpload", "there is no upload %q of this key; it may have been completed, aborted, or expired", clean(id))
+	return errf("NoSuchUpload", "there is no upload %q of this key; it may have been completed, aborted, or expired", clean(id)).with("UploadId", id)
 }
 
 // findUpload finds the upload that a request names, and checks that it is of its bucket

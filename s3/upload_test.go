@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"hash/crc32"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +23,15 @@ func (r *rig) part(key, id string, n int, body string, extra ...string) string {
 	r.t.Helper()
 	return r.ok("PUT", fmt.Sprintf("/b/%s?partNumber=%d&uploadId=%s", key, n, id), body, extra...).Header().Get("ETag")
 }
+
+// sumOf is a checksum as the protocol has it.
+func sumOf(a algo, content string) string {
+	h := a.sig().New()
+	h.Write([]byte(content))
+	return base64.StdEncoding.EncodeToString(h.Sum(nil))
+}
+
+func sumHeader(a algo, content string) string { return a.header() + ": " + sumOf(a, content) }
 
 // list is the document of a completion.
 func partsDoc(etags map[int]string) string {
@@ -205,7 +212,7 @@ func TestListParts(t *testing.T) {
 	r.path("b/", "")
 	id := r.begin("k", "x-amz-checksum-algorithm: CRC32")
 	for _, n := range []int{1, 2, 7, 9999, 10000} {
-		r.part("k", id, n, fmt.Sprint(n))
+		r.part("k", id, n, fmt.Sprint(n), sumHeader(algoCRC32, fmt.Sprint(n)))
 	}
 	var all []int
 	for marker := 0; ; {
@@ -213,8 +220,7 @@ func TestListParts(t *testing.T) {
 		r.xml(r.ok("GET", fmt.Sprintf("/b/k?uploadId=%s&max-parts=2&part-number-marker=%d", id, marker), ""), &res)
 		for _, p := range res.Part {
 			all = append(all, p.PartNumber)
-			sum := crc32.ChecksumIEEE([]byte(fmt.Sprint(p.PartNumber)))
-			r.same("checksum", p.ChecksumCRC32, base64.StdEncoding.EncodeToString(beBytes(uint64(sum), 4)))
+			r.same("checksum", p.ChecksumCRC32, sumOf(algoCRC32, fmt.Sprint(p.PartNumber)))
 		}
 		if !res.IsTruncated {
 			break
@@ -227,7 +233,7 @@ func TestListParts(t *testing.T) {
 func TestCombinedChecksums(t *testing.T) {
 	for a := algoNone + 1; a < algoEnd; a++ {
 		for _, kind := range []string{"FULL_OBJECT", "COMPOSITE"} {
-			if kind == "FULL_OBJECT" && !a.isCRC() || kind == "COMPOSITE" && a == algoCRC64NVME {
+			if kind == "FULL_OBJECT" && !a.ofWhole() || kind == "COMPOSITE" && !a.ofParts() {
 				continue
 			}
 			t.Run(a.String()+" "+kind, func(t *testing.T) {
@@ -235,22 +241,32 @@ func TestCombinedChecksums(t *testing.T) {
 				r.path("b/", "")
 				id := r.begin("k", "x-amz-checksum-algorithm: "+a.String(), "x-amz-checksum-type: "+kind)
 				p1, p2 := pattern(minPart, 1), "the rest"
-				etags := map[int]string{1: r.part("k", id, 1, p1), 2: r.part("k", id, 2, p2)}
-				h := a.newHash()
+				etags := map[int]string{1: r.part("k", id, 1, p1, sumHeader(a, p1)), 2: r.part("k", id, 2, p2, sumHeader(a, p2))}
+				doc := partsDoc(etags)
+				for n, p := range map[int]string{1: p1, 2: p2} {
+					element := "Checksum" + a.String()
+					doc = strings.Replace(doc, etags[n]+"</ETag>", fmt.Sprintf("%s</ETag><%s>%s</%s>", etags[n], element, sumOf(a, p), element), 1)
+				}
+				if kind == "COMPOSITE" {
+					r.fails("InvalidRequest", "POST", "/b/k?uploadId="+id, partsDoc(etags))
+					r.fails("InvalidRequest", "PUT", "/b/k?partNumber=1&uploadId="+id, "x")
+				}
+				r.fails("InvalidPart", "POST", "/b/k?uploadId="+id, strings.Replace(doc, sumOf(a, p1), sumOf(a, "other"), 1))
+				h := a.sig().New()
 				want := ""
 				if kind == "FULL_OBJECT" {
 					h.Write([]byte(p1 + p2))
 				} else {
 					for _, p := range []string{p1, p2} {
-						x := a.newHash()
+						x := a.sig().New()
 						x.Write([]byte(p))
 						h.Write(x.Sum(nil))
 					}
 					want = "-2"
 				}
 				want = base64.StdEncoding.EncodeToString(h.Sum(nil)) + want
-				r.fails("BadDigest", "POST", "/b/k?uploadId="+id, partsDoc(etags), a.header()+": "+base64.StdEncoding.EncodeToString(make([]byte, a.size())))
-				if w := r.ok("POST", "/b/k?uploadId="+id, partsDoc(etags), a.header()+": "+want); !strings.Contains(w.body, want) {
+				r.fails("BadDigest", "POST", "/b/k?uploadId="+id, doc, a.header()+": "+base64.StdEncoding.EncodeToString(make([]byte, a.size())))
+				if w := r.ok("POST", "/b/k?uploadId="+id, doc, a.header()+": "+want); !strings.Contains(w.body, want) {
 					t.Errorf("%s: want %s", w.body, want)
 				}
 				w := r.ok("HEAD", "/b/k", "", "x-amz-checksum-mode: ENABLED")
@@ -261,31 +277,6 @@ func TestCombinedChecksums(t *testing.T) {
 					fmt.Sprint(len(p1+p2), 2, 2, "STANDARD"))
 			})
 		}
-	}
-}
-
-func TestCombineCRC(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	for _, a := range []algo{algoCRC32, algoCRC32C, algoCRC64NVME} {
-		for range 50 {
-			x, y := make([]byte, rng.IntN(300)), make([]byte, rng.IntN(70000))
-			for _, p := range [][]byte{x, y} {
-				for i := range p {
-					p[i] = byte(rng.Uint32())
-				}
-			}
-			of := func(p []byte) uint64 {
-				h := a.newHash()
-				h.Write(p)
-				return beValue(h.Sum(nil))
-			}
-			if got, want := combineCRC(a, of(x), of(y), int64(len(y))), of(append(x[:len(x):len(x)], y...)); got != want {
-				t.Fatalf("%s of %d and %d bytes: %x, want %x", a, len(x), len(y), got, want)
-			}
-		}
-	}
-	if h := algoCRC64NVME.newHash(); func() string { h.Write([]byte("123456789")); return fmt.Sprintf("%x", h.Sum(nil)) }() != "ae8b14860a799888" {
-		t.Error("CRC64NVME does not have its check value")
 	}
 }
 

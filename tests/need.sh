@@ -19,6 +19,9 @@ probe() {
 	glusterfs-server) command -v glusterd ;;
 	glusterfs-client) command -v glusterfs ;;
 	postgresql) ls /usr/lib/postgresql/*/bin/initdb ;;
+	awscli) command -v aws ;;
+	nodejs) command -v node ;;
+	python3-boto3) python3 -c 'import boto3' ;;
 	ca-certificates) test -e /etc/ssl/certs/ca-certificates.crt ;;
 	*) command -v "$1" ;;
 	esac >/dev/null 2>&1

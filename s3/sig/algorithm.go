@@ -9,10 +9,11 @@ import (
 	"errors"
 	"hash"
 	"hash/crc32"
-	"slices"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/minio/crc64nvme"
+	"github.com/zeebo/xxh3"
 )
 
 // Algorithm is a way of computing sums that clients may ask for. Its name is that
@@ -50,16 +51,9 @@ var algorithms = []*Algorithm{
 	{Name: "SHA1", Size: sha1.Size, New: sha1.New, Composite: true},
 	{Name: "SHA256", Size: sha256.Size, New: sha256.New, Composite: true},
 	{Name: "SHA512", Size: sha512.Size, New: sha512.New, Composite: true},
-}
-
-// Register adds an algorithm, or replaces the one of the same name. It may only be
-// called before the first request, from an init function. So that this package
-// needs no library for the XXHASH family, which AWS added and few clients use.
-func Register(a Algorithm) {
-	a.Name = strings.ToUpper(a.Name)
-	algorithms = slices.DeleteFunc(algorithms, func(b *Algorithm) bool { return b.Name == a.Name })
-	algorithms = append(algorithms, &a)
-	slices.SortFunc(algorithms, func(a, b *Algorithm) int { return strings.Compare(a.Name, b.Name) })
+	{Name: "XXHASH128", Size: 16, New: func() hash.Hash { return xxh3.New128() }, Composite: true},
+	{Name: "XXHASH3", Size: 8, New: func() hash.Hash { return xxh3.New() }, Composite: true},
+	{Name: "XXHASH64", Size: 8, New: func() hash.Hash { return xxhash.New() }, Composite: true},
 }
 
 // FindAlgorithm finds one by its name, in letters of any size.
@@ -91,7 +85,7 @@ func (a *Algorithm) decode(value string) ([]byte, bool) {
 
 // Checksum is a sum as the protocol writes it.
 type Checksum struct {
-	Algorithm string // CRC32, CRC32C, CRC64NVME, SHA1, SHA256; also MD5, SHA512 and what is registered
+	Algorithm string // CRC32, CRC32C, CRC64NVME, MD5, SHA1, SHA256, SHA512, XXHASH64, XXHASH3 or XXHASH128
 	Value     string // base64
 }
 

@@ -14,7 +14,8 @@ import (
 var sumsOfAbcdefg = map[string]string{
 	"CRC32": "MSpqpg==", "CRC32C": "5if0QQ==", "CRC64NVME": "SmzZ/LTp1CA=", "SHA1": "L7XhNBn8iSRoZeejJPR27GJOh0A=",
 	"SHA256": "fRpUEnsiJQL1t5tfsIAwYRUqRPkrN+I8ZSe69mXU2po=", "MD5": "esZsDxSN6VGbi9JkMSxNZA==",
-	"SHA512": "1xakGIVptoqxtt+sF45XARTN8Oo6HMDjFIbD5BJBvGp2Qk6MN6sm8Jb8he+YhsjLY0GH9P3f9kX7CZ8f9UxrjA==",
+	"SHA512":   "1xakGIVptoqxtt+sF45XARTN8Oo6HMDjFIbD5BJBvGp2Qk6MN6sm8Jb8he+YhsjLY0GH9P3f9kX7CZ8f9UxrjA==",
+	"XXHASH64": "GGCUDikCgi0=", "XXHASH3": "WkDcP9RMBS8=", "XXHASH128": "Kq/YOGmlnDE/55jA7aptxg==",
 }
 
 func TestChecksumHeaders(t *testing.T) {
@@ -61,7 +62,7 @@ func TestChecksumRules(t *testing.T) {
 		{[]string{"x-amz-checksum-crc32: MSpqpg==", "x-amz-checksum-sha1: L7XhNBn8iSRoZeejJPR27GJOh0A="}, "InvalidRequest", "Multiple checksum"},
 		{[]string{"x-amz-checksum-crc32: MSpqpg==", "x-amz-sdk-checksum-algorithm: CRC32C"}, "InvalidRequest", "x-amz-sdk-checksum-algorithm"},
 		{[]string{"x-amz-sdk-checksum-algorithm: CRC32"}, "InvalidRequest", "no corresponding"},
-		{[]string{"x-amz-sdk-checksum-algorithm: CRC16"}, "InvalidRequest", "[CRC32, CRC32C, CRC64NVME, MD5, SHA1, SHA256, SHA512]"},
+		{[]string{"x-amz-sdk-checksum-algorithm: CRC16"}, "InvalidRequest", "[CRC32, CRC32C, CRC64NVME, MD5, SHA1, SHA256, SHA512, XXHASH128, XXHASH3, XXHASH64]"},
 		{[]string{"x-amz-trailer: x-amz-checksum-crc32"}, "InvalidRequest", "x-amz-trailer"},
 		{[]string{"Content-MD5: esZsDxSN6VGbi9JkMSxNZA=="}, "", ""},
 		{[]string{"Content-MD5: XrY7u+Ae7tCTyyK7j1rNww=="}, "BadDigest", "Content-MD5"},

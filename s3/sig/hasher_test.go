@@ -15,7 +15,7 @@ import (
 )
 
 func TestHasher(t *testing.T) {
-	h, err := NewHasher("md5", "CRC32", "crc32c", "CRC64NVME", "SHA1", "SHA256", "SHA512", "MD5")
+	h, err := NewHasher("md5", "CRC32", "crc32c", "CRC64NVME", "SHA1", "SHA256", "SHA512", "XXHASH64", "XXHASH3", "XXHASH128", "MD5")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,23 +157,5 @@ func TestValidChecksum(t *testing.T) {
 		if got := ValidChecksum(c); got != want {
 			t.Errorf("%v: %t", c, got)
 		}
-	}
-}
-
-func TestRegister(t *testing.T) {
-	before := slices.Clone(algorithms)
-	defer func() { algorithms = before }()
-	Register(Algorithm{Name: "xxhash0", Size: 16, New: md5.New, FullObject: true})
-	if a, found := FindAlgorithm("XXHASH0"); !found || a.Header() != "x-amz-checksum-xxhash0" {
-		t.Errorf("%v, %t", a, found)
-	}
-	if !strings.HasSuffix(algorithmNames(), "SHA512, XXHASH0") {
-		t.Error(algorithmNames())
-	}
-	r := put("abcdefg", "x-amz-checksum-xxhash0:"+sumsOfAbcdefg["MD5"])
-	newClient().sign4(r, unsignedPayload)
-	expect(t, "registered", testVerifier(), r, "")
-	if _, err := FullObject("XXHASH0", nil); err == nil {
-		t.Error("what is registered cannot be combined")
 	}
 }

@@ -165,6 +165,9 @@ func (v *Verifier) verifyHeader4(r *http.Request, params []param, rest string) (
 	if payload == "" {
 		return nil, invalidRequest("Missing required header for this request: x-amz-content-sha256")
 	}
+	if _, e := payloadForm(r, payload); e != nil {
+		return nil, e
+	}
 	if list := unsignedHeaders(r, a.signed); len(list) > 0 {
 		return nil, notSigned(list)
 	}

@@ -95,6 +95,7 @@ func TestHeader4Refused(t *testing.T) {
 		{"query unreadable", func(r *http.Request) { r.URL.RawQuery = "a=%zz" }, "InvalidURI", `"a"`},
 		{"two mechanisms", func(r *http.Request) { r.URL.RawQuery = "X-Amz-Signature=1" }, "InvalidArgument", "Only one auth mechanism"},
 		{"two mechanisms, version 2", func(r *http.Request) { r.URL.RawQuery = "AWSAccessKeyId=1" }, "InvalidArgument", "Only one auth mechanism"},
+		{"a payload that is none", func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", "nonsense") }, "InvalidArgument", "valid sha256"},
 		{"content type not signed", func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, "", ""},
 		{"other headers not signed", func(r *http.Request) { r.Header.Set("X-Amzn-Trace-Id", "1") }, "", ""},
 	} {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,16 +52,31 @@ type rig struct {
 	srv   *s3.Server
 	url   string
 	keys  keyPairs
+	// wrap, if set, stands between the next gateway and the volume.
+	wrap func(s3.Volume) s3.Volume
+	// region, if set, is the only one that the next gateway accepts in a signature.
+	region string
 }
 
 // kinds are the volumes that everything is tested over.
 var kinds = []string{"chunks", "dir"}
 
+// newRig makes one whose log, index and chunks are in memory.
 func newRig(t *testing.T, kind string) *rig {
 	t.Helper()
+	return openRig(t, kind, diskFS{vfs.NewMem()}, "")
+}
+
+// newDiskRig makes one that keeps all on a disk, for content that is larger.
+func newDiskRig(t *testing.T, kind string) *rig {
+	t.Helper()
+	return openRig(t, kind, vfs.Default, t.TempDir())
+}
+
+func openRig(t *testing.T, kind string, fs vfs.FS, base string) *rig {
+	t.Helper()
 	r := &rig{t: t, keys: keyPairs{}}
-	fs := diskFS{vfs.NewMem()}
-	opt := oplog.DefaultOptions("oplog", testVolume)
+	opt := oplog.DefaultOptions(filepath.Join(base, "oplog"), testVolume)
 	opt.FS, opt.SyncEvery, opt.SegmentSize = fs, 0, 8<<20
 	log, _, err := oplog.Open(opt)
 	if err != nil {
@@ -68,7 +84,7 @@ func newRig(t *testing.T, kind string) *rig {
 	}
 	r.log = log
 	ctx := context.Background()
-	e, err := index.Open(index.Options{FS: fs, Dir: "index", Extents: kind == "chunks", MemTable: 1 << 20, Log: zerolog.Nop(),
+	e, err := index.Open(index.Options{FS: fs, Dir: filepath.Join(base, "index"), Extents: kind == "chunks", MemTable: 1 << 20, Log: zerolog.Nop(),
 		SyncLog: func(v volume.Version) error { return log.Sync(ctx, v) }})
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +92,7 @@ func newRig(t *testing.T, kind string) *rig {
 	closers := []io.Closer{e}
 	var back volume.Backing
 	if kind == "chunks" {
-		store, _, err := chunkstore.Open(chunkstore.Options{FS: fs, Dir: "chunks", Volume: testVolume, ChunkSize: volume.MinChunkSize, Log: zerolog.Nop()})
+		store, _, err := chunkstore.Open(chunkstore.Options{FS: fs, Dir: filepath.Join(base, "chunks"), Volume: testVolume, ChunkSize: volume.MinChunkSize, Log: zerolog.Nop()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +132,10 @@ func (r *rig) start() {
 	}
 	r.lead = l
 	cfg := s3.DefaultConfig()
-	cfg.Volume, cfg.Auth = l, &sig.Verifier{Keys: r.keys}
+	cfg.Volume, cfg.Auth = l, &sig.Verifier{Keys: r.keys, Region: r.region}
+	if r.wrap != nil {
+		cfg.Volume = r.wrap(l)
+	}
 	if r.srv, err = s3.New(cfg); err != nil {
 		r.t.Fatal(err)
 	}
