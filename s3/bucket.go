@@ -3,6 +3,7 @@ package s3
 import (
 	"encoding/xml"
 	"net/http"
+	"slices"
 	"strings"
 
 	"wolfdisk/volume"
@@ -52,19 +53,24 @@ func (c *call) listBuckets() error {
 		from = max(from, t.last+"\x00")
 	}
 	res := &bucketList{Owner: theOwner, Prefix: clean(prefix)}
-	var names []volume.DirEntry
+	names, err := c.mappedBuckets(prefix, from)
+	if err != nil {
+		return err
+	}
+	fixed := len(names)
 	err = c.s.vol.ReadNames(c.ctx, volume.RootIno, from, func(e volume.DirEntry) bool {
 		if !strings.HasPrefix(e.Name, prefix) {
 			return false
 		}
-		if e.Type == volume.ModeDir && !hiddenBucket(e.Name) && xmlSafe(e.Name) && c.mayUse(e.Name) == nil {
+		if _, hides := c.s.cfg.Buckets[e.Name]; !hides && e.Type == volume.ModeDir && !hiddenBucket(e.Name) && xmlSafe(e.Name) && c.mayUse(e.Name) == nil {
 			names = append(names, e)
 		}
-		return len(names) <= most
+		return len(names)-fixed <= most
 	})
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(names, func(a, b volume.DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	for i, e := range names {
 		if i == most {
 			if i > 0 {
@@ -120,6 +126,18 @@ func (c *call) createBucket() error {
 	if hiddenBucket(c.bucket) {
 		return errf("InvalidBucketName", "the bucket name %q is reserved", c.bucket)
 	}
+	if path, ok := c.s.cfg.Buckets[c.bucket]; ok {
+		a, err := c.s.mapped(c.ctx, path, true)
+		if err == nil {
+			err = c.s.sync(c.ctx, a.Ino)
+		}
+		if err != nil {
+			return err
+		}
+		c.w.Header().Set("Location", "/"+c.bucket)
+		c.w.WriteHeader(http.StatusOK)
+		return nil
+	}
 	res, err := c.s.do(c.ctx, &volume.Request{Kind: volume.OpCreate, Parent: volume.RootIno, Name: c.bucket, Mode: volume.ModeDir | c.s.cfg.DirMode})
 	if volume.KindOf(err) == volume.Exists && err != nil {
 		if _, err := c.s.bucket(c.ctx, c.bucket); err != nil {
@@ -142,6 +160,9 @@ func (c *call) createBucket() error {
 func (c *call) deleteBucket() error {
 	if _, err := c.s.bucket(c.ctx, c.bucket); err != nil {
 		return err
+	}
+	if _, ok := c.s.cfg.Buckets[c.bucket]; ok {
+		return errf("AccessDenied", "the bucket %q is part of the gateway's configuration", c.bucket)
 	}
 	_, err := c.s.do(c.ctx, &volume.Request{Kind: volume.OpRmdir, Parent: volume.RootIno, Name: c.bucket})
 	switch volume.KindOf(err) {

@@ -51,9 +51,17 @@ func (o *object) size() int64 {
 // patient bounds how often something that others change is looked at again.
 const patient = 100
 
-// bucket finds a bucket: a directory at the root that is not hidden.
+// bucket finds a bucket: a directory at the root that is not hidden, or one that the configuration
+// names.
 func (s *Server) bucket(ctx context.Context, name string) (volume.Attr, error) {
 	missing := errf("NoSuchBucket", "there is no bucket %q", clean(name))
+	if path, ok := s.cfg.Buckets[name]; ok {
+		a, err := s.mapped(ctx, path, false)
+		if volume.KindOf(err) == volume.NotFound && err != nil {
+			err = missing
+		}
+		return a, err
+	}
 	if hiddenBucket(name) || volume.CheckName(name) != nil {
 		return volume.Attr{}, missing
 	}
