@@ -128,7 +128,7 @@ clean:
 need-demo:
 	@tests/need.sh fuse3 tar
 need-test:
-	@tests/need.sh fuse3 gcc libc6-dev git rsync attr acl sqlite3 tar util-linux mount e2fsprogs iproute2 strace shellcheck procps fio postgresql
+	@tests/need.sh fuse3 gcc libc6-dev git rsync attr acl sqlite3 tar util-linux mount e2fsprogs iproute2 strace shellcheck procps fio postgresql curl
 need-bench:
 	@tests/need.sh fuse3 fio bindfs tar
 

@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -437,14 +438,42 @@ func (t *ticket) forgetIntents() {
 }
 
 // Absorb records an op that describes what the real directory already is: it is not
-// applied. The objects must not be in use.
+// applied. The objects must not be in use. Of the content of an inode that the first ops of this epoch
+// end, nothing is to be said.
 func (l *Leader) Absorb(op *volume.Op, lower []volume.LowerRecord) error {
 	if err := l.enterGate(context.Background()); err != nil {
 		return err
 	}
 	defer l.gate.RUnlock()
+	if ending, err := l.endsFirst(op); ending || err != nil {
+		return err
+	}
+	// So that the epoch does not begin by ending what it is about.
+	objects := []volume.Ino{op.Ino}
+	l.locks.lock(objects)
+	defer l.locks.unlock(objects)
 	op.Time = l.now()
 	return l.commit(&ticket{ops: []*volume.Op{op}, lower: lower})
+}
+
+// endsFirst reports whether an op only changes the content of an inode that this epoch's first ops end.
+func (l *Leader) endsFirst(op *volume.Op) (bool, error) {
+	switch op.Kind {
+	case volume.OpWrite, volume.OpTruncate, volume.OpFallocate, volume.OpCopyChunks:
+	default:
+		return false, nil
+	}
+	l.commitMu.Lock()
+	orphan := !l.opened && slices.Contains(l.orphans, op.Ino)
+	l.commitMu.Unlock()
+	if !orphan || l.opens.has(op.Ino) {
+		return false, nil
+	}
+	if a, err := l.Inode(op.Ino); err != nil || a.Nlink != 0 {
+		return false, err
+	}
+	kept, err := l.Kept(op.Ino)
+	return !kept, err
 }
 
 // Open implements volume.Volume.

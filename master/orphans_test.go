@@ -150,3 +150,45 @@ func TestOpenUnlinkRaces(t *testing.T) {
 	}
 	logOps(t, r.log)
 }
+
+// TestAbsorbOrphans: what a killed leader had begun to do to a nameless inode is found in the real
+// directory when the next epoch begins, which ends such inodes: neither spoils the other.
+func TestAbsorbOrphans(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		op    func(tmp, kept volume.Ino) *volume.Op
+		alive bool // the inode that is not kept
+	}{
+		{"its content", func(tmp, _ volume.Ino) *volume.Op { return &volume.Op{Kind: volume.OpTruncate, Ino: tmp, Size: 3} }, false},
+		{"the content of one that is kept", func(_, kept volume.Ino) *volume.Op {
+			return &volume.Op{Kind: volume.OpTruncate, Ino: kept, Size: 3}
+		}, false},
+		{"its name", func(tmp, _ volume.Ino) *volume.Op {
+			return &volume.Op{Kind: volume.OpPublish, Ino: tmp, Parent: root, Name: "published"}
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			defer r.abandon()
+			old := r.lead(1)
+			tmp := mustDo(t, old, &volume.Request{Kind: volume.OpCreate, Mode: volume.ModeFile | 0o600}).Attr.Ino
+			kept := mustDo(t, old, &volume.Request{Kind: volume.OpCreate, Mode: volume.ModeFile | 0o600,
+				Xattrs: []volume.Xattr{{Name: volume.XattrKeep, Value: []byte("k")}}}).Attr.Ino
+			old.Stop(volume.Fenced)
+			l := r.lead(2)
+			if err := l.Absorb(c.op(tmp, kept), nil); err != nil {
+				t.Fatal(err)
+			}
+			mkFile(t, l, "later")
+			if err := l.Failed(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.GetAttr(ctx, tmp); c.alive != (err == nil) {
+				t.Errorf("the inode: %v, want alive %t", err, c.alive)
+			}
+			if a, err := l.GetAttr(ctx, kept); err != nil || (a.Size == 3) != (c.name == "the content of one that is kept") {
+				t.Errorf("the one that is kept: %v, size %d", err, a.Size)
+			}
+		})
+	}
+}

@@ -20,6 +20,7 @@
 // They reach the volume through one [Handle], which can be switched to another volume
 // while they run (a role change) and remembers what they have open. A change that comes while
 // nobody leads waits (vacancy.go) and is forwarded if the next leader is another node (front.go).
+// The mount is one, S3 the other (package gateway, s3.go): it forwards whole requests to whoever leads.
 //
 // # Sessions
 //
@@ -43,6 +44,6 @@
 // # Goroutines
 //
 // Two per known address (dial), per session those of wire and the feed or the
-// follower's report, the elector's two, checkpoint, idleWork, retain, collect, the mount's and the
-// admin server's. All end with node.ctx, and release waits for them.
+// follower's report, the elector's two, checkpoint, idleWork, retain, collect, the mount's, the S3
+// gateway's and the admin server's. All end with node.ctx, and release waits for them.
 package node

@@ -22,6 +22,7 @@ import (
 	"wolfdisk/node/conflict"
 	"wolfdisk/node/daemon"
 	"wolfdisk/node/exit"
+	"wolfdisk/node/gateway"
 	"wolfdisk/node/version"
 	"wolfdisk/slave"
 	"wolfdisk/volume"
@@ -67,6 +68,7 @@ type node struct {
 	vacancy  *vacancy
 	observer *observers
 	handle   *Handle
+	gateway  *gateway.Gateway // S3
 	// conflicts are the records of what this node lost.
 	conflicts *conflict.Store
 	witness   *witness // of a node without a copy; nil otherwise
@@ -269,6 +271,9 @@ func (n *node) checkMountPoint() error {
 
 // run is the node's life.
 func (n *node) run(ctx context.Context) error {
+	if err := n.startGateway(); err != nil {
+		return err
+	}
 	adm, err := n.startAdmin()
 	if err != nil {
 		return err
@@ -321,7 +326,7 @@ var (
 func (n *node) startAdmin() (*admin.Server, error) {
 	return admin.Start(admin.Options{
 		Program: n.cfg.Program.String(), StateDir: n.cfg.Node.DataDir, Source: n, Log: n.log,
-		Bind: n.cfg.Admin.Bind, BindIsDefault: n.cfg.IsDefault("admin.bind"), Verbs: n.verbs(),
+		Bind: n.cfg.Admin.Bind, BindIsDefault: n.cfg.IsDefault("admin.bind"), Verbs: n.verbs(), Collectors: n.gateway.Metrics(),
 	})
 }
 
@@ -353,6 +358,9 @@ func (n *node) attach(v volume.Volume) {
 	}
 	n.mu.Unlock()
 	if h == nil {
+		if n.gateway != nil {
+			n.gateway.Open(n.handle)
+		}
 		return
 	}
 	stale := h.Switch(v)
@@ -412,14 +420,14 @@ func (n *node) stopWith(err error) {
 	}
 }
 
-// release ends everything in order: no more changes, followers have what there is, no
+// release ends everything in order: no more requests over S3, no more changes, followers have what there is, no
 // mount, no sessions, and the volume on disk.
 func (n *node) release() error {
 	n.setPhase(phaseStopping)
 	n.manager.Stopping()
 	deadline, cancel := context.WithTimeout(context.Background(), n.cfg.Node.StopTimeout)
 	defer cancel()
-	var errs []error
+	errs := []error{n.stopGateway(deadline)}
 	n.handOver(deadline)
 	n.mu.Lock()
 	mount, st := n.mount, n.store

@@ -22,6 +22,9 @@ func (n *node) Hello(remote wire.Hello) (wire.Hello, error) {
 		}
 		return n.controlHello(), n.acceptIdentity(&remote)
 	}
+	if remote.Caps&wire.CapStream != 0 {
+		return n.streamHello(), n.acceptStream(&remote)
+	}
 	local := n.hello()
 	if !n.elects() || n.storage() == nil && !local.Volume.IsZero() {
 		return local, &wire.Refusal{Kind: volume.Busy, Code: "WD-1315", Text: "node " + n.cfg.Node.ID + " is still opening its volume: try again"}

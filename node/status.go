@@ -37,6 +37,9 @@ func (n *node) Status(context.Context) admin.Status {
 		s.Warnings = append(s.Warnings, admin.Warning{Code: codeConflict, Text: fmt.Sprintf("%d conflicts are open: what only this node had when its copy lost a fork", s.ConflictsOpen),
 			Hint: "wolfdiskctl conflicts list; restore what is wanted, then drop them"})
 	}
+	if n.gateway != nil && n.gateway.Address() != "" {
+		s.S3 = &admin.S3{Address: n.gateway.Address(), TLS: n.gateway.TLS()}
+	}
 	if mount != nil {
 		s.Mount = admin.Mount{Path: n.cfg.Mount.Dir, Driver: mount.Driver()}
 	}

@@ -77,19 +77,24 @@ func (c *call) listBuckets() error {
 		from = max(from, t.last+"\x00")
 	}
 	res := &bucketList{Owner: c.owner(), Prefix: clean(prefix)}
-	var names []volume.DirEntry
-	err := c.s.vol.ReadNames(c.ctx, volume.RootIno, from, func(e volume.DirEntry) bool {
+	names, err := c.mappedBuckets(prefix, from)
+	if err != nil {
+		return err
+	}
+	fixed := len(names)
+	err = c.s.vol.ReadNames(c.ctx, volume.RootIno, from, func(e volume.DirEntry) bool {
 		if !strings.HasPrefix(e.Name, prefix) {
 			return false
 		}
-		if e.Type == volume.ModeDir && !hiddenBucket(e.Name) && xmlSafe(e.Name) && c.mayUse(e.Name) == nil {
+		if _, hides := c.s.cfg.Buckets[e.Name]; !hides && e.Type == volume.ModeDir && !hiddenBucket(e.Name) && xmlSafe(e.Name) && c.mayUse(e.Name) == nil {
 			names = append(names, e)
 		}
-		return len(names) <= most
+		return len(names)-fixed <= most
 	})
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(names, func(a, b volume.DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	for i, e := range names {
 		if i == most {
 			if i > 0 {
@@ -153,6 +158,21 @@ func (c *call) createBucket() error {
 	if err != nil {
 		return err
 	}
+	if path, ok := c.s.cfg.Buckets[c.bucket]; ok {
+		if len(list) > 0 {
+			return errf("NotImplemented", "bucket %q is a directory named in the configuration, which is made without tags", c.bucket)
+		}
+		a, err := c.s.mapped(c.ctx, path, true)
+		if err == nil {
+			err = c.s.sync(c.ctx, a.Ino)
+		}
+		if err != nil {
+			return err
+		}
+		c.w.Header().Set("Location", "/"+c.bucket)
+		c.w.WriteHeader(http.StatusOK)
+		return nil
+	}
 	op := &volume.Request{Kind: volume.OpCreate, Parent: volume.RootIno, Name: c.bucket, Mode: volume.ModeDir | c.s.cfg.DirMode}
 	if len(list) > 0 {
 		m := &meta{kind: kindBucket, tags: list}
@@ -206,6 +226,9 @@ func (c *call) bucketRights() error {
 func (c *call) deleteBucket() error {
 	if _, err := c.s.bucket(c.ctx, c.bucket); err != nil {
 		return err
+	}
+	if _, ok := c.s.cfg.Buckets[c.bucket]; ok {
+		return errf("AccessDenied", "the bucket %q is part of the gateway's configuration", c.bucket)
 	}
 	_, err := c.s.do(c.ctx, &volume.Request{Kind: volume.OpRmdir, Parent: volume.RootIno, Name: c.bucket})
 	switch volume.KindOf(err) {

@@ -26,25 +26,37 @@ type call struct {
 
 	bucket, key string
 	q           url.Values
-	proceeded   bool // see proceed
+	proceeded   bool   // see proceed
+	name        string // of the operation, once it is known
+	forwarded   bool   // by another node
 }
 
 // answer remembers whether anything was sent: an error that comes later can only cut
 // the connection.
 type answer struct {
 	http.ResponseWriter
-	begun bool
+	begun   bool
+	status  int
+	written int64
 }
 
 func (a *answer) WriteHeader(status int) {
 	a.begun = true
+	a.status = status
 	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(p []byte) (int, error) {
-	a.begun = true
-	return a.ResponseWriter.Write(p)
+	if !a.begun {
+		a.begun, a.status = true, http.StatusOK
+	}
+	n, err := a.ResponseWriter.Write(p)
+	a.written += int64(n)
+	return n, err
 }
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (a *answer) flush() {
 	if f, ok := a.ResponseWriter.(http.Flusher); ok {

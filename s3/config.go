@@ -32,6 +32,8 @@ type Config struct {
 	// Domains are base names of virtual-host style: a request for bucket.domain is for
 	// bucket. Path style always works.
 	Domains []string
+	// Buckets are buckets that are not at the root, and the paths of their directories.
+	Buckets map[string]string
 	// UID, GID, FileMode and DirMode are of what clients make.
 	UID, GID          uint32
 	FileMode, DirMode uint32
@@ -49,6 +51,19 @@ type Config struct {
 	Rate                        float64
 	Now                         func() time.Time
 	Log                         zerolog.Logger
+	// Elsewhere, if not nil, is asked before an operation that changes something, once it is
+	// known who asks; nothing of the body has been read. It answers the request if that is another
+	// node's business, and says so; an error is answered here. anonymous says that there are no keys.
+	Elsewhere func(w http.ResponseWriter, r *http.Request, anonymous bool) (answered bool, err error)
+	// Done, if not nil, is told of every request when it has been answered.
+	Done func(Done)
+}
+
+// Done is a request that was answered.
+type Done struct {
+	Operation     string // empty if it was refused before that was known
+	Status        int
+	Read, Written int64 // bytes of the bodies
 }
 
 // DefaultConfig is a Config that lacks only Volume and Auth.

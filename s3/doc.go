@@ -2,7 +2,7 @@
 // [volume.Volume]. A bucket is a directory at the root, an object a file, the parts of a
 // key before its last slash are directories. It knows no roles: on a follower reads are
 // answered, and what would change something is ServiceUnavailable, unless whoever owns
-// the node forwards it before it comes here.
+// the node forwards it (Config.Elsewhere).
 //
 // # Parts
 //
@@ -12,7 +12,7 @@
 //     never something else.
 //   - names.go, object.go: keys to inodes. condition.go: conditions.
 //   - put.go, stage.go, publish.go, get.go, delete.go, copy.go, tagging.go, attributes.go,
-//     bucket.go, acl.go: the operations.
+//     bucket.go, mapped.go, acl.go: the operations.
 //   - walk.go, list.go, listxml.go: listing.
 //   - upload.go, part.go, complete.go, listparts.go, partsums.go, janitor.go: uploads in
 //     parts; upload.go has their format.

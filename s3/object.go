@@ -55,9 +55,17 @@ func errBucket(name string) *fault {
 	return errf("NoSuchBucket", "there is no bucket %q", clean(name)).with("BucketName", name)
 }
 
-// bucket finds a bucket: a directory at the root that is not hidden.
+// bucket finds a bucket: a directory at the root that is not hidden, or one that the configuration
+// names.
 func (s *Server) bucket(ctx context.Context, name string) (volume.Attr, error) {
 	missing := errBucket(name)
+	if path, ok := s.cfg.Buckets[name]; ok {
+		a, err := s.mapped(ctx, path, false)
+		if volume.KindOf(err) == volume.NotFound && err != nil {
+			err = missing
+		}
+		return a, err
+	}
 	if hiddenBucket(name) || volume.CheckName(name) != nil {
 		return volume.Attr{}, missing
 	}

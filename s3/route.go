@@ -120,6 +120,7 @@ func (c *call) serve() error {
 	if err != nil {
 		return err
 	}
+	c.name = op.name
 	if c.auth.Key.ReadOnly && op.write {
 		return errf("AccessDenied", "the key %q may only read", c.auth.Key.Access)
 	}
@@ -130,6 +131,11 @@ func (c *call) serve() error {
 	}
 	if err := c.unsupported(op); err != nil {
 		return err
+	}
+	if op.write && !c.forwarded && c.s.cfg.Elsewhere != nil {
+		if answered, err := c.s.cfg.Elsewhere(c.w, c.r, c.auth.Anonymous); answered || err != nil {
+			return err
+		}
 	}
 	return op.run(c)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
+	"io"
 	stdlog "log"
 	"net"
 	"net/http"
@@ -84,9 +85,14 @@ func (s *Server) Serve(ln net.Listener) error {
 
 // Close ends all listeners, waits a while for requests at work, and ends the rest.
 func (s *Server) Close() error {
-	s.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
+	return s.Shutdown(ctx)
+}
+
+// Shutdown is Close with a wait of the caller's.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = s.http.Close()
@@ -100,8 +106,20 @@ func (s *Server) Close() error {
 func (s *Server) HiddenKeys() uint64 { return s.hidden.Load() }
 
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{s: s, w: &answer{ResponseWriter: w}, r: r, ctx: r.Context(), id: requestID()}
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.answer(w, r, false) }
+
+// ServeForwarded answers a request that another node has taken from its client. It is answered
+// here whatever Config.Elsewhere would say, and its rate was that node's business.
+func (s *Server) ServeForwarded(w http.ResponseWriter, r *http.Request) { s.answer(w, r, true) }
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, forwarded bool) {
+	c := &call{s: s, w: &answer{ResponseWriter: w}, r: r, ctx: r.Context(), id: requestID(), forwarded: forwarded}
+	if s.cfg.Done != nil {
+		body := &countingBody{ReadCloser: r.Body}
+		c.r = r.WithContext(c.ctx) // a copy: net/http looks at the body of its own when the answer is early
+		c.r.Body = body
+		defer func() { s.cfg.Done(Done{Operation: c.name, Status: c.w.status, Read: body.n, Written: c.w.written}) }()
+	}
 	h := w.Header()
 	h.Set("x-amz-request-id", c.id)
 	h.Set("x-amz-id-2", c.id)
@@ -109,7 +127,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.cors(c) {
 		return
 	}
-	if !s.rates.allow(r.RemoteAddr, s.cfg.Now()) {
+	if !forwarded && !s.rates.allow(r.RemoteAddr, s.cfg.Now()) {
 		c.fail(errf("SlowDown", "more than %g requests per second from one address", s.cfg.Rate))
 		return
 	}
@@ -123,6 +141,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := c.serve(); err != nil {
 		c.fail(err)
 	}
+}
+
+// countingBody counts what is read of a body.
+type countingBody struct {
+	io.ReadCloser
+	n int64
+}
+
+func (b *countingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n += int64(n)
+	return n, err
 }
 
 func requestID() string {

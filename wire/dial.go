@@ -31,15 +31,24 @@ func (c *Config) tune(conn net.Conn) error {
 // Hello is called: the session belongs to the caller, who must Serve it. Errors:
 // Unavailable if nobody answers, the kind of a *Refusal if either side refused.
 func Dial(ctx context.Context, cfg *Config, addr string, h Handler) (*Session, error) {
+	g, err := dial(ctx, cfg, addr, h, false)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(g), nil
+}
+
+// dial connects, and runs the greeting.
+func dial(ctx context.Context, cfg *Config, addr string, h Handler, stream bool) (*greeter, error) {
 	if err := cfg.prepare(); err != nil {
 		return nil, err
 	}
-	dial := cfg.Dialer
-	if dial == nil {
+	connect := cfg.Dialer
+	if connect == nil {
 		d := net.Dialer{Timeout: cfg.HandshakeTimeout}
-		dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
+		connect = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
 	}
-	conn, err := dial(ctx, addr)
+	conn, err := connect(ctx, addr)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, volume.Errorf(volume.Interrupted, "dial %s: %w", addr, context.Cause(ctx))
@@ -50,7 +59,7 @@ func Dial(ctx context.Context, cfg *Config, addr string, h Handler) (*Session, e
 		conn.Close()
 		return nil, volume.Errorf(volume.Unavailable, "set up the connection to %s: %w", addr, err)
 	}
-	return greet(ctx, cfg, conn, addr, h, true)
+	return agree(ctx, cfg, conn, addr, h, true, stream)
 }
 
 const (

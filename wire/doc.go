@@ -30,6 +30,9 @@
 //   - signals, whole messages of up to 1 MiB one way, on sessions that carry nothing else
 //     ([CapControl]).
 //
+// A stream ([CapStream]) is greeted the same way and then is bytes both ways, TLS and no more: no
+// messages, no flow control but TCP's.
+//
 // # Flow control
 //
 // The receiver grants bytes, separately for frames, for requests, and for each

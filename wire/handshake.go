@@ -34,11 +34,22 @@ type greeter struct {
 	peer   Identity // of the verified certificate
 	remote Hello    // as far as it is known
 	local  Hello
+	stream bool // bytes are to follow, not messages: CapStream
 }
 
 // greet makes a session of conn, or closes it. dialed says which side we are.
 func greet(ctx context.Context, cfg *Config, conn net.Conn, addr string, h Handler, dialed bool) (*Session, error) {
-	g := &greeter{cfg: cfg, h: h, raw: newRawConn(conn, &cfg.total), addr: addr}
+	g, err := agree(ctx, cfg, conn, addr, h, dialed, false)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(g), nil
+}
+
+// agree runs the greeting, or closes the connection. stream is what a dialer wants; what a
+// listener gets is in the greeter.
+func agree(ctx context.Context, cfg *Config, conn net.Conn, addr string, h Handler, dialed, stream bool) (*greeter, error) {
+	g := &greeter{cfg: cfg, h: h, raw: newRawConn(conn, &cfg.total), addr: addr, stream: stream}
 	conn.SetDeadline(time.Now().Add(cfg.HandshakeTimeout))
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -66,7 +77,7 @@ func greet(ctx context.Context, cfg *Config, conn net.Conn, addr string, h Handl
 		return nil, volume.Errorf(volume.Interrupted, "session with %s: %w", addr, context.Cause(ctx))
 	}
 	conn.SetDeadline(time.Time{})
-	return newSession(g), nil
+	return g, nil
 }
 
 // secure runs the TLS handshake. When it returns on the listening side, the peer
@@ -118,6 +129,9 @@ func (g *greeter) dial() error {
 	if werr != nil {
 		return werr
 	}
+	if g.stream && g.remote.Caps&CapStream == 0 {
+		return refuse(volume.WrongVersion, CodeVersion, "node %s takes no streams: update it", g.remote.NodeID)
+	}
 	if _, err := g.h.Hello(g.remote); err != nil {
 		return refusalOf(err)
 	}
@@ -129,6 +143,11 @@ func (g *greeter) dial() error {
 func (g *greeter) listen() error {
 	if err := g.readHello(); err != nil {
 		return err
+	}
+	if g.stream = g.remote.Caps&CapStream != 0; g.stream {
+		if _, ok := g.h.(StreamHandler); !ok {
+			return refuse(volume.Unsupported, CodeOther, "node %s takes no streams", g.cfg.NodeID)
+		}
 	}
 	if err := g.ask(); err != nil {
 		return err
@@ -157,6 +176,9 @@ func (g *greeter) ask() error {
 	}
 	local.Identity = g.cfg.identity()
 	local.ProtocolMin, local.ProtocolMax = ProtocolMin, ProtocolMax
+	if local.Caps &^= CapStream; g.stream {
+		local.Caps |= CapStream
+	}
 	g.local = local
 	return nil
 }

@@ -24,6 +24,7 @@ type Listener struct {
 	mu       sync.Mutex
 	pending  []net.Conn // not authenticated yet, oldest first
 	sessions map[*Session]bool
+	streams  map[net.Conn]bool
 	closed   bool
 }
 
@@ -44,7 +45,7 @@ func Listen(cfg *Config, bind string, h Handler) (*Listener, error) {
 }
 
 func listenOn(cfg *Config, ln net.Listener, h Handler) *Listener {
-	l := &Listener{cfg: cfg, h: h, ln: ln, sessions: map[*Session]bool{}, log: refusalLog{log: cfg.Log}}
+	l := &Listener{cfg: cfg, h: h, ln: ln, sessions: map[*Session]bool{}, streams: map[net.Conn]bool{}, log: refusalLog{log: cfg.Log}}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.all.Go(l.accept)
 	return l
@@ -99,34 +100,68 @@ func (l *Listener) begin(conn net.Conn) {
 
 func (l *Listener) serve(conn net.Conn) {
 	addr := conn.RemoteAddr().String()
-	s, err := l.greet(conn, addr)
+	g, err := l.greet(conn, addr)
+	if err == nil && g.stream {
+		err = l.stream(g)
+	} else if err == nil {
+		err = l.session(g)
+	}
 	if err != nil {
 		l.log.refused(addr, err)
-		return
 	}
-	defer l.forget(s)
-	l.h.Session(s)
-	s.Close(nil)
 }
 
-func (l *Listener) greet(conn net.Conn, addr string) (*Session, error) {
+// greet runs the greeting of a connection.
+func (l *Listener) greet(conn net.Conn, addr string) (*greeter, error) {
 	defer l.settle(conn)
 	if err := l.cfg.tune(conn); err != nil {
 		conn.Close()
 		return nil, volume.Errorf(volume.Unavailable, "set up the connection of %s: %w", addr, err)
 	}
-	s, err := greet(l.ctx, l.cfg, conn, addr, l.h, false)
-	if err != nil {
-		return nil, err
-	}
+	return agree(l.ctx, l.cfg, conn, addr, l.h, false, false)
+}
+
+var errListenerClosed = volume.Errorf(volume.Interrupted, "the listener is closed")
+
+// session has the handler run a session.
+func (l *Listener) session(g *greeter) error {
+	s := newSession(g)
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.closed {
 		l.all.Go(func() { s.Close(volume.Errorf(volume.Closed, "node %s is stopping", l.cfg.NodeID)) })
-		return nil, volume.Errorf(volume.Interrupted, "the listener is closed")
+		l.mu.Unlock()
+		return errListenerClosed
 	}
 	l.sessions[s] = true
-	return s, nil
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.sessions, s)
+	}()
+	l.h.Session(s)
+	s.Close(nil)
+	return nil
+}
+
+// stream has the handler use a stream.
+func (l *Listener) stream(g *greeter) error {
+	conn := newStream(g)
+	defer conn.Close()
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return errListenerClosed
+	}
+	l.streams[conn] = true
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.streams, conn)
+	}()
+	l.h.(StreamHandler).Stream(conn, g.remote) // it was asked for before the greeting went on
+	return nil
 }
 
 // settle takes a connection off the list of strangers.
@@ -141,20 +176,17 @@ func (l *Listener) settle(conn net.Conn) {
 	}
 }
 
-func (l *Listener) forget(s *Session) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.sessions, s)
-}
-
-// Close stops accepting, ends all sessions of the listener with a bye, and returns
-// when their handlers have.
+// Close stops accepting, ends all sessions of the listener with a bye and its streams without,
+// and returns when their handlers have.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	l.closed = true
 	var bye sync.WaitGroup
 	for s := range l.sessions {
 		bye.Go(func() { s.Close(volume.Errorf(volume.Closed, "node %s is stopping", l.cfg.NodeID)) })
+	}
+	for conn := range l.streams {
+		bye.Go(func() { conn.Close() })
 	}
 	l.mu.Unlock()
 	l.cancel()

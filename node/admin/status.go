@@ -27,10 +27,12 @@ type Status struct {
 	DurableVersion uint64   `json:"durable_version"`
 	Oplog          Oplog    `json:"oplog"`
 	// Chunks is null on a node with storage = "dir".
-	Chunks        *Chunks   `json:"chunks"`
-	Files         uint64    `json:"files"`
-	Bytes         uint64    `json:"bytes"`
-	Mount         Mount     `json:"mount"`
+	Chunks *Chunks `json:"chunks"`
+	Files  uint64  `json:"files"`
+	Bytes  uint64  `json:"bytes"`
+	Mount  Mount   `json:"mount"`
+	// S3 is the gateway that serves clients; null if there is none.
+	S3            *S3       `json:"s3"`
 	ConflictsOpen int       `json:"conflicts_open"`
 	Warnings      []Warning `json:"warnings"`
 	Peers         []Peer    `json:"peers"`
@@ -101,6 +103,12 @@ type Chunks struct {
 type Mount struct {
 	Path   string `json:"path"`
 	Driver string `json:"driver"`
+}
+
+// S3 is the S3 gateway.
+type S3 struct {
+	Address string `json:"address"`
+	TLS     bool   `json:"tls"`
 }
 
 // Warning is a state that is not as it should be and wants somebody's attention;

@@ -20,6 +20,7 @@ func (c *Config) complete(env *environment) Problems {
 	}
 	add(c.checkRole())
 	add(c.completeDirs())
+	problems = append(problems, c.completeS3(env)...)
 	if len(problems) == 0 {
 		problems = c.checkPlaces(env)
 	}

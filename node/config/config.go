@@ -25,6 +25,7 @@ type Config struct {
 	Elect       Elect
 	Replication Replication
 	Hooks       Hooks
+	S3          S3
 	Admin       Admin
 	Insist      Insist
 

@@ -1,6 +1,6 @@
 // Package config turns the command line, the environment and a TOML file into one
-// checked, typed [Config]. It opens nothing but the configuration file and starts
-// nothing.
+// checked, typed [Config]. It opens nothing but the configuration file and files with the
+// secrets of S3 keys, and starts nothing.
 //
 // # One table
 //
@@ -28,7 +28,8 @@
 // # Invariants
 //
 //   - Paths in a Config are absolute and clean, addresses have a port.
-//   - No secret is a key: a key names the file that holds it.
+//   - A secret is in no variable and on no command line: a key names the file that holds it, or,
+//     for S3 alone, the configuration file has it. It is in no message and not shown.
 //   - A Config does not change after Load, except for hooks that are added to it.
 package config
 

@@ -18,7 +18,7 @@ func Docs() []byte {
 			fmt.Fprintf(&b, "\n## [%s]\n\n| key | type | default | flag | variable |\n|---|---|---|---|---|\n", section)
 			for _, row := range keys {
 				if row.Section == section {
-					fmt.Fprintf(&b, "| `%s` | %s | %s | %s | `%s` |\n", row.Name, row.typeName(), row.defaultDoc(), row.flagDoc(), row.Env())
+					fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", row.Name, row.typeName(), row.defaultDoc(), row.flagDoc(), row.envDoc())
 				}
 			}
 			b.WriteByte('\n')
@@ -55,6 +55,13 @@ func (k *Key) defaultDoc() string {
 		}
 	}
 	return text
+}
+
+func (k *Key) envDoc() string {
+	if k.fileOnly() {
+		return "file only"
+	}
+	return "`" + k.Env() + "`"
 }
 
 // rangeDoc leaves out what the type says already.
@@ -129,7 +136,7 @@ dir = "/srv/data"
 - Durations: ` + "`\"10s\"`, `\"1m30s\"`, `\"500ms\"`" + `.
 - Booleans: ` + "`true` and `false`" + `; in variables also yes, no, on, off, 1, 0.
 - Paths in the file are absolute; in flags and variables they may be relative to the working directory.
-- Secrets are never values: a key names the file that holds the secret, and its variable ends in ` + "`_FILE`" + `.
+- Secrets are in no variable and on no command line: a key names the file that holds the secret, and its variable ends in ` + "`_FILE`" + `. The secrets of S3 keys may stand in the configuration file itself.
 
 ` + "`wolfdisk config show`" + ` prints what is in effect, and where each value came from; ` + "`wolfdisk config validate`" + ` only checks.
 `

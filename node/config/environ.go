@@ -53,7 +53,9 @@ func envName(section, name string) string {
 func (e *environment) unknownVars() []*Problem {
 	known := []string{envConfig}
 	for _, k := range keys {
-		known = append(known, k.Env())
+		if !k.fileOnly() {
+			known = append(known, k.Env())
+		}
 	}
 	var names []string
 	for name := range e.vars {

@@ -14,6 +14,7 @@ import (
 type given struct {
 	origin Origin
 	texts  []string
+	table  any // of keys that are tables
 }
 
 // place is where a name stands in a file.
@@ -61,6 +62,12 @@ func readTOML(name string, data []byte) (map[*Key]given, []*Problem) {
 			problems = append(problems, at(p.line, "[%s] is one section: write it once, as [%s]", key.Section, key.Section))
 			continue
 		}
+		if key.decode != nil {
+			if _, seen := values[key]; !seen {
+				values[key] = given{origin: Origin{FromFile, name, p.line}, table: section[key.Name]}
+			}
+			continue
+		}
 		texts, wrong := key.textsOf(section[key.Name])
 		if wrong != "" {
 			problem := at(p.line, "%s", wrong)
@@ -68,7 +75,7 @@ func readTOML(name string, data []byte) (map[*Key]given, []*Problem) {
 			problems = append(problems, problem)
 			continue
 		}
-		values[key] = given{Origin{FromFile, name, p.line}, texts}
+		values[key] = given{origin: Origin{FromFile, name, p.line}, texts: texts}
 	}
 	return values, problems
 }
@@ -135,6 +142,9 @@ func find(p place) (key *Key, text string) {
 		return nil, ""
 	}
 	for _, k := range keys {
+		if k.decode != nil && k.Section == p.path[0] && k.Name == p.path[1] {
+			return k, "" // with all that is in it
+		}
 		if k.Section != p.path[0] || k.Name != name {
 			continue
 		}

@@ -74,7 +74,7 @@ func (f *Flags) given(k *Key) (given, *Problem) {
 		if v == nil || len(v.texts) == 0 || flag.Programs&f.program == 0 {
 			continue
 		}
-		g := given{Origin{Source: FromFlag, Name: flag.Name}, v.texts}
+		g := given{origin: Origin{Source: FromFlag, Name: flag.Name}, texts: v.texts}
 		if flag.Value != "" {
 			var on bool
 			if err := setBool(&on, v.texts[0]); err != nil {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"time"
 
 	"wolfdisk/node/discovery"
@@ -27,7 +28,12 @@ type Key struct {
 	compute func(*environment) (string, error) // of defaults that depend on the machine
 	path    bool                               // made absolute; in a file it must be
 	none    bool                               // the word "none" is allowed and stands for empty
+	secret  bool                               // not shown, and in no variable
+	decode  func(*Config, any) error           // of values that only a file can have: tables
 }
+
+// fileOnly reports whether the key has no variable.
+func (k *Key) fileOnly() bool { return k.secret || k.decode != nil }
 
 // Flag is a way to set a key on the command line.
 type Flag struct {
@@ -47,6 +53,7 @@ func (k *Key) Env() string { return envName(k.Section, k.Name) }
 const (
 	defaultPort      = "9500"
 	defaultAdminPort = "9502"
+	defaultS3Port    = "9878"
 )
 
 // keys is the table, in the order of the documents.
@@ -395,6 +402,146 @@ var keys = []*Key{
 		DefaultText: "none",
 		Doc:         "The same when it leads no more, or has begun to follow another leader.",
 		field:       func(c *Config) any { return &c.Hooks.OnFollower }, path: true,
+	},
+
+	// [s3]
+	{
+		Section: "s3", Name: "enabled", Programs: Daemons,
+		Default: "false",
+		Doc:     "Serve the volume over S3 ([s3.md](s3.md)).",
+		field:   func(c *Config) any { return &c.S3.Enabled },
+	},
+	{
+		Section: "s3", Name: "bind", Programs: Daemons,
+		DefaultText: "`0.0.0.0:" + defaultS3Port + "`; without keys `127.0.0.1:" + defaultS3Port + "`",
+		Doc: "Address of the S3 gateway. Without keys it must be one of this machine alone (127.0.0.1, ::1, localhost), unless `anonymous` says that everybody may. " +
+			"Without a port: " + defaultS3Port + ".",
+		format: "`HOST[:PORT]`, IPv6 in brackets",
+		field:  func(c *Config) any { return &c.S3.Bind }, check: checkS3Bind,
+	},
+	{
+		Section: "s3", Name: "access_key", Programs: Daemons, Reload: true,
+		Doc:    "Access key of a pair that may do everything; its secret is `secret_key` or in `secret_key_file`. More pairs are in `keys`. Without any pair nobody is asked who he is.",
+		format: "1 to 128 letters, digits, and `._-+=@`",
+		field:  func(c *Config) any { return &c.S3.AccessKey }, check: checkAccessKey,
+	},
+	{
+		Section: "s3", Name: "secret_key", Programs: Daemons, Reload: true, secret: true,
+		Doc:    "Secret of `access_key`. The file that it stands in is to be readable by its owner alone (otherwise WD-1602).",
+		format: "1 to 128 printable characters without spaces",
+		field:  func(c *Config) any { return &c.S3.SecretKey }, check: checkSecret,
+	},
+	{
+		Section: "s3", Name: "secret_key_file", Programs: Daemons, Reload: true,
+		Doc:   "File that has the secret of `access_key` on its first line.",
+		field: func(c *Config) any { return &c.S3.SecretKeyFile }, path: true,
+	},
+	{
+		Section: "s3", Name: "keys", Programs: Daemons, Reload: true,
+		Doc: "More pairs of keys, each a table `[[s3.keys]]` with `access_key`, `secret_key` or `secret_key_file`, and if wanted `buckets`, a list of the only buckets that it is good for, and `read_only = true`. " +
+			"All nodes need the same pairs.",
+		format: "tables `[[s3.keys]]`",
+		field:  func(c *Config) any { return &c.S3.Keys }, decode: decodeS3Keys,
+	},
+	{
+		Section: "s3", Name: "anonymous", Programs: Daemons,
+		Default: "false",
+		Doc:     "Let everybody who can connect read and write all of the volume, from other machines, too. Only without keys.",
+		field:   func(c *Config) any { return &c.S3.Anonymous },
+	},
+	{
+		Section: "s3", Name: "region", Programs: Daemons,
+		Default: "us-east-1",
+		Doc:     "Region that the gateway says it is in. Requests that are signed for another are accepted all the same.",
+		format:  "1 to 63 lower-case letters, digits, `-`",
+		field:   func(c *Config) any { return &c.S3.Region }, check: checkRegion,
+	},
+	{
+		Section: "s3", Name: "domains", Programs: Daemons,
+		DefaultText: "none",
+		Doc:         "Names of the gateway below which buckets have names of their own: with `objects.example.org`, `https://photos.objects.example.org/a` is `a` in the bucket `photos`. Buckets in the path work always.",
+		format:      "a list of host names",
+		field:       func(c *Config) any { return &c.S3.Domains }, check: checkDomain,
+	},
+	{
+		Section: "s3", Name: "buckets", Programs: Daemons,
+		Doc: "Table `[s3.buckets]` of buckets that are directories elsewhere than at the root: `photos = \"media/photos\"` makes the directory `media/photos` of the volume the bucket `photos`. " +
+			"What is missing of it is made by the leader. Such a bucket cannot be deleted over S3, and hides a directory of its name at the root. It must be the same on all nodes.",
+		format: "a table of names and directories",
+		field:  func(c *Config) any { return &c.S3.Buckets }, decode: decodeS3Buckets,
+	},
+	{
+		Section: "s3", Name: "uid", Programs: Daemons,
+		Default: "0", Min: 0, Max: math.MaxUint32 - 1,
+		Doc:   "Owner of the files and directories that are made over S3.",
+		field: func(c *Config) any { return &c.S3.UID },
+	},
+	{
+		Section: "s3", Name: "gid", Programs: Daemons,
+		Default: "0", Min: 0, Max: math.MaxUint32 - 1,
+		Doc:   "Their group.",
+		field: func(c *Config) any { return &c.S3.GID },
+	},
+	{
+		Section: "s3", Name: "file_mode", Programs: Daemons,
+		Default: "0644",
+		Doc:     "Permissions of files that are made over S3.",
+		field:   func(c *Config) any { return &c.S3.FileMode },
+	},
+	{
+		Section: "s3", Name: "dir_mode", Programs: Daemons,
+		Default: "0755",
+		Doc:     "Permissions of buckets and directories that are made over S3.",
+		field:   func(c *Config) any { return &c.S3.DirMode },
+	},
+	{
+		Section: "s3", Name: "upload_expiry", Programs: Daemons,
+		Default: "168h", Min: int64(time.Minute), Max: int64(10 * 365 * 24 * time.Hour),
+		Doc:   "Age at which an upload in parts that was not completed is removed.",
+		field: func(c *Config) any { return &c.S3.UploadExpiry },
+	},
+	{
+		Section: "s3", Name: "opaque_etags", Programs: Daemons,
+		Default: "false",
+		Doc:     "Spare the MD5 of what is put: faster, but ETags are not the MD5 then, which some clients compare.",
+		field:   func(c *Config) any { return &c.S3.OpaqueETags },
+	},
+	{
+		Section: "s3", Name: "cors_origins", Programs: Daemons,
+		DefaultText: "none",
+		Doc:         "Origins whose scripts a browser lets use the gateway; `*` for all.",
+		format:      "a list of `SCHEME://HOST[:PORT]`, or `*`",
+		field:       func(c *Config) any { return &c.S3.CORSOrigins }, check: checkOrigin,
+	},
+	{
+		Section: "s3", Name: "max_connections", Programs: Daemons,
+		Default: "4096", Min: 1, Max: 1 << 20,
+		Doc:   "Connections of clients at once; more wait.",
+		field: func(c *Config) any { return &c.S3.MaxConnections },
+	},
+	{
+		Section: "s3", Name: "max_requests", Programs: Daemons,
+		Default: "256", Min: 1, Max: 1 << 16,
+		Doc:   "Requests at work at once; more are answered SlowDown.",
+		field: func(c *Config) any { return &c.S3.MaxRequests },
+	},
+	{
+		Section: "s3", Name: "rate", Programs: Daemons,
+		Default: "0", Min: 0, Max: 1_000_000,
+		Doc:   "Requests per second from one address; more are answered SlowDown. 0: no bound.",
+		field: func(c *Config) any { return &c.S3.Rate },
+	},
+	{
+		Section: "s3", Name: "tls_cert", Programs: Daemons, Reload: true,
+		DefaultText: "none",
+		Doc:         "File of the gateway's certificate, PEM, with those that lead to its root. With it and `tls_key` the gateway speaks TLS 1.2 and 1.3 alone. Whether it does is fixed at the start.",
+		field:       func(c *Config) any { return &c.S3.TLSCert }, path: true,
+	},
+	{
+		Section: "s3", Name: "tls_key", Programs: Daemons, Reload: true,
+		DefaultText: "none",
+		Doc:         "File of its private key, PEM.",
+		field:       func(c *Config) any { return &c.S3.TLSKey }, path: true,
 	},
 
 	// [admin]

@@ -79,8 +79,8 @@ func (f *Flags) fill(c *Config, env *environment, file map[*Key]given) Problems 
 			continue
 		}
 		sources := []given{flag, {}, file[k], {}}
-		if value, ok := env.vars[k.Env()]; ok {
-			sources[1] = given{Origin{Source: FromEnv, Name: k.Env()}, []string{value}}
+		if value, ok := env.vars[k.Env()]; ok && !k.fileOnly() {
+			sources[1] = given{origin: Origin{Source: FromEnv, Name: k.Env()}, texts: []string{value}}
 		}
 		problems = append(problems, k.choose(c, env, sources)...)
 	}
@@ -118,8 +118,18 @@ func (k *Key) take(c *Config, env *environment, g given) *Problem {
 		g.texts = []string{text}
 	}
 	c.origins[k] = g.origin
+	if k.decode != nil {
+		if err := k.decode(c, g.table); err != nil {
+			return &Problem{Origin: g.origin, Key: k, Text: err.Error()}
+		}
+		return nil
+	}
 	bad := func(format string, args ...any) *Problem {
-		return &Problem{Origin: g.origin, Key: k, Text: fmt.Sprintf("%q ", strings.Join(g.texts, ",")) + fmt.Sprintf(format, args...)}
+		said := fmt.Sprintf("%q ", strings.Join(g.texts, ","))
+		if k.secret {
+			said = ""
+		}
+		return &Problem{Origin: g.origin, Key: k, Text: said + fmt.Sprintf(format, args...)}
 	}
 	if k.path && !(k.none && g.texts[0] == "none") {
 		text := g.texts[len(g.texts)-1]

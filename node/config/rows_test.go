@@ -90,7 +90,41 @@ var rowTests = map[string]rowTest{
 	"hooks.on_leader":        {`""`, "/usr/local/bin/up", "", `"/usr/local/bin/up"`, "", `"" is empty: must be a path`},
 	"hooks.on_follower":      {`""`, "/usr/local/bin/down", "", `"/usr/local/bin/down"`, "", `"" is empty: must be a path`},
 
+	"s3.enabled":         {`false`, "true", "true", `true`, "x", `"x" is neither true nor false`},
+	"s3.bind":            {`""`, "127.0.0.1", "", `"127.0.0.1:9878"`, "a b", `"a b" has a host name with ' ' in it`},
+	"s3.access_key":      {`""`, "wolf-main", "", `"wolf-main"`, "a/b", `"a/b" is no access key: must be 1 to 128 letters`},
+	"s3.secret_key":      {`""`, "s3cret/+", "", `"(not shown)"`, "a b", `has a character that is not printable: must be 1 to 128 printable`},
+	"s3.secret_key_file": {`""`, "/k/secret", "", `"/k/secret"`, "", `"" is empty: must be a path`},
+	"s3.keys": {`[]`, "", `[{access_key = "a", secret_key = "s3cret", buckets = ["x"], read_only = true}, {access_key = "b", secret_key_file = "/k/secret"}]`,
+		`[{access_key = "a", secret_key = "(not shown)", buckets = ["x"], read_only = true}, {access_key = "b", secret_key_file = "/k/secret"}]`, "", `is a text, must be tables [[s3.keys]]`},
+	"s3.anonymous":       {`false`, "true", "true", `true`, "x", `"x" is neither true nor false`},
+	"s3.region":          {`"us-east-1"`, "wolf-1", "", `"wolf-1"`, "A", `"A" is no region: must be 1 to 63`},
+	"s3.domains":         {`[]`, "S3.wolf.test,b", `["s3.wolf.test", "b"]`, `["s3.wolf.test", "b"]`, "a:1", `"a:1" is no host name: must be a list of host names`},
+	"s3.buckets":         {`{}`, "", `{photos = "/media/photos/"}`, `{"photos" = "media/photos"}`, "", `is a text, must be a table [s3.buckets]`},
+	"s3.uid":             {`0`, "1000", "1000", `1000`, "-1", `"-1" is out of range: must be a number from 0 to 4294967294`},
+	"s3.gid":             {`0`, "1000", "1000", `1000`, "-1", `"-1" is out of range: must be a number from 0 to 4294967294`},
+	"s3.file_mode":       {`"0644"`, "640", "", `"0640"`, "1777", `"1777" is out of range: must be an octal number from 0001 to 0777`},
+	"s3.dir_mode":        {`"0755"`, "0700", "", `"0700"`, "9", `"9" is no octal number: must be`},
+	"s3.upload_expiry":   {`"168h"`, "24h", "", `"24h"`, "1s", `"1s" is out of range: must be from 1m to 87600h`},
+	"s3.opaque_etags":    {`false`, "true", "true", `true`, "x", `"x" is neither true nor false`},
+	"s3.cors_origins":    {`[]`, "https://a.test,*", `["https://a.test", "*"]`, `["https://a.test", "*"]`, "a.test", `"a.test" is no origin like https://example.org: must be`},
+	"s3.max_connections": {`4096`, "10", "10", `10`, "0", `"0" is out of range: must be a number from 1 to 1048576`},
+	"s3.max_requests":    {`256`, "10", "10", `10`, "0", `"0" is out of range: must be a number from 1 to 65536`},
+	"s3.rate":            {`0`, "10", "10", `10`, "-1", `"-1" is out of range: must be a number from 0 to 1000000`},
+	"s3.tls_cert":        {`""`, "/t/cert.pem", "", `"/t/cert.pem"`, "", `"" is empty: must be a path`},
+	"s3.tls_key":         {`""`, "/t/key.pem", "", `"/t/key.pem"`, "", `"" is empty: must be a path`},
+
 	"admin.bind": {`"127.0.0.1:9502"`, "none", "", `"none"`, "::1", `"::1" has colons: write an IPv6 address in brackets, as in [::1]:9500`},
+}
+
+// rowNeeds are other lines of the section without which a key makes no sense.
+var rowNeeds = map[string]string{
+	"s3.bind":            "enabled = true\n",
+	"s3.access_key":      "secret_key = \"s3cret\"\n",
+	"s3.secret_key":      "access_key = \"a\"\n",
+	"s3.secret_key_file": "access_key = \"a\"\n",
+	"s3.tls_cert":        "tls_key = \"/t/key.pem\"\n",
+	"s3.tls_key":         "tls_cert = \"/t/cert.pem\"\n",
 }
 
 func keyNamed(t *testing.T, name string) *Key {
@@ -125,7 +159,7 @@ func testRow(t *testing.T, k *Key, row rowTest) {
 		if toml == "" {
 			toml = quoteTOML(text)
 		}
-		return fmt.Sprintf("# a comment\n[%s]\n%s = %s\n", k.Section, k.Name, toml)
+		return fmt.Sprintf("# a comment\n[%s]\n%s = %s\n%s", k.Section, k.Name, toml, rowNeeds[k.Section+"."+k.Name])
 	}
 	// -m would win over what is under test.
 	args := base(Master)
@@ -133,7 +167,10 @@ func testRow(t *testing.T, k *Key, row rowTest) {
 		args = nil
 	}
 	files := func(text string) map[string]string {
-		m := map[string]string{defaultFile: text}
+		m := map[string]string{defaultFile: text, "/k/secret": "s3cret\n"}
+		if needs := rowNeeds[k.Section+"."+k.Name]; text == "" && needs != "" {
+			m[defaultFile] = "[" + k.Section + "]\n" + needs
+		}
 		if args == nil && k.Name == "dir" && k.Section == "mount" {
 			m[defaultFile] = "[volume]\ndir = \"/srv/data\"\n" + text
 		}
@@ -159,6 +196,13 @@ func testRow(t *testing.T, k *Key, row rowTest) {
 		t.Errorf("origin is %v", o)
 	}
 
+	if k.fileOnly() {
+		_, err = load(Master, args, testEnv([]string{k.Env() + "=x"}, files("")))
+		wantProblem(t, err, exit.Config, k.Env()+": unknown variable")
+		_, err = load(Master, args, testEnv(nil, files(inFile(row.bad, ""))))
+		wantProblem(t, err, exit.Config, defaultFile+":3: "+k.String()+": "+row.badIs)
+		return
+	}
 	c, err = load(Master, args, testEnv([]string{k.Env() + "=" + row.text}, files("")))
 	if err != nil {
 		t.Fatalf("variable: %v", err)

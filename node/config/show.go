@@ -27,7 +27,7 @@ func (c *Config) Show(w io.Writer) error {
 			lines = append(lines, line{text: "[" + section + "]"})
 		}
 		l := line{k.Name + " = " + k.valueText(c), c.origins[k].String()}
-		if k.value(c) == "" {
+		if k.value(c) == "" || k.decode != nil && c.origins[k].Source == FromDefault {
 			l.text = "# " + k.Name + " is not set"
 		}
 		lines = append(lines, l)

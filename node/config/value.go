@@ -16,6 +16,9 @@ import (
 // Size is a number of bytes that is written with a unit.
 type Size int64
 
+// Mode are permission bits, written in octal.
+type Mode uint32
+
 var sizeUnits = []struct {
 	name   string
 	factor int64
@@ -73,6 +76,10 @@ func (k *Key) typeName() string {
 		return "list"
 	case *float64:
 		return "ratio"
+	case *Mode:
+		return "mode"
+	case *[]S3Key, *map[string]string:
+		return "table"
 	}
 	if k.path {
 		return "path"
@@ -89,6 +96,8 @@ func (k *Key) rangeText() string {
 		return fmt.Sprintf("a number from %d to %d", k.Min, k.Max)
 	case "ratio":
 		return "a number from 0 to 1"
+	case "mode":
+		return "an octal number from 0001 to 0777"
 	case "duration":
 		return fmt.Sprintf("from %s to %s", durationText(time.Duration(k.Min)), durationText(time.Duration(k.Max)))
 	case "size":
@@ -163,6 +172,8 @@ func (k *Key) set(c *Config, texts []string) error {
 		return setBool(dst, text)
 	case *float64:
 		return setRatio(dst, text)
+	case *Mode:
+		return setMode(dst, text)
 	default:
 		return k.setNumber(dst, text)
 	}
@@ -250,6 +261,18 @@ func setRatio(dst *float64, text string) error {
 	return nil
 }
 
+func setMode(dst *Mode, text string) error {
+	v, err := strconv.ParseUint(text, 8, 32)
+	switch {
+	case err != nil:
+		return errors.New("is no octal number")
+	case v == 0 || v > 0o777:
+		return errors.New("is out of range")
+	}
+	*dst = Mode(v)
+	return nil
+}
+
 func roleOf(text string) volume.Role {
 	for r := volume.RoleAuto; r <= volume.RoleWitness; r++ {
 		if r.String() == text {
@@ -258,6 +281,9 @@ func roleOf(text string) volume.Role {
 	}
 	return volume.RoleAuto
 }
+
+// hidden stands for a secret.
+const hidden = "(not shown)"
 
 // value is what the key has in c, as TOML would say it: bool, int64, string or list.
 func (k *Key) value(c *Config) any {
@@ -280,9 +306,14 @@ func (k *Key) value(c *Config) any {
 		return string(*v)
 	case *volume.Role:
 		return v.String()
+	case *Mode:
+		return fmt.Sprintf("%04o", uint32(*v))
 	case *string:
 		if *v == "" && k.none {
 			return "none"
+		}
+		if *v != "" && k.secret {
+			return hidden
 		}
 		return *v
 	}
@@ -291,6 +322,12 @@ func (k *Key) value(c *Config) any {
 
 // valueText is the value as a line of a TOML file has it.
 func (k *Key) valueText(c *Config) string {
+	switch v := k.field(c).(type) {
+	case *[]S3Key:
+		return s3KeysText(*v)
+	case *map[string]string:
+		return s3BucketsText(*v)
+	}
 	switch v := k.value(c).(type) {
 	case []string:
 		quoted := make([]string, len(v))
