@@ -144,12 +144,18 @@ func (c *control) session(ctx context.Context, s *wire.Session, dialled bool) {
 	}
 	defer close(me.ended)
 	c.n.elector.tell(elect.PeerUp{ID: id})
+	if c.n.follows(id) {
+		c.n.vacancy.back()
+	}
 	err := c.serve(ctx, s)
 	s.Close(err)
 	c.mu.Lock()
 	delete(c.byID, id)
 	c.mu.Unlock()
 	c.n.elector.tell(elect.PeerDown{ID: id})
+	if c.n.follows(id) {
+		c.n.vacancy.lost()
+	}
 }
 
 func (c *control) serve(ctx context.Context, s *wire.Session) error {

@@ -30,6 +30,13 @@ type followSession struct {
 	done chan struct{} // closed when nothing it brings is applied any more
 }
 
+// follows reports whether a node is the leader that is obeyed.
+func (n *node) follows(id string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.reign.leader == id
+}
+
 // leaderSession is the session with the leader that this node follows; nil.
 func (n *node) leaderSession() *wire.Session {
 	n.mu.Lock()

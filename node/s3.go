@@ -52,7 +52,7 @@ func (s s3Node) Leader() gateway.Leader {
 }
 
 // Changed implements gateway.Node.
-func (s s3Node) Changed() <-chan struct{} { return s.n.vacancy.turn() }
+func (s s3Node) Changed() <-chan struct{} { return s.n.vacancy.turn().done }
 
 // Visible implements gateway.Node.
 func (s s3Node) Visible() volume.Version { return s.n.visible() }

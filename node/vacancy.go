@@ -21,34 +21,69 @@ const graceFor = 2 * time.Second
 // while.
 type vacancy struct {
 	mu      sync.Mutex
-	since   time.Time     // of the vacancy; zero while somebody leads
-	led     bool          // this node led before it
-	grace   time.Time     // until when changes are forwarded
-	changed chan struct{} // closed at the next change
+	since   time.Time // of the vacancy; zero while somebody leads
+	suspect bool      // that it is one is not certain yet
+	led     bool      // this node led before it
+	grace   time.Time // until when changes are forwarded
+	next    *turn
 }
 
-func newVacancy() *vacancy { return &vacancy{since: time.Now(), changed: make(chan struct{})} }
+// turn is the end of a vacancy.
+type turn struct {
+	done chan struct{} // closed by it
+	err  error         // what those who waited are answered; nil: they ask again
+}
+
+func newVacancy() *vacancy {
+	return &vacancy{since: time.Now(), next: &turn{done: make(chan struct{})}}
+}
 
 // begin notes that nobody leads, and whether this node has led until now.
 func (v *vacancy) begin(led bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.led = v.led || led
+	v.led, v.suspect = v.led || led, false
 	if v.since.IsZero() {
 		v.since = time.Now()
 	}
+}
+
+// lost notes that the connection to the leader is lost: it may be dead, and changes wait until
+// that is known.
+func (v *vacancy) lost() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.since.IsZero() {
+		v.since, v.suspect = time.Now(), true
+	}
+}
+
+// back notes that the connection to the leader is there again. If nothing else has happened, the leader
+// was never gone, and what waits is refused as it would have been.
+func (v *vacancy) back() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.suspect {
+		v.since, v.suspect = time.Time{}, false
+		v.wakeLocked(volume.ReadOnly)
+	}
+}
+
+func (v *vacancy) wakeLocked(err error) {
+	v.next.err = err
+	close(v.next.done)
+	v.next = &turn{done: make(chan struct{})}
 }
 
 // end notes that somebody leads: what waits is asked again.
 func (v *vacancy) end() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.since = time.Time{}
+	v.since, v.suspect = time.Time{}, false
 	if v.led {
 		v.led, v.grace = false, time.Now().Add(graceFor)
 	}
-	close(v.changed)
-	v.changed = make(chan struct{})
+	v.wakeLocked(nil)
 }
 
 // held reports whether a change that comes now is to wait.
@@ -65,15 +100,15 @@ func (v *vacancy) graceful() bool {
 	return !v.grace.IsZero() && time.Now().Before(v.grace)
 }
 
-// turn is closed when somebody leads that did not before.
-func (v *vacancy) turn() <-chan struct{} {
+// turn is the end of the present vacancy, or of the next one.
+func (v *vacancy) turn() *turn {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.changed
+	return v.next
 }
 
 // wait waits for a turn; ReadOnly when that takes too long, Interrupted if ctx ends.
-func (v *vacancy) wait(ctx context.Context, turn <-chan struct{}) error {
+func (v *vacancy) wait(ctx context.Context, turn *turn) error {
 	v.mu.Lock()
 	left := holdFor
 	if !v.since.IsZero() {
@@ -83,8 +118,8 @@ func (v *vacancy) wait(ctx context.Context, turn <-chan struct{}) error {
 	t := time.NewTimer(left)
 	defer t.Stop()
 	select {
-	case <-turn:
-		return nil
+	case <-turn.done:
+		return turn.err
 	case <-t.C:
 		return volume.ReadOnly
 	case <-ctx.Done():
