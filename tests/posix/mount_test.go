@@ -33,6 +33,33 @@ var driver = cmp.Or(os.Getenv("WDTEST_DRIVER"), "auto")
 // newBedWith chooses the driver of the mounts as well.
 func newBedWith(t *testing.T, storage, driver string) *bed {
 	t.Helper()
+	b := prepareBed(t, storage, driver)
+	b.must(b.Start(readyTimeout))
+	return b
+}
+
+// newPromoted starts a leader of a real directory and a follower, and has that take over: it leads
+// from its chunks, and who led before follows into its directory.
+func newPromoted(t *testing.T, driver string) *bed {
+	t.Helper()
+	b := prepareBed(t, "dir", driver)
+	was, now := b.Leader, b.follower()
+	now.Role = "auto"
+	for _, n := range b.Nodes() {
+		n.Env = append(n.Env, "WOLFDISK_ELECT_RECLAIM=false") // who leads goes on leading
+	}
+	b.must(b.Start(readyTimeout))
+	b.must(cluster.Shell(was.Mount, "mkdir before; echo text >before/file", time.Minute).OK())
+	b.must(was.Stop())
+	_, err := now.WaitStatus(30*time.Second, "leading", func(s cluster.Status) bool { return s.State == "leading" })
+	b.must(err)
+	b.must(was.StartReady(readyTimeout))
+	b.Leader, b.Followers = now, []*cluster.Node{was}
+	return b
+}
+
+func prepareBed(t *testing.T, storage, driver string) *bed {
+	t.Helper()
 	if noFuse != "" {
 		t.Skip("FUSE is not usable: ", noFuse)
 	}
@@ -62,7 +89,6 @@ func newBedWith(t *testing.T, storage, driver string) *bed {
 		b.must(os.Mkdir(plain, 0o755))
 		f.Env = append(f.Env, "WOLFDISK_VOLUME_STORAGE=dir", "WOLFDISK_VOLUME_DIR="+plain)
 	}
-	b.must(b.Start(readyTimeout))
 	return b
 }
 
@@ -92,23 +118,37 @@ func (b *bed) equal() {
 }
 
 // TestLeader: a volume in a real directory.
-func TestLeader(t *testing.T) { testMounts(t, "dir", driver) }
+func TestLeader(t *testing.T) {
+	t.Parallel()
+	testMounts(t, newBed(t, "dir"))
+}
 
-// TestChunks: the leader of a volume that is kept in chunks, as a promoted follower's is.
-func TestChunks(t *testing.T) { testMounts(t, "chunks", driver) }
+// TestPromoted: a follower that has taken over leads from its chunks.
+func TestPromoted(t *testing.T) {
+	t.Parallel()
+	testMounts(t, newPromoted(t, driver))
+}
+
+// TestChunks: a leader that has kept its volume in chunks from the beginning.
+func TestChunks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long form only; TestPromoted leads from chunks too")
+	}
+	t.Parallel()
+	testMounts(t, newBed(t, "chunks"))
+}
 
 // TestOtherDriver: the same through go-fuse.
 func TestOtherDriver(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long form only; WDTEST_DRIVER=gofuse chooses it for all")
 	}
-	testMounts(t, "dir", "gofuse")
+	t.Parallel()
+	testMounts(t, newBedWith(t, "dir", "gofuse"))
 }
 
-func testMounts(t *testing.T, storage, driver string) {
+func testMounts(t *testing.T, b *bed) {
 	needRoot(t)
-	t.Parallel()
-	b := newBedWith(t, storage, driver)
 	layout := b.in("layout")
 	b.must(cluster.RunHelper(time.Minute, "layout", layout).OK())
 	t.Run("suite", func(t *testing.T) {
