@@ -90,14 +90,18 @@ func (s *Server) Close() error {
 	return s.Shutdown(ctx)
 }
 
-// Shutdown is Close with a wait of the caller's.
+// Shutdown is Close with a wait of the caller's. What is at work for nobody, and waits for the volume
+// when ctx ends, goes on until the volume answers.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = s.http.Close()
 	}
-	<-s.stopped
+	select {
+	case <-s.stopped:
+	case <-ctx.Done():
+	}
 	return err
 }
 

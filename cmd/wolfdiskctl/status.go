@@ -146,6 +146,13 @@ func showStatus(w io.Writer, s admin.Status) error {
 	} else {
 		row("mount", "%s (%s)", s.Mount.Path, s.Mount.Driver)
 	}
+	if s.S3 != nil {
+		scheme := "http"
+		if s.S3.TLS {
+			scheme = "https"
+		}
+		row("s3", "%s://%s", scheme, s.S3.Address)
+	}
 	row("conflicts", "%d open", s.ConflictsOpen)
 	if s.Verify != nil {
 		row("verified", "%s", verifyRow(s.Verify))

@@ -118,7 +118,7 @@ var keys = []*Key{
 	{
 		Section: "node", Name: "stop_timeout", Programs: Daemons,
 		Default: "10s", Min: int64(100 * time.Millisecond), Max: int64(time.Hour),
-		Doc:   "How long a clean stop may take: ships and syncs what is left, and waits for open files of the mount.",
+		Doc:   "How long a clean stop may take: waits for requests over S3 (half of it at most), ships and syncs what is left, and waits for open files of the mount.",
 		field: func(c *Config) any { return &c.Node.StopTimeout },
 	},
 

@@ -116,7 +116,10 @@ func (c *Config) completeS3(env *environment) (problems Problems) {
 			continue
 		}
 		line, _, _ := strings.Cut(string(data), "\n")
-		if k.Secret, err = checkSecret(strings.TrimSuffix(line, "\r")); err != nil {
+		if k.Secret, err = checkSecret(strings.TrimSuffix(line, "\r")); err == nil && k.Secret == "" {
+			err = errors.New("is empty")
+		}
+		if err != nil {
 			add(key, "%s: the first line %v: must be %s", k.SecretFile, err, secretFormat)
 		}
 	}
@@ -158,8 +161,9 @@ func checkS3Bind(text string) (string, error) { return checkListen(text, default
 
 const secretFormat = "1 to 128 printable characters without spaces"
 
+// checkAccessKey accepts an empty text for none, as checkSecret does.
 func checkAccessKey(text string) (string, error) {
-	if text == "" || len(text) > 128 {
+	if len(text) > 128 {
 		return "", errors.New("is no access key")
 	}
 	for _, r := range text {
@@ -171,7 +175,7 @@ func checkAccessKey(text string) (string, error) {
 }
 
 func checkSecret(text string) (string, error) {
-	if text == "" || len(text) > 128 {
+	if len(text) > 128 {
 		return "", fmt.Errorf("has %d characters", len(text))
 	}
 	for i := range len(text) {
@@ -265,7 +269,10 @@ func decodeS3Key(table map[string]any) (k S3Key, err error) {
 	if err != nil {
 		return k, err
 	}
-	if _, err := checkAccessKey(k.Access); err != nil {
+	if _, err = checkAccessKey(k.Access); err == nil && k.Access == "" {
+		err = errors.New("is no access key")
+	}
+	if err != nil {
 		return k, fmt.Errorf("access_key %q %w: must be 1 to 128 letters, digits, and ._-+=@", k.Access, err)
 	}
 	switch {

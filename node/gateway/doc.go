@@ -26,5 +26,5 @@
 // # Goroutines
 //
 // One that serves clients, one that serves other nodes' streams once there is one, one that lets go of
-// a leader that leads no more. All end with Shutdown.
+// a leader that leads no more, one that makes buckets if there are any to make. All end with Shutdown.
 package gateway

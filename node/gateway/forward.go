@@ -38,6 +38,8 @@ type target struct {
 	transport *http.Transport
 	ctx       context.Context // of all requests to it
 	end       context.CancelFunc
+	left      context.Context // ends when it leads no more
+	leave     context.CancelFunc
 }
 
 // targetOf is what to forward to a leader with.
@@ -50,6 +52,7 @@ func (g *Gateway) targetOf(l Leader) *target {
 	g.retireLocked()
 	t := &target{leader: l}
 	t.ctx, t.end = context.WithCancel(context.Background())
+	t.left, t.leave = context.WithCancel(context.Background())
 	dialling := make(chan struct{}, maxDialling)
 	t.transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -74,33 +77,45 @@ func (g *Gateway) targetOf(l Leader) *target {
 	return t
 }
 
-// retireLocked lets go of the present target. Requests at work get a moment: a leader that hands over
-// may still answer them, one that is gone never will.
+// retireLocked lets go of the present target. Requests whose body it has not asked for go to the next at
+// once. Others get a moment: a leader that hands over may still answer them, one that is gone never will.
 func (g *Gateway) retireLocked() {
 	t := g.target
 	g.target = nil
 	if t != nil {
+		t.leave()
 		time.AfterFunc(retireAfter, t.end)
 		t.transport.CloseIdleConnections()
 	}
 }
 
-// watch lets go of a leader when another one leads, also if no request comes. When it is this node, it
-// makes the directories of the buckets that the configuration names.
-func (g *Gateway) watch(srv *s3.Server) {
+// watch lets go of a leader when another one leads, also if no request comes.
+func (g *Gateway) watch() {
 	for {
 		changed := g.node.Changed()
 		l := g.node.Leader()
-		if l.Self {
-			if err := srv.MakeBuckets(g.ctx); err != nil && g.ctx.Err() == nil {
-				g.log.Warn().Err(err).Str("code", codeBuckets).Msg("a directory of [s3.buckets] could not be made")
-			}
-		}
 		g.mu.Lock()
 		if g.target != nil && g.target.leader != l {
 			g.retireLocked()
 		}
 		g.mu.Unlock()
+		select {
+		case <-changed:
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
+// makeBuckets makes the directories of the buckets that the configuration names, when this node leads.
+func (g *Gateway) makeBuckets(srv *s3.Server) {
+	for {
+		changed := g.node.Changed()
+		if g.node.Leader().Self {
+			if err := srv.MakeBuckets(g.ctx); err != nil && g.ctx.Err() == nil {
+				g.log.Warn().Err(err).Str("code", codeBuckets).Msg("a directory of [s3.buckets] could not be made")
+			}
+		}
 		select {
 		case <-changed:
 		case <-g.ctx.Done():
@@ -166,8 +181,14 @@ func (f *forwarding) try(t *target) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(f.r.Context())
 	stop := context.AfterFunc(t.ctx, func() { cancel(errors.New("node " + t.leader.ID + " leads no more")) })
 	body := &onceBody{ReadCloser: f.r.Body}
+	left := context.AfterFunc(t.left, func() {
+		if f.r.ContentLength != 0 && body.detach() {
+			cancel(errOfferAgain)
+		}
+	})
 	out := f.request(ctx, body)
 	res, err := t.transport.RoundTrip(out)
+	left()
 	if err != nil {
 		stop()
 		cancel(nil)
@@ -176,6 +197,7 @@ func (f *forwarding) try(t *target) (*http.Response, error) {
 		if f.r.Context().Err() == nil && (unread || errors.As(err, &op)) {
 			return nil, fmt.Errorf("%w: %w", errOfferAgain, err)
 		}
+		f.g.log.Info().Err(err).Str("leader", t.leader.ID).Str("method", f.r.Method).Msg("a request over S3 was broken off on its way to the leader; the client is asked to send it again")
 		return nil, unavailable("the connection to the leader was lost; send the request again", err)
 	}
 	switch res.Header.Get(headerRefusal) {
@@ -207,7 +229,7 @@ func (f *forwarding) request(ctx context.Context, body io.ReadCloser) *http.Requ
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	h := out.Header
-	if !strings.Contains(strings.ToLower(h.Get("Authorization")), "connection") { // unless it is signed
+	if !strings.Contains(strings.ToLower(h.Get("Authorization")+query), "connection") { // unless it is signed
 		h.Del("Connection")
 	}
 	if h["User-Agent"] == nil {

@@ -139,7 +139,10 @@ func (g *Gateway) Open(vol s3.Volume) {
 		g.log.Error().Err(err).Msg("the S3 gateway cannot be started")
 		return
 	}
-	g.group.Go(func() { g.watch(srv) })
+	g.group.Go(g.watch)
+	if len(g.cfg.S3.Buckets) > 0 {
+		g.group.Go(func() { g.makeBuckets(srv) })
+	}
 	if g.listener == nil {
 		return
 	}
@@ -213,7 +216,15 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		t.end()
 	}
 	g.cancel()
-	g.group.Wait()
+	ended := make(chan struct{})
+	go func() {
+		g.group.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done(): // a bucket that is being made while the volume lets no change in
+	}
 	return errors.Join(errs...)
 }
 

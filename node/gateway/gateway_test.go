@@ -505,3 +505,26 @@ func TestShutdownWaits(t *testing.T) {
 		}
 	}
 }
+
+// TestBuckets: whoever begins to lead makes the buckets of the configuration.
+func TestBuckets(t *testing.T) {
+	c := newCluster()
+	a := c.add(t, "a", open+"[s3.buckets]\nphotos = \"media/photos\"\n")
+	a.want(t, 404, "GET", "/photos?list-type=2", "")
+	c.lead("b")
+	time.Sleep(50 * time.Millisecond)
+	a.want(t, 404, "GET", "/photos?list-type=2", "")
+	c.lead("a")
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if status, _ := a.send(t, "GET", "/photos?list-type=2", nil); status == 200 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the bucket is not made")
+		}
+	}
+	a.want(t, 200, "PUT", "/photos/a", "picture")
+	if got := a.want(t, 200, "GET", "/media/photos/a", ""); got != "picture" {
+		t.Fatalf("%q", got)
+	}
+}
