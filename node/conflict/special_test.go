@@ -78,7 +78,7 @@ func TestEveryKind(t *testing.T) {
 		modes["null"], modes["disk"] = unix.S_IFCHR|0o666, unix.S_IFBLK|0o660
 	}
 	for name, mode := range modes {
-		if err := unix.Lstat(dirPath+"/dir\xff/"+name, &st); err != nil || st.Mode != mode {
+		if err := unix.Lstat(dirPath+"/dir\xff/"+name, &st); err != nil || uint32(st.Mode) != mode {
 			t.Errorf("%s: mode %o, %v", name, st.Mode, err)
 		}
 		if name == "disk" && (unix.Major(st.Rdev) != 8 || unix.Minor(st.Rdev) != 0x301) {
