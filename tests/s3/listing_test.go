@@ -104,7 +104,7 @@ func TestMillionKeys(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long form only; TestPageCost counts reads in the short form")
 	}
-	r := newDiskRig(t, "chunks")
+	r := newRig(t, "chunks")
 	r.fill("big", 1000000)
 	tokens := []string{""}
 	for page := range 500 {
