@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,9 @@ type rig struct {
 	t   *testing.T
 	s   *Server
 	m   *volumetest.Model
-	now time.Time
+	now time.Time // as the test has it; the gateway reads clock
+
+	clock atomic.Pointer[time.Time]
 }
 
 func newRig(t *testing.T, change ...func(*Config)) *rig {
@@ -44,7 +47,8 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 	r := &rig{t: t, m: volumetest.NewModel(volumetest.Options{}), now: time.Now()}
 	cfg := DefaultConfig()
 	cfg.Volume, cfg.Auth, cfg.UID, cfg.GID = r.m, trusting{}, 12, 34
-	cfg.Now = func() time.Time { return r.now }
+	r.pass(0)
+	cfg.Now = func() time.Time { return *r.clock.Load() }
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -59,6 +63,13 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 		}
 	})
 	return r
+}
+
+// pass lets time go by.
+func (r *rig) pass(d time.Duration) {
+	now := r.now.Add(d)
+	r.now = now
+	r.clock.Store(&now)
 }
 
 // reply is an answer with its body.

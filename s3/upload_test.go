@@ -112,7 +112,7 @@ func TestMultipart(t *testing.T) {
 			r.fails("NoSuchUpload", "GET", "/b/dir/k?uploadId="+id, "")
 			r.fails("NoSuchUpload", "DELETE", "/b/dir/k?uploadId="+id, "")
 			left(r, 5) // root, bucket, directory, object, ledger
-			r.now = r.now.Add(repeatFor + time.Minute)
+			r.pass(repeatFor + time.Minute)
 			if err := r.s.Tidy(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -182,14 +182,14 @@ func TestAbortAndExpiry(t *testing.T) {
 	}
 	r.ok("DELETE", "/b/x?uploadId="+ids[0], "")
 	r.fails("NoSuchUpload", "DELETE", "/b/x?uploadId="+ids[0], "")
-	r.now = r.now.Add(r.s.cfg.UploadExpiry - time.Minute)
+	r.pass(r.s.cfg.UploadExpiry - time.Minute)
 	late := r.begin("late")
 	r.part("late", late, 1, "x")
 	if err := r.s.Tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r.part("keep", keep, 1, "x")
-	r.now = r.now.Add(2 * time.Minute)
+	r.pass(2 * time.Minute)
 	if err := r.s.Tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,13 @@
 // which way is better. Absolute numbers say more about the machine than about
 // WolfDisk.
 //
+// # S3
+//
+// The gateway of a leader with a follower is timed beside versitygw's posix gateway over
+// the mount of that leader and over a bare directory: PUT and GET of three sizes by one and
+// by 16 clients, and a list of all keys. Without versitygw in the path its columns are
+// empty, and the report says so. Nothing is required of these figures.
+//
 // # Beside other programs
 //
 // compare.sh makes the table of README.md: WolfDisk, lsyncd and GlusterFS on machines

@@ -26,6 +26,7 @@ type bench struct {
 	began       time.Time
 	onlyCopies  bool
 	onlyDuring  bool
+	onlyS3      bool
 	only        *regexp.Regexp // names of workloads; nil for everything
 
 	bin        string // of the comparison with other programs, as all that follows
@@ -43,6 +44,7 @@ func main() {
 	short := flag.Bool("short", false, "one round with small sizes: does it run, not how fast")
 	copies := flag.Bool("copies", false, "only adoption and snapshots, against cp and rsync")
 	during := flag.Bool("during", false, "only writing while a follower makes a copy, against writing alone")
+	s3 := flag.Bool("s3", false, "only the gateway of S3, beside versitygw's")
 	compare := flag.String("compare", "", "only the comparison with other programs, below this `FOLDER` (tests/bench/compare.sh)")
 	document := flag.String("document", "", "with --compare: put the table into this `FILE`")
 	followers := flag.String("followers", "1,2", "how many followers a leader has: a cluster for each number of this `LIST`")
@@ -58,7 +60,7 @@ func main() {
 	if *short {
 		b.sizes = shortSizes
 	}
-	b.onlyCopies, b.onlyDuring = *copies, *during
+	b.onlyCopies, b.onlyDuring, b.onlyS3 = *copies, *during, *s3
 	if *only != "" {
 		if b.only, err = regexp.Compile(*only); err != nil {
 			fmt.Fprintln(os.Stderr, "bench: --only:", err)
@@ -162,6 +164,9 @@ func (b *bench) measure(base, bin, overlay string) (err error) {
 	if b.onlyDuring {
 		return b.during(base, bin)
 	}
+	if b.onlyS3 {
+		return b.s3(base, bin)
+	}
 	systems, mirrors, err := startSystems(base, bin, overlay, b.report.Followers)
 	defer func() {
 		for _, m := range mirrors {
@@ -208,7 +213,7 @@ func (b *bench) measure(base, bin, overlay string) (err error) {
 			return fmt.Errorf("%s: %w", leaderName(m.followers), err)
 		}
 	}
-	return errors.Join(b.copies(base, bin), b.during(base, bin))
+	return errors.Join(b.copies(base, bin), b.during(base, bin), b.s3(base, bin))
 }
 
 // once runs a workload in a folder of its own and removes it again, unmeasured.

@@ -51,6 +51,8 @@ type Report struct {
 	Followers []int              `json:"followers"` // of each cluster
 	Results   []Result           `json:"results"`
 	Extras    map[string]float64 `json:"extras"` // measured on the clusters alone
+	S3        []Result           `json:"s3"`     // over S3, by gateway
+	Skipped   []string           `json:"skipped"`
 	Rows      []Row              `json:"rows"`
 }
 
@@ -72,14 +74,55 @@ type Row struct {
 }
 
 func (r *Report) add(workload, unit, system string, value float64) {
-	for i := range r.Results {
-		if r.Results[i].Workload == workload {
-			s := r.Results[i].Samples
+	r.Results = addTo(r.Results, workload, unit, system, value)
+}
+
+// addS3 is add for what goes over S3.
+func (r *Report) addS3(workload, unit, gateway string, value float64) {
+	r.S3 = addTo(r.S3, workload, unit, gateway, value)
+}
+
+func addTo(list []Result, workload, unit, system string, value float64) []Result {
+	for i := range list {
+		if list[i].Workload == workload {
+			s := list[i].Samples
 			s[system] = append(s[system], value)
-			return
+			return list
 		}
 	}
-	r.Results = append(r.Results, Result{workload, unit, map[string][]float64{system: {value}}})
+	return append(list, Result{workload, unit, map[string][]float64{system: {value}}})
+}
+
+// s3Systems are the columns of the table of S3.
+var s3Systems = []string{"leader", "versitygw on the mount", "versitygw"}
+
+// writeS3 prints what was measured over S3, with the leader's ratio to the others.
+func (r *Report) writeS3(w io.Writer) {
+	if len(r.S3) == 0 {
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "S3\tunit\t%s\tleader to %s\tleader to %s\t\n", strings.Join(s3Systems, "\t"), s3Systems[1], s3Systems[2])
+	for _, res := range r.S3 {
+		fmt.Fprintf(t, "%s\t%s\t", res.Workload, res.Unit)
+		at := func(system string) (float64, bool) {
+			if v := res.Samples[system]; len(v) > 0 {
+				return median(v), true
+			}
+			return 0, false
+		}
+		for _, s := range s3Systems {
+			fmt.Fprintf(t, "%s\t", number(at(s)))
+		}
+		leader, ok := at(s3Systems[0])
+		for _, s := range s3Systems[1:] {
+			other, has := at(s)
+			fmt.Fprintf(t, "%s\t", number(leader/other, ok && has && other > 0))
+		}
+		fmt.Fprintln(t)
+	}
+	t.Flush() // into memory
+	fmt.Fprintln(w)
 }
 
 // median of the samples of a workload on a system.
@@ -244,6 +287,10 @@ func (r *Report) writeText(w io.Writer) error {
 	}
 	t.Flush() // into memory
 	b.WriteString("\n")
+	r.writeS3(&b)
+	for _, what := range r.Skipped {
+		fmt.Fprintf(&b, "skipped: %s\n", what)
+	}
 	names := make([]string, 0, len(r.Extras))
 	for name := range r.Extras {
 		names = append(names, name)

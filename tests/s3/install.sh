@@ -13,11 +13,11 @@ folder=$(cd "$folder" && pwd)
 
 # program NAME MODULE@VERSION
 program() {
-	test -x "$folder/bin/$1" || GOFLAGS= GOBIN="$folder/bin" go install "$2"
+	test -x "$folder/bin/$1" || GOFLAGS='' GOBIN="$folder/bin" go install "$2"
 }
 program mc github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9
 program versitygw github.com/versity/versitygw/cmd/versitygw@v1.8.0
-(cd "$here/gosdk" && GOFLAGS= go build -o "$folder/bin/gosdk" .)
+(cd "$here/gosdk" && GOFLAGS='' go build -o "$folder/bin/gosdk" .)
 
 cp "$here"/js/all.mjs "$here"/js/package.json "$folder/js/"
 test -d "$folder/js/node_modules/minio" || npm install --prefix "$folder/js" --no-audit --no-fund --silent

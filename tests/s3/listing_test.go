@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"wolfdisk/s3"
 	"wolfdisk/volume"
 )
@@ -104,7 +106,7 @@ func TestMillionKeys(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long form only; TestPageCost counts reads in the short form")
 	}
-	r := newDiskRig(t, "chunks")
+	r := openRig(t, "chunks", diskFS{vfs.NewMem()}, "", 64<<20)
 	r.fill("big", 1000000)
 	tokens := []string{""}
 	for page := range 500 {

@@ -64,16 +64,16 @@ var kinds = []string{"chunks", "dir"}
 // newRig makes one whose log, index and chunks are in memory.
 func newRig(t *testing.T, kind string) *rig {
 	t.Helper()
-	return openRig(t, kind, diskFS{vfs.NewMem()}, "")
+	return openRig(t, kind, diskFS{vfs.NewMem()}, "", 1<<20)
 }
 
 // newDiskRig makes one that keeps all on a disk, for content that is larger.
 func newDiskRig(t *testing.T, kind string) *rig {
 	t.Helper()
-	return openRig(t, kind, vfs.Default, t.TempDir())
+	return openRig(t, kind, vfs.Default, t.TempDir(), 16<<20)
 }
 
-func openRig(t *testing.T, kind string, fs vfs.FS, base string) *rig {
+func openRig(t *testing.T, kind string, fs vfs.FS, base string, memTable int64) *rig {
 	t.Helper()
 	r := &rig{t: t, keys: keyPairs{}}
 	opt := oplog.DefaultOptions(filepath.Join(base, "oplog"), testVolume)
@@ -84,7 +84,7 @@ func openRig(t *testing.T, kind string, fs vfs.FS, base string) *rig {
 	}
 	r.log = log
 	ctx := context.Background()
-	e, err := index.Open(index.Options{FS: fs, Dir: filepath.Join(base, "index"), Extents: kind == "chunks", MemTable: 1 << 20, Log: zerolog.Nop(),
+	e, err := index.Open(index.Options{FS: fs, Dir: filepath.Join(base, "index"), Extents: kind == "chunks", MemTable: memTable, Log: zerolog.Nop(),
 		SyncLog: func(v volume.Version) error { return log.Sync(ctx, v) }})
 	if err != nil {
 		t.Fatal(err)
