@@ -41,12 +41,17 @@ type result struct {
 	gap       time.Duration // without an accepted write
 }
 
+// classOf is what the cluster of a seed goes through.
+func classOf(seed uint64) class {
+	if k := seed % 8; k < uint64(classes) {
+		return class(k)
+	}
+	return faults
+}
+
 // run goes through one cluster's life.
 func run(t *testing.T, seed uint64, b bug) (r result) {
-	c := class(0)
-	if k := seed % 8; k < uint64(classes) {
-		c = class(k)
-	}
+	c := classOf(seed)
 	synctest.Test(t, func(*testing.T) {
 		s := newSim(seed, c, b)
 		defer s.stop()
