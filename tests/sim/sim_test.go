@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	seedsFlag = flag.Int("seeds", 0, "how many clusters to simulate; 0 means 150, and 50 with the race detector or 10 with -short")
+	seedsFlag = flag.Int("seeds", 0, "how many clusters to simulate; 0 means 300, and 50 with the race detector or 10 with -short")
 	seedFlag  = flag.Uint64("seed", 0, "simulate only this one")
 	fromFlag  = flag.Uint64("from", 1, "the first of them")
 )
@@ -38,7 +38,7 @@ func seeds() uint64 {
 	case raced:
 		return 50
 	}
-	return 150
+	return 300
 }
 
 // quick skips what says nothing about races and would take ten times as long with their detector.
