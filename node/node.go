@@ -496,7 +496,7 @@ func (n *node) agrees(st *storage) bool {
 		return false
 	case !agreed:
 		return n.prev.Clean
-	case spoilt:
+	case spoilt, n.unfit.Load():
 		return false
 	}
 	return (l == nil || l.Failed() == nil) && (f == nil || f.Failed() == nil)

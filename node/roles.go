@@ -157,8 +157,9 @@ func (n *node) stepDown() {
 	}
 	l.End()
 	l.Stop(master.Moved)
-	if l.Failed() != nil {
+	if err := l.Failed(); err != nil {
 		n.unfit.Store(true)
+		n.warn("WD-1001", err.Error(), "free space or repair the disk, then restart the daemon")
 	}
 	n.mu.Lock()
 	n.leader = nil

@@ -86,7 +86,8 @@ func (s *sim) fault(until time.Duration) {
 	case 12:
 		s.harm(n)
 	case 13:
-		if s.safety != elect.Durable {
+		// A copy from when the cluster was one node would lead alone: no rule can help there.
+		if s.safety != elect.Durable && n.running && n.st != nil && n.st.log.Durable() == n.st.log.Last().Version && len(n.members().Voters()) == len(s.nodes) {
 			n.backup()
 		}
 	case 14, 15:

@@ -41,12 +41,17 @@ type result struct {
 	gap       time.Duration // without an accepted write
 }
 
+// classOf is what the cluster of a seed goes through.
+func classOf(seed uint64) class {
+	if k := seed % 8; k < uint64(classes) {
+		return class(k)
+	}
+	return faults
+}
+
 // run goes through one cluster's life.
 func run(t *testing.T, seed uint64, b bug) (r result) {
-	c := class(0)
-	if k := seed % 8; k < uint64(classes) {
-		c = class(k)
-	}
+	c := classOf(seed)
 	synctest.Test(t, func(*testing.T) {
 		s := newSim(seed, c, b)
 		defer s.stop()
@@ -290,27 +295,33 @@ func (s *sim) runFaults(r *result) {
 	r.conflicts = s.check.account(s.leaderNow())
 }
 
-// helped has an operator help where no node that may lead holds a copy any more: what wins lies on
-// nodes with the role follower alone. One of them is given the role auto.
+// helped has an operator help where no node that may lead holds a copy any more: what wins lies
+// on nodes with the role follower, or whose store was replaced, alone. One of them is given the role
+// auto, and the store ID that the cluster remembers.
 func (s *sim) helped() bool {
 	var holder *node
 	for _, n := range s.nodes {
-		switch {
-		case n.history().version == 0:
-		case n.role == volume.RoleFollower:
-			if holder == nil || n.history().version > holder.history().version {
-				holder = n
-			}
-		case !n.replaced:
+		if n.history().version == 0 {
+			continue
+		}
+		known, _ := n.members().Get(n.id)
+		if n.role != volume.RoleFollower && known.Store == n.store {
 			return false
+		}
+		if holder == nil || n.history().version > holder.history().version {
+			holder = n
 		}
 	}
 	if holder == nil {
 		return false
 	}
-	s.note("the operator gives %s the role auto", holder.id)
+	s.note("the operator lets %s lead", holder.id)
+	known, ok := holder.members().Get(holder.id)
 	holder.kill(false)
 	holder.role = volume.RoleAuto
+	if ok {
+		holder.store = known.Store
+	}
 	holder.startAfter(0)
 	return true
 }

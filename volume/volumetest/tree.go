@@ -151,7 +151,7 @@ func hashContent(ctx context.Context, r volume.Reader, ino volume.Ino, size int6
 		h.Write(num[:])
 	}
 	put(size)
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, min(size, 64<<10))
 	for off := int64(0); off < size; {
 		data, err := r.Seek(ctx, ino, off, false)
 		if errors.Is(err, volume.NotSeekable) {
