@@ -76,7 +76,8 @@ type checker struct {
 	members elect.Members // as they were at the beginning
 	digests map[opKey]volume.Digest
 	acked   []*acked
-	synced  *acked // the last that fsync returned for, on level Durable
+	synced  *acked  // the last that fsync returned for, on level Durable
+	within  history // that had it then
 	tokens  uint64
 	highest volume.Epoch // an op was acknowledged in
 	reigns  map[volume.Epoch]string
@@ -144,7 +145,7 @@ func (c *checker) lead(n *node, e volume.Epoch) {
 
 // saw notes the end of a copy that has grown. I3: one epoch and version, one history.
 func (c *checker) saw(n *node) {
-	if n.crashed != nil {
+	if n.sick() { // its tree may lack what its log has, until it is opened again
 		return
 	}
 	c.applied++
@@ -176,7 +177,7 @@ func (c *checker) position(n *node, pos volume.Position) {
 func (c *checker) fsynced(n *node, v volume.Version) {
 	all := n.history()
 	h := history{all.lineage, min(all.version, v)}
-	last := c.synced
+	var last *acked
 	for _, o := range c.acked {
 		if o.fsynced || !h.has(o) {
 			continue
@@ -189,10 +190,15 @@ func (c *checker) fsynced(n *node, v volume.Version) {
 	if last == nil || c.s.safety != elect.Durable {
 		return
 	}
+	if c.synced != nil && !all.has(c.synced) && c.within.has(last) {
+		return // of an earlier reign, and all later ones have it
+	}
 	if c.synced != nil && !all.has(c.synced) {
 		c.violated("I6: %s fsyncs version %d, and its history lacks version %d of %s, which was fsynced", n.id, v, c.synced.version, c.synced.epoch)
 	}
-	c.synced = last
+	if c.synced == nil || last.version > c.synced.version {
+		c.synced, c.within = last, all
+	}
 }
 
 // agree notes that a node said it would obey an epoch.
