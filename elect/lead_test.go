@@ -121,6 +121,28 @@ func TestInsist(t *testing.T) {
 	}
 }
 
+// TestInsistReplaced: a node whose store was replaced does not lead until somebody accepts it, which takes a
+// leader. An operator who insists needs none.
+func TestInsistReplaced(t *testing.T) {
+	b := newBox(t, nil)
+	b.step(elect.Remembered{Members: elect.Members{{ID: self, Store: store("x")}}})
+	effects := b.step(elect.Promote{Request: 1})
+	if d := want[elect.Done](t, effects); volume.KindOf(d.Err) != volume.Precondition || !strings.Contains(d.Err.Error(), "another store") {
+		t.Errorf("%v", d.Err)
+	}
+	effects = b.step(elect.Promote{Request: 2, AllowDataLoss: true})
+	for i := 0; i < 10 && !has[elect.Save](effects); i++ {
+		effects = b.wait(50 * time.Millisecond)
+	}
+	e := want[elect.Lead](t, b.saved(effects)).Epoch
+	if d := want[elect.Done](t, b.step(elect.Ready{Epoch: e})); d.Request != 2 || d.Err != nil {
+		t.Errorf("%+v", d)
+	}
+	if s := b.m.Status(); s.Phase != elect.Leading {
+		t.Errorf("it is %s", s.Phase)
+	}
+}
+
 // TestHandoverRollsBack: a target that does not claim leaves everything as it was.
 func TestHandoverRollsBack(t *testing.T) {
 	b := newBox(t, nil)

@@ -319,7 +319,11 @@ func (m *Machine) next() uint64 {
 }
 
 // unfitWhy says why this node may not lead, whatever the others say; "" if it may.
-func (m *Machine) unfitWhy() string {
+func (m *Machine) unfitWhy() string { return m.unfitFor(m.alone()) }
+
+// unfitFor is unfitWhy for an operator who insists: then a replaced store is no reason, since there may be
+// nobody left who could accept it.
+func (m *Machine) unfitFor(insist bool) string {
 	switch {
 	case m.cfg.Role != volume.RoleAuto && m.cfg.Role != volume.RoleLeader:
 		return "its role is " + m.cfg.Role.String()
@@ -333,7 +337,7 @@ func (m *Machine) unfitWhy() string {
 		return "node " + m.strangeTo + " knows that it was set back: it has to follow first"
 	case m.copy.Reconciling || m.resolve != "":
 		return "its copy is being reconciled"
-	case m.storeChanged(m.cfg.ID, m.state.Store):
+	case m.storeChanged(m.cfg.ID, m.state.Store) && !insist:
 		return "the cluster remembers another store of it: see wolfdiskctl member accept-store"
 	case m.copy.Founder && m.copy.Position.Version == 0:
 		if len(m.members) > 0 || m.anyCopy() {

@@ -33,7 +33,7 @@ func (m *Machine) promote(ev Promote) {
 		m.done(ev.Request, nil)
 		return
 	}
-	if why := m.unfitWhy(); why != "" {
+	if why := m.unfitFor(ev.AllowDataLoss); why != "" {
 		m.done(ev.Request, volume.Errorf(volume.Precondition, "node %s cannot lead: %s", m.cfg.ID, why))
 		return
 	}

@@ -92,6 +92,7 @@ func (e *elector) run(ctx context.Context) {
 			if now := e.n.members(); !slices.Equal(now, members) {
 				members = now
 				e.n.dials.members(now)
+				e.n.background(func(context.Context) { e.n.keepMembers() })
 				e.step(elect.Remembered{Members: now})
 			}
 			e.step(e.local())
@@ -262,12 +263,9 @@ func (s *storage) position() (volume.Position, volume.Lineage) {
 // members are those the cluster remembers, as far as this node knows.
 func (n *node) members() []volume.Member {
 	if s := n.storage(); s != nil {
-		return s.engine.Members()
+		return n.roster.with(s.engine.Members())
 	}
-	if n.witness != nil {
-		return *n.witness.members.Load()
-	}
-	return nil
+	return n.roster.with(nil)
 }
 
 // alarm tells the operator what the election found.

@@ -118,7 +118,7 @@ func (n *node) found(ctx context.Context, l *master.Leader) error {
 		return err
 	}
 	self := n.asMember()
-	if err := l.PutMember(self); err != nil {
+	if err := n.putMember(l, self); err != nil {
 		return err
 	}
 	if err := n.recovered(st); err != nil {
@@ -183,7 +183,7 @@ func (n *node) rememberSelf() {
 			return
 		}
 	}
-	if err := l.PutMember(self); err != nil && !errors.Is(err, master.Moved) {
+	if err := n.putMember(l, self); err != nil && !errors.Is(err, master.Moved) {
 		n.log.Warn().Err(err).Msg("could not record this node as a member")
 	}
 }

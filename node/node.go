@@ -71,7 +71,7 @@ type node struct {
 	gateway  *gateway.Gateway // S3
 	// conflicts are the records of what this node lost.
 	conflicts *conflict.Store
-	witness   *witness // of a node without a copy; nil otherwise
+	roster    *roster
 
 	ctx    context.Context // of everything that runs; ends when the node has stopped
 	cancel context.CancelCauseFunc
@@ -180,6 +180,9 @@ func (n *node) prepare() error {
 		return err
 	}
 	if err := n.openConflicts(); err != nil {
+		return err
+	}
+	if n.roster, err = openRoster(n.cfg.Node.DataDir); err != nil {
 		return err
 	}
 	n.wire = &wire.Config{

@@ -208,7 +208,7 @@ func (n *node) memberVerb(_ context.Context, query url.Values, emit func(any) er
 		return admin.BadParam("do", do, "add, remove or accept-store")
 	}
 	if i < 0 || m != members[i] {
-		if err := l.PutMember(m); err != nil {
+		if err := n.putMember(l, m); err != nil {
 			return err
 		}
 		n.log.Info().Str("member", id).Str("do", query.Get("do")).Msg("the list of members was changed")

@@ -30,6 +30,9 @@ func bareNode(t *testing.T, id string) *node {
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.stop, n.halt = context.WithCancelCause(n.ctx)
 	n.control, n.dials = newControl(n), newDials(n)
+	if n.roster, err = openRoster(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
 	n.elector = newElector(n)
 	t.Cleanup(func() {
 		n.cancel(nil)

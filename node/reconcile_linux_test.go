@@ -67,6 +67,10 @@ func (m *machine) lead(ctx context.Context) error {
 	}
 	n.cfg.Safety.MaxDeleteRatio, n.cfg.Insist = 0.5, m.insist
 	n.cfg.Program = config.Master
+	var err error
+	if n.roster, err = openRoster(m.data); err != nil {
+		return err
+	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.stop, n.halt = context.WithCancelCause(n.ctx)
 	n.control = newControl(n)

@@ -103,7 +103,7 @@ func (n *node) openEpoch() error {
 	if safety(n.cfg) != elect.Durable || l == nil || l.Wrote() {
 		return nil
 	}
-	return l.PutMember(n.asMember())
+	return n.putMember(l, n.asMember())
 }
 
 // copies are the sessions with nodes that follow this one and count: on level durable those whose

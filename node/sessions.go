@@ -320,7 +320,7 @@ func (n *node) remember(l *master.Leader, h *wire.Hello, address string) {
 			}
 		}
 	}
-	if err := l.PutMember(m); err != nil {
+	if err := n.putMember(l, m); err != nil {
 		n.log.Warn().Err(err).Str("peer", m.ID).Msg("could not record the member")
 	}
 }

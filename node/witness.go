@@ -2,17 +2,7 @@ package node
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
-	"sync/atomic"
 	"time"
-
-	"github.com/zeebo/xxh3"
 
 	"wolfdisk/node/exit"
 	"wolfdisk/volume"
@@ -21,10 +11,7 @@ import (
 
 // A witness holds no copy: it answers heartbeats and keeps promises like any member, so that two nodes
 // with data and a witness have a majority when one of them dies. It takes no frames, and is
-// given none. The members, which other nodes read in their copy, it is told by the leader, and
-// keeps in a file of its state directory: XXH3-64 of the rest, 8 bytes big-endian, then the
-// members as ops.
-const membersName = "members"
+// given none. The members, which other nodes read in their copy, it is told by the leader.
 
 const (
 	// askMembers is how often a witness asks its leader for the members.
@@ -33,52 +20,15 @@ const (
 	maxMembersBytes = 4 << 20
 )
 
-// witness is what a witness knows of its cluster.
-type witness struct {
-	path    string
-	members atomic.Pointer[[]volume.Member]
-}
-
 // isWitness reports whether this node holds no copy by its configuration.
 func (n *node) isWitness() bool { return n.role == volume.RoleWitness }
 
-// openWitness reads what this witness knew, instead of opening a volume.
+// openWitness is done instead of opening a volume.
 func (n *node) openWitness() error {
 	if !n.state.Get().Volume.IsZero() {
 		return exit.Errorf(exit.Unsafe, "state directory %s holds a copy of a volume, and a witness stores none: start this node without --witness, or give the witness another --state-dir", n.cfg.Node.DataDir)
 	}
-	w := &witness{path: filepath.Join(n.cfg.Node.DataDir, membersName)}
-	w.members.Store(new([]volume.Member))
-	n.witness = w
 	n.setPhase(phaseWaiting)
-	b, err := os.ReadFile(w.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return volume.Wrap(err, "read the members of the cluster")
-	}
-	if len(b) < 8 || binary.BigEndian.Uint64(b) != xxh3.Hash(b[8:]) {
-		return volume.Errorf(volume.Corrupt, "%s is damaged: remove it, and this witness asks the leader for the members", w.path)
-	}
-	list, err := decodeMembers(b[8:])
-	if err != nil {
-		return volume.Wrap(err, "read "+w.path)
-	}
-	w.members.Store(&list)
-	return nil
-}
-
-// learn makes the members known, first on disk: of whom a witness knew is what it knows after a restart.
-func (w *witness) learn(b []byte) error {
-	list, err := decodeMembers(b)
-	if err != nil || slices.Equal(list, *w.members.Load()) {
-		return err
-	}
-	if err := replaceFile(w.path, append(binary.BigEndian.AppendUint64(nil, xxh3.Hash(b)), b...)); err != nil {
-		return volume.Wrap(err, "keep the members of the cluster")
-	}
-	w.members.Store(&list)
 	return nil
 }
 
@@ -100,7 +50,7 @@ func (n *node) askMembers(ctx context.Context, s *wire.Session) error {
 	for {
 		b, err := s.CallAll(ctx, volume.RequestMembers, nil, maxMembersBytes)
 		if err == nil {
-			err = n.witness.learn(b)
+			err = n.roster.learnFrom(b)
 		}
 		if err != nil {
 			return err
@@ -142,30 +92,4 @@ func (b bystander) Request(_ context.Context, kind uint16, _ []byte, w *wire.Ans
 		return err
 	}
 	return w.Last(list)
-}
-
-func encodeMembers(list []volume.Member) ([]byte, error) {
-	e := volume.NewEncoder()
-	for _, m := range list {
-		if _, err := e.Add(&volume.Op{Kind: volume.OpMember, Member: m}); err != nil {
-			return nil, err
-		}
-	}
-	return e.Bytes(), nil
-}
-
-func decodeMembers(b []byte) (list []volume.Member, err error) {
-	d := volume.NewDecoder(b)
-	for {
-		var op volume.Op
-		if _, err := d.Next(&op); err == io.EOF {
-			return list, nil
-		} else if err != nil {
-			return nil, err
-		}
-		if op.Kind != volume.OpMember {
-			return nil, volume.Errorf(volume.BadFormat, "a list of members has an op of kind %s", op.Kind)
-		}
-		list = append(list, op.Member)
-	}
 }

@@ -227,6 +227,7 @@ func (n *node) remember(id string, store volume.ID, role volume.Role) {
 
 // put records a member.
 func (n *node) put(m volume.Member) {
+	n.keep(m)
 	n.call(func(l *master.Leader) func() {
 		err := l.PutMember(m)
 		return func() {

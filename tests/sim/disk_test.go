@@ -33,7 +33,8 @@ type disk struct {
 	volume   bool // a volume was made here or adopted
 	between  bool // the copy was given up, and the new one is not whole
 	founder  bool
-	replaced bool // the disk was wiped or set back
+	roster   elect.Members // as node/roster.go keeps it: synced with every change
+	replaced bool          // the disk was wiped or set back
 	kept     []kept
 	stale    *disk
 	// was is the copy as the last run left it, for the checker.

@@ -95,9 +95,26 @@ func (n *node) members() elect.Members {
 		return n.s.check.members
 	}
 	if n.st == nil {
-		return nil
+		return n.roster
 	}
-	return n.st.engine.Members()
+	all := elect.Members(n.st.engine.Members())
+	for _, m := range n.roster {
+		if !slices.ContainsFunc(all, func(c volume.Member) bool { return c.ID == m.ID }) {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// keep makes a member durable before it is recorded.
+func (n *node) keep(m volume.Member) {
+	list := slices.Clone(n.members())
+	if i := slices.IndexFunc(list, func(c volume.Member) bool { return c.ID == m.ID }); i >= 0 {
+		list[i] = m
+	} else {
+		list = append(list, m)
+	}
+	n.roster = list
 }
 
 // copy is what package node tells the election of its copy.
@@ -107,7 +124,7 @@ func (n *node) copy() elect.Copy {
 	if n.st == nil {
 		return c
 	}
-	c.Voters = n.members().Voters()
+	c.Voters = elect.Members(n.st.engine.Members()).Voters()
 	if n.between {
 		c.Volume, c.Founder = theVolume, false
 		return c
@@ -162,7 +179,7 @@ func (n *node) start() {
 // tick steps the machine.
 func (n *node) tick() {
 	if now := n.members(); !slices.Equal(now, n.known) {
-		n.known = now
+		n.known, n.roster = now, now
 		n.step(elect.Remembered{Members: now})
 	}
 	l := elect.Local{Copy: n.copy(), Failed: n.unfit || n.st != nil && n.st.log.Broken() != nil || n.leader != nil && n.leader.Failed() != nil || n.follower != nil && n.follower.Failed() != nil}
@@ -435,6 +452,7 @@ func (n *node) lead(e elect.Lead) {
 }
 
 func (n *node) found(l *master.Leader) error {
+	n.keep(volume.Member{ID: n.id, Store: n.store, Role: n.role})
 	if err := makeFirst(l, volume.Member{ID: n.id, Store: n.store, Role: n.role}); err != nil {
 		return err
 	}
