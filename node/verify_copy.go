@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -263,6 +264,31 @@ func (n *node) quiet(inos []volume.Ino, fn func() error) error {
 	return volume.Errorf(volume.Unavailable, "node %s neither leads nor follows yet", n.cfg.Node.ID)
 }
 
+// recheckTries is how often a place is looked at again that another inode has every time.
+const recheckTries = 100
+
+// recheck looks at the place of a difference again while no op is under way on it.
+func (h *heldCopy) recheck(ctx context.Context, d hostdir.Difference) (found []hostdir.Difference, err error) {
+	for range recheckTries {
+		found = nil
+		err := h.n.quiet([]volume.Ino{d.Parent, d.Ino}, func() error {
+			return h.st.dir.Recheck(ctx, h.st.engine, d, func(now hostdir.Difference) error {
+				found = append(found, now)
+				return nil
+			})
+		})
+		if err != nil || len(found) == 0 {
+			return nil, err
+		}
+		i := slices.IndexFunc(found, func(now hostdir.Difference) bool { return now.Ino != 0 && now.Ino != d.Ino })
+		if i < 0 {
+			break
+		}
+		d = found[i] // the name is another inode's by now, which an op may have been under way on
+	}
+	return found, nil
+}
+
 // check implements verifyCopy. What the comparison of the whole directory finds may be
 // an op on its way, so each place is looked at again.
 func (h *heldCopy) check(ctx context.Context, fn func(path, what string) error) error {
@@ -271,13 +297,7 @@ func (h *heldCopy) check(ctx context.Context, fn func(path, what string) error) 
 	}
 	view := h.st.engine
 	return h.st.dir.Check(ctx, view, func(d hostdir.Difference) error {
-		var found []hostdir.Difference
-		err := h.n.quiet([]volume.Ino{d.Parent, d.Ino}, func() error {
-			return h.st.dir.Recheck(ctx, view, d, func(now hostdir.Difference) error {
-				found = append(found, now)
-				return nil
-			})
-		})
+		found, err := h.recheck(ctx, d)
 		for _, now := range found {
 			if err != nil {
 				break
