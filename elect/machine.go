@@ -337,7 +337,7 @@ func (m *Machine) unfitFor(insist bool) string {
 		return "node " + m.strangeTo + " knows that it was set back: it has to follow first"
 	case m.copy.Reconciling || m.resolve != "":
 		return "its copy is being reconciled"
-	case m.storeChanged(m.cfg.ID, m.state.Store) && !insist:
+	case m.storeChanged(m.cfg.ID, m.state.Store) && (!insist || m.members.removed(m.cfg.ID)):
 		return "the cluster remembers another store of it: see wolfdiskctl member accept-store"
 	case m.copy.Founder && m.copy.Position.Version == 0:
 		if len(m.members) > 0 || m.anyCopy() {
