@@ -45,7 +45,9 @@ test: need-test
 	$(STEP) "POSIX, real mounts" go test -short -count=1 -timeout 5m ./tests/posix
 	$(STEP) "services, mount helper, installation" go test -v -short -count=1 -timeout 5m ./tests/contrib
 	$(STEP) "whole clusters, simulated" go test -count=1 -timeout 10m -run '$(SIMULATED)' ./elect ./tests/sim
-	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 15m $(UNIT)
+	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 15m -skip '$(SLOW)' $(UNIT)
+	$(STEP) "the slow ones without it" go test -short -timeout 5m -run '$(SLOW)' ./node ./master ./index ./hostdir
+	$(STEP) "S3 with clients" go test -short -count=1 -timeout 5m ./tests/s3
 	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
 
 # The long form of everything.
@@ -56,6 +58,7 @@ check: need-test
 	$(STEP) "services, mount helper, installation" go test -v -count=1 -timeout 10m ./tests/contrib
 	$(STEP) "whole clusters, simulated" go test -count=1 -timeout 10m -run '$(SIMULATED)' ./elect ./tests/sim
 	$(STEP) "unit tests, race detector" $(RACE) go test -race -count=1 -timeout 60m $(UNIT)
+	$(STEP) "S3 with clients, race detector" $(RACE) go test -race -short -count=1 -timeout 20m ./tests/s3
 	$(STEP) "end to end, real mounts" go test -count=1 -timeout 60m ./tests/e2e
 	$(STEP) "POSIX, real mounts" go test -v -count=1 -timeout 60m ./tests/posix
 	$(STEP) "build with race detector" $(RACE) go build -race -o bin/race/ $(PROGRAMS:%=./cmd/%)
@@ -63,7 +66,9 @@ check: need-test
 	$(STEP) "fuzz" tests/fuzz.sh $(FUZZTIME)
 
 RACE = env CGO_ENABLED=1
-UNIT = $$(go list ./... | grep -v -e /tests/e2e -e /tests/posix -e /tests/contrib)
+UNIT = $$(go list ./... | grep -v -e /tests/e2e -e /tests/posix -e /tests/contrib -e /tests/s3)
+# What takes many times as long under the race detector: `make check` has all of it under it.
+SLOW = ^Test(AdoptInterrupted|AdoptRandom|Reconcile|ReconcileInterrupted|Brake|Reapply|Retain.*|HeldSnapshot|PowerCut|ScrubOnce|StoppedInPeace|(Dir|Chunk)VolumeConforms|OverTheWireConforms|SyncSources|SyncFromSnapshot|Digests|FailingDisk|ClientsAreBounded|Unprivileged)$$
 
 bench: need-bench build
 	go build -o bin/test/ ./tests/bench/...

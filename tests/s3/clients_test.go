@@ -56,7 +56,7 @@ func newBench(t *testing.T, program string) *bench {
 	} else {
 		b.rig = newDiskRig(t, "chunks")
 	}
-	b.keys["wolfmain"] = sig.Key{Access: "wolfmain", Secret: "wolfmainsecret"}
+	b.keys.Store(&sig.Key{Access: "wolfmain", Secret: "wolfmainsecret"})
 	return b
 }
 

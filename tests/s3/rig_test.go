@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -34,11 +35,17 @@ func (diskFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return vfs.DiskUsage{AvailBytes: 1 << 30, TotalBytes: 4 << 30, UsedBytes: 3 << 30}, nil
 }
 
-// keyPairs are what the verifier knows.
-type keyPairs map[string]sig.Key
+// keyPair is what the verifier knows: one pair, or none.
+type keyPair struct{ atomic.Pointer[sig.Key] }
 
-func (k keyPairs) Find(access string) (sig.Key, bool) { v, ok := k[access]; return v, ok }
-func (k keyPairs) Empty() bool                        { return len(k) == 0 }
+func (k *keyPair) Find(access string) (sig.Key, bool) {
+	if p := k.Load(); p != nil && p.Access == access {
+		return *p, true
+	}
+	return sig.Key{}, false
+}
+
+func (k *keyPair) Empty() bool { return k.Load() == nil }
 
 // rig is a gateway on a port of loopback, over a leader.
 type rig struct {
@@ -51,7 +58,7 @@ type rig struct {
 	lead  *master.Leader
 	srv   *s3.Server
 	url   string
-	keys  keyPairs
+	keys  *keyPair
 	// wrap, if set, stands between the next gateway and the volume.
 	wrap func(s3.Volume) s3.Volume
 	// region, if set, is the only one that the next gateway accepts in a signature.
@@ -75,7 +82,7 @@ func newDiskRig(t *testing.T, kind string) *rig {
 
 func openRig(t *testing.T, kind string, fs vfs.FS, base string, memTable int64) *rig {
 	t.Helper()
-	r := &rig{t: t, keys: keyPairs{}}
+	r := &rig{t: t, keys: new(keyPair)}
 	opt := oplog.DefaultOptions(filepath.Join(base, "oplog"), testVolume)
 	opt.FS, opt.SyncEvery, opt.SegmentSize = fs, 0, 8<<20
 	log, _, err := oplog.Open(opt)

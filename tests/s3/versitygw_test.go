@@ -94,7 +94,7 @@ func TestVersitygw(t *testing.T) {
 	r.stop()
 	r.region = "us-east-1"
 	r.start()
-	r.keys["wolfmain"] = sig.Key{Access: "wolfmain", Secret: "wolfmainsecret"}
+	r.keys.Store(&sig.Key{Access: "wolfmain", Secret: "wolfmainsecret"})
 	passed, ran := 0, 0
 	for i, name := range names {
 		if testing.Short() && i%shortPart != 0 {
