@@ -340,7 +340,7 @@ func (m *Machine) unfitFor(insist bool) string {
 	case m.storeChanged(m.cfg.ID, m.state.Store) && (!insist || m.members.removed(m.cfg.ID)):
 		return "the cluster remembers another store of it: see wolfdiskctl member accept-store"
 	case m.copy.Founder && m.copy.Position.Version == 0:
-		if len(m.members) > 0 || m.anyCopy() {
+		if m.members.others(m.cfg.ID) || m.anyCopy() {
 			return "others hold the volume"
 		}
 	case m.copy.Position.Version == 0:

@@ -340,6 +340,10 @@ func TestNotEligible(t *testing.T) {
 		"store ":      func(b *box) { b.step(elect.Remembered{Members: elect.Members{{ID: self, Removed: true}}}) },
 		"role":        nil,
 		"others hold": func(b *box) { b.copy = elect.Copy{Founder: true} },
+		"others hold ": func(b *box) {
+			b.copy = elect.Copy{Founder: true}
+			b.step(elect.Remembered{Members: elect.Members{{ID: self, Store: store(self)}, {ID: "d"}}})
+		},
 	} {
 		b := newBox(t, func(c *elect.Config) {
 			if name == "role" {
@@ -364,6 +368,18 @@ func TestNotEligible(t *testing.T) {
 			t.Errorf("%s: promoted: %v", name, d.Err)
 		}
 	}
+}
+
+// TestFoundAgain: a founder that was killed before its volume was whole is its only member, and
+// founds anew.
+func TestFoundAgain(t *testing.T) {
+	m := elect.New(elect.Config{ID: "b", Random: 1}, elect.State{NodeID: "b", Store: store("b")}, elect.Copy{Founder: true}, elect.Members{{ID: "b", Store: store("b")}}, 0)
+	for now := time.Duration(0); now < 5*time.Second; now += 50 * time.Millisecond {
+		if has[elect.Save](m.Step(now, elect.Tick{})) {
+			return
+		}
+	}
+	t.Errorf("it does not found: %s", m.Status().Unfit)
 }
 
 // TestFound: a founder looks for others, and then makes the first epoch.

@@ -24,6 +24,11 @@ func (l Members) removed(id string) bool {
 	return slices.ContainsFunc(l, func(m volume.Member) bool { return m.ID == id && m.Removed })
 }
 
+// others reports whether the cluster knows another node than one.
+func (l Members) others(self string) bool {
+	return slices.ContainsFunc(l, func(m volume.Member) bool { return !m.Removed && m.ID != self })
+}
+
 // Voters are the IDs of the members that count for a majority, in natural order: all but
 // clients. A witness counts.
 func (l Members) Voters() []string {
