@@ -45,8 +45,9 @@ test: need-test
 	$(STEP) "POSIX, real mounts" go test -short -count=1 -timeout 5m ./tests/posix
 	$(STEP) "services, mount helper, installation" go test -v -short -count=1 -timeout 5m ./tests/contrib
 	$(STEP) "whole clusters, simulated" go test -count=1 -timeout 10m -run '$(SIMULATED)' ./elect ./tests/sim
-	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 15m -skip '$(SLOW)' $(UNIT)
-	$(STEP) "the slow ones without it" go test -short -timeout 5m -run '$(SLOW)' ./node ./master ./index ./hostdir
+	$(STEP) "unit tests, race detector" $(RACE) go test -race -short -timeout 15m -skip '$(SLOW)' $(RACED)
+	$(STEP) "unit tests without it" go test -short -timeout 5m $(PLAIN)
+	$(STEP) "slow unit tests without it" go test -short -timeout 5m -run '$(SLOW)' ./node ./master ./index ./hostdir ./chunkstore ./oplog
 	$(STEP) "S3 with clients" go test -short -count=1 -timeout 5m ./tests/s3
 	$(STEP) "FreeBSD build and vet" tests/freebsd.sh
 
@@ -67,8 +68,12 @@ check: need-test
 
 RACE = env CGO_ENABLED=1
 UNIT = $$(go list ./... | grep -v -e /tests/e2e -e /tests/posix -e /tests/contrib -e /tests/s3)
-# What takes many times as long under the race detector: `make check` has all of it under it.
-SLOW = ^Test(AdoptInterrupted|AdoptRandom|Reconcile|ReconcileInterrupted|Brake|Reapply|Retain.*|HeldSnapshot|PowerCut|ScrubOnce|StoppedInPeace|(Dir|Chunk)VolumeConforms|OverTheWireConforms|SyncSources|SyncFromSnapshot|Digests|FailingDisk|ClientsAreBounded|Unprivileged)$$
+# What starts few goroutines, or takes many times as long under the race detector, runs without it in
+# `make test`; `make check` has all under it.
+SEQUENTIAL = /elect$$ /tests/ /volume /cmd/ /node/export /node/conflict /node/config
+PLAIN = $$(go list ./... | grep $(SEQUENTIAL:%=-e %) | grep -v -e /tests/e2e -e /tests/posix -e /tests/contrib -e /tests/s3 -e /tests/sim)
+RACED = $$(go list ./... | grep -v $(SEQUENTIAL:%=-e %))
+SLOW = ^Test(AdoptInterrupted|AdoptRandom|Reconcile|ReconcileInterrupted|Brake|Reapply|Retain.*|HeldSnapshot|PowerCut|ScrubOnce|StoppedInPeace|(Dir|Chunk)VolumeConforms|OverTheWireConforms|SyncSources|SyncFromSnapshot|Digests|FailingDisk|ClientsAreBounded|Unprivileged|RepackBoundsUse|ErrorAtEveryCall)$$
 
 bench: need-bench build
 	go build -o bin/test/ ./tests/bench/...
