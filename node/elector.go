@@ -92,7 +92,11 @@ func (e *elector) run(ctx context.Context) {
 			if now := e.n.members(); !slices.Equal(now, members) {
 				members = now
 				e.n.dials.members(now)
-				e.n.background(func(context.Context) { e.n.keepMembers() })
+				e.n.background(func(context.Context) {
+					if err := e.n.keepMembers(); err != nil {
+						e.n.log.Warn().Err(err).Msg("the members of the cluster are kept in the log only")
+					}
+				})
 				e.step(elect.Remembered{Members: now})
 			}
 			e.step(e.local())

@@ -63,14 +63,8 @@ func (r *roster) with(copied []volume.Member) []volume.Member {
 	return all
 }
 
-// keep makes a list durable.
+// keep makes a list durable, and is called with mu held.
 func (r *roster) keep(list []volume.Member) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.keepLocked(list)
-}
-
-func (r *roster) keepLocked(list []volume.Member) error {
 	if slices.Equal(list, *r.list.Load()) {
 		return nil
 	}
@@ -91,27 +85,29 @@ func (r *roster) learnFrom(b []byte) error {
 	if err != nil {
 		return err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return r.keep(list)
 }
 
-// keepMembers makes durable what this node knows of the members now.
-func (n *node) keepMembers() {
+// keepMembers makes durable what this node knows of the members now, and what it is told of some.
+func (n *node) keepMembers(told ...volume.Member) error {
 	n.roster.mu.Lock()
 	defer n.roster.mu.Unlock()
-	if err := n.roster.keepLocked(n.members()); err != nil {
-		n.log.Warn().Err(err).Msg("the members of the cluster are kept in the log only")
+	list := n.members()
+	for _, m := range told {
+		if i := slices.IndexFunc(list, func(c volume.Member) bool { return c.ID == m.ID }); i >= 0 {
+			list[i] = m
+		} else {
+			list = append(list, m)
+		}
 	}
+	return n.roster.keep(list)
 }
 
 // putMember records a member: first where a power loss does not take it from.
 func (n *node) putMember(l memberPutter, m volume.Member) error {
-	list := n.members()
-	if i := slices.IndexFunc(list, func(c volume.Member) bool { return c.ID == m.ID }); i >= 0 {
-		list[i] = m
-	} else {
-		list = append(list, m)
-	}
-	if err := n.roster.keep(list); err != nil {
+	if err := n.keepMembers(m); err != nil {
 		return err
 	}
 	return l.PutMember(m)

@@ -2,9 +2,11 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"wolfdisk/volume"
@@ -23,6 +25,29 @@ func (p *putter) PutMember(m volume.Member) error {
 	}
 	p.list = append(p.list, m)
 	return p.err
+}
+
+// Members that come at once are all in the file before any of them is recorded.
+func TestRosterAtOnce(t *testing.T) {
+	n := bareNode(t, "a")
+	var group sync.WaitGroup
+	for i := range 16 {
+		group.Go(func() {
+			m := volume.Member{ID: fmt.Sprint("n", i), Store: volume.ID{byte(i)}}
+			err := n.putMember(&putter{seen: func() {
+				if r, err := openRoster(filepath.Dir(n.roster.path)); err != nil || !slices.Contains(*r.list.Load(), m) {
+					t.Errorf("%s is recorded, and not in the file: %v", m.ID, err)
+				}
+			}}, m)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if got := n.members(); len(got) != 16 {
+		t.Errorf("%d members of 16", len(got))
+	}
 }
 
 // A member is in the file before it is recorded, and counts after a power loss that took the op.
