@@ -36,7 +36,7 @@ type attachment struct {
 type openCount struct{ readers, writers int }
 
 // waiter is a volume whose calls wait for the one that takes its place. What changes something is
-// asked again then: it is answered with errReplaced.
+// asked again then: it is answered with errReplaced. Switch calls replaced, once.
 type waiter interface{ replaced() }
 
 var errReplaced = errors.New("another volume is in charge")

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"wolfdisk/volume"
@@ -18,8 +17,7 @@ const openFor = 30 * time.Second
 type opening struct {
 	nothing
 	h     func() *Handle
-	over  chan struct{} // closed when another volume is in charge
-	once  *sync.Once
+	over  chan struct{}   // closed when another volume is in charge
 	ended <-chan struct{} // of the node
 }
 
@@ -36,12 +34,12 @@ func (n *node) newOpening() opening {
 			defer n.mu.Unlock()
 			return n.handle
 		},
-		over: make(chan struct{}), once: new(sync.Once), ended: n.stop.Done(),
+		over: make(chan struct{}), ended: n.stop.Done(),
 	}
 }
 
 // replaced implements waiter.
-func (o opening) replaced() { o.once.Do(func() { close(o.over) }) }
+func (o opening) replaced() { close(o.over) }
 
 // wait waits for the volume that comes next, and returns the handle on it.
 func (o opening) wait(ctx context.Context) (*Handle, error) {

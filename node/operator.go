@@ -22,19 +22,16 @@ const busyFor = 3 * time.Second
 
 // promoteVerb has this node lead.
 func (n *node) promoteVerb(ctx context.Context, query url.Values, emit func(any) error) error {
-	loss, err := boolParam(query, "allow_data_loss")
-	if err != nil {
-		return err
-	}
-	out := n.roleLine()
-	if loss {
-		out.Unseen = n.absent()
-	}
-	return n.operate(ctx, emit, out, func(id uint64) elect.Event { return elect.Promote{Request: id, AllowDataLoss: loss} })
+	return n.roleVerb(ctx, query, emit, func(id uint64, loss bool) elect.Event { return elect.Promote{Request: id, AllowDataLoss: loss} })
 }
 
 // demoteVerb has this node follow, and not ask for the lead again.
 func (n *node) demoteVerb(ctx context.Context, query url.Values, emit func(any) error) error {
+	return n.roleVerb(ctx, query, emit, func(id uint64, loss bool) elect.Event { return elect.Demote{Request: id, AllowDataLoss: loss} })
+}
+
+// roleVerb changes this node's role, and says who was absent if data may be lost by it.
+func (n *node) roleVerb(ctx context.Context, query url.Values, emit func(any) error, event func(id uint64, loss bool) elect.Event) error {
 	loss, err := boolParam(query, "allow_data_loss")
 	if err != nil {
 		return err
@@ -43,7 +40,7 @@ func (n *node) demoteVerb(ctx context.Context, query url.Values, emit func(any) 
 	if loss {
 		out.Unseen = n.absent()
 	}
-	return n.operate(ctx, emit, out, func(id uint64) elect.Event { return elect.Demote{Request: id, AllowDataLoss: loss} })
+	return n.operate(ctx, emit, out, func(id uint64) elect.Event { return event(id, loss) })
 }
 
 // handoverVerb has another node lead.

@@ -159,7 +159,7 @@ func contentOf(ctx context.Context, it ContentItem, r Reader, buf []byte) (head,
 			break
 		}
 		p := buf[len(content) : len(content)+int(to-from)]
-		n, err := readFullAt(ctx, r, it.Ino, p, from)
+		n, err := ReadFullAt(ctx, r, it.Ino, p, from)
 		if errors.Is(err, Stale) {
 			return gone, nil, nil
 		}
@@ -200,7 +200,9 @@ func nextRun(ctx context.Context, r Reader, ino Ino, at, end int64, rest bool) (
 	return from, min(to, end), err
 }
 
-func readFullAt(ctx context.Context, r Reader, ino Ino, p []byte, off int64) (n int, err error) {
+// ReadFullAt is ReadAt of as much as there is: n is below len(p) only at the end of the file, or with an
+// error.
+func ReadFullAt(ctx context.Context, r Reader, ino Ino, p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		k, err := r.ReadAt(ctx, ino, p[n:], off+int64(n))
 		if err != nil {

@@ -54,18 +54,7 @@ type readerContent struct {
 }
 
 func (c readerContent) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	n := 0
-	for n < len(p) {
-		k, err := c.r.ReadAt(ctx, c.ino, p[n:], off+int64(n))
-		if err != nil {
-			return n, err
-		}
-		if k == 0 {
-			break
-		}
-		n += k
-	}
-	return n, nil
+	return volume.ReadFullAt(ctx, c.r, c.ino, p, off)
 }
 
 func (c readerContent) Seek(ctx context.Context, off int64, hole bool) (int64, error) {

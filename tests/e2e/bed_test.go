@@ -39,8 +39,13 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// newBed prepares a leader and a number of followers, and starts nothing.
+// newBed prepares a leader, alpha, and a number of followers, and starts nothing.
 func newBed(t *testing.T, followers ...string) *bed {
+	t.Helper()
+	return newBedOf(t, "alpha", followers...)
+}
+
+func newBedOf(t *testing.T, leader string, followers ...string) *bed {
 	t.Helper()
 	needFuse(t)
 	c, err := cluster.New(binDir)
@@ -49,7 +54,7 @@ func newBed(t *testing.T, followers ...string) *bed {
 	}
 	b := &bed{c, t}
 	t.Cleanup(b.end)
-	_, err = c.AddLeader("alpha")
+	_, err = c.AddLeader(leader)
 	b.must(err)
 	for _, id := range followers {
 		_, err := c.AddFollower(id)

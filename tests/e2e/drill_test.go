@@ -17,7 +17,6 @@ import (
 // The service manager's commands are done by the test, and /srv/data is the node's mount.
 func TestDrill(t *testing.T) {
 	t.Parallel()
-	needFuse(t)
 	text, err := os.ReadFile(filepath.Join(repoDir, "docs/operations.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -27,17 +26,8 @@ func TestDrill(t *testing.T) {
 		t.Fatal("docs/operations.md has no drill")
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
-	c, err := cluster.New(binDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bed{c, t}
-	t.Cleanup(b.end)
-	_, err = c.AddLeader("node-a")
-	b.must(err)
-	for _, id := range []string{"node-b", "node-c"} {
-		n, err := c.AddFollower(id)
-		b.must(err)
+	b := newBedOf(t, "node-a", "node-b", "node-c")
+	for _, n := range b.Followers {
 		n.Role = "auto"
 	}
 	b.must(b.Start(readyTimeout))
