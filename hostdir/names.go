@@ -95,10 +95,10 @@ func (d *Dir) applyRemove(op *volume.Op, view volume.View) error {
 		return err
 	}
 	defer release()
-	what := fmt.Sprintf("remove %.300q from %s", op.Name, op.Parent)
+	what := func() string { return fmt.Sprintf("remove %.300q from %s", op.Name, op.Parent) }
 	w, err := d.look(p, op.Ino, view)
 	if err != nil {
-		return volume.Wrap(err, what)
+		return volume.Wrap(err, what())
 	}
 	ends := op.Flags&volume.OpEnds != 0
 	switch {
@@ -120,7 +120,7 @@ func (d *Dir) applyRemove(op *volume.Op, view volume.View) error {
 		err = d.dropName(p, op.Ino, view)
 	}
 	if err != nil {
-		return volume.Wrap(err, what)
+		return volume.Wrap(err, what())
 	}
 	if op.Kind == volume.OpRmdir {
 		d.dirs.drop(op.Ino)
@@ -166,6 +166,9 @@ func (d *Dir) applyRename(op *volume.Op, view volume.View) error {
 	}
 	if err == unix.ENOENT {
 		err = volume.Errorf(volume.Missing, "it is not in the real directory any more: somebody moved or removed it behind the daemon: %w", unix.EIO)
+	}
+	if err == nil {
+		return nil // without the cost of a text that nobody reads
 	}
 	return volume.Wrap(err, fmt.Sprintf("rename %.300q in %s to %.300q in %s", op.Name, op.Parent, op.NewName, op.NewParent))
 }

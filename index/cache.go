@@ -7,8 +7,8 @@ import (
 	"wolfdisk/volume"
 )
 
-// cache holds decoded records, which every op and nearly every read needs: inodes, and the
-// entries of directories. Enter puts records here after their batch is committed, so a record
+// cache holds decoded records, which every op and nearly every read needs: inodes, the
+// entries of directories, and what the backing keeps about an inode. Enter puts records here after their batch is committed, so a record
 // in the cache is never newer than the store; gen keeps it from being older: a reader that
 // missed may fill only if nothing was put or dropped in the shard since it looked.
 type cache[K comparable, V any] struct {
@@ -18,7 +18,7 @@ type cache[K comparable, V any] struct {
 
 const (
 	cacheShards   = 32
-	cachePerShard = 1024 // records; about 6 MiB in all for inodes, as much for entries
+	cachePerShard = 1024 // records; about 6 MiB in all for inodes, as much for entries, half for the backing's
 )
 
 type cacheShard[K comparable, V any] struct {

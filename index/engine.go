@@ -40,7 +40,8 @@ type Engine struct {
 	db  *pebble.DB
 
 	cache   cache[volume.Ino, inode]
-	entries cache[nameKey, dirent] // zero where there is none
+	entries cache[nameKey, dirent]    // zero where there is none
+	lowers  cache[volume.Ino, []byte] // records of the backing as stored; nil where there is none
 	pins    pins
 
 	// allocation of inode IDs; the tag is that of the epoch this node writes in
@@ -84,6 +85,7 @@ func Open(opt Options) (*Engine, error) {
 	e.db = db
 	e.cache.init(hashIno)
 	e.entries.init(hashName)
+	e.lowers.init(hashIno)
 	e.pins.counts = map[volume.Ino]int{}
 	if err := e.load(); err != nil {
 		return nil, errors.Join(err, e.Abandon())

@@ -72,13 +72,14 @@ type entering struct {
 	m      meta
 	inodes map[volume.Ino]*inode // read or changed; nil once gone
 	names  map[nameKey]dirent    // changed; zero once gone
+	lowers map[volume.Ino][]byte // changed, as stored; nil once gone
 	lists  []func()              // changes of lineage and members, made after the commit
 	tails  map[string]tail       // newest answers, by client: those that the batch changes
 	gone   *inode                // what the present op has ended
 }
 
 func (e *Engine) begin(b Batch) *entering {
-	t := &entering{e: e, r: e.db, frame: b.Frame, m: *e.meta.Load(), inodes: make(map[volume.Ino]*inode, 4), names: make(map[nameKey]dirent, 2)}
+	t := &entering{e: e, r: e.db, frame: b.Frame, m: *e.meta.Load(), inodes: make(map[volume.Ino]*inode, 4), names: make(map[nameKey]dirent, 2), lowers: make(map[volume.Ino][]byte, 2)}
 	if len(b.Ops) > 1 || b.Ops[0].Replaced != 0 { // reads see what the batch did before
 		t.b = e.db.NewIndexedBatch()
 		t.r = t.b
@@ -107,9 +108,11 @@ func (t *entering) commit(lower []volume.LowerRecord) error {
 	if err != nil {
 		return volume.Wrap(err, "index: commit")
 	}
+	t.e.keepLowers(t.lowers)
 	for ino, n := range t.inodes {
 		if n == nil {
 			t.e.cache.drop(ino)
+			t.e.lowers.drop(ino)
 		} else {
 			t.e.cache.put(ino, *n)
 		}
@@ -228,6 +231,7 @@ func (t *entering) create(op *volume.Op) error {
 		Atime: op.Time, Mtime: op.Time, Ctime: op.Time, Btime: op.Time, Version: op.Version,
 	}}
 	t.inodes[op.Ino] = n
+	t.lowers[op.Ino] = nil // the inode is new, so there is nothing to look for
 	if op.Target != "" {
 		if err := t.b.Set(keyIno(kTarget, op.Ino), []byte(op.Target), nil); err != nil {
 			return err
@@ -572,10 +576,10 @@ func (t *entering) end(n *inode) error {
 		return t.b.Set(keyIno(kLimbo, n.Ino), nil, nil)
 	}
 	t.inodes[n.Ino] = nil
-	return dropContent(t.r, t.b, n)
+	return errors.Join(dropContent(t.r, t.b, n), t.e.dropLower(t.b, n.Ino, t.lowers))
 }
 
-// dropContent removes everything about an inode but its record.
+// dropContent removes everything about an inode but its record and the backing's.
 func dropContent(r pebble.Reader, b *pebble.Batch, n *inode) (err error) {
 	if n.Type() == volume.ModeLink {
 		err = b.Delete(keyIno(kTarget, n.Ino), nil)
@@ -586,7 +590,7 @@ func dropContent(r pebble.Reader, b *pebble.Batch, n *inode) (err error) {
 	if n.IsFile() && n.Size > 0 {
 		err = errors.Join(err, dropAll(r, b, keyIno(kExtent, n.Ino)))
 	}
-	return errors.Join(err, dropLower(r, b, n.Ino))
+	return err
 }
 
 // dropAll deletes every key with a prefix: singly while there are few, because
@@ -606,11 +610,20 @@ func dropAll(r pebble.Reader, b *pebble.Batch, prefix []byte) error {
 	return err
 }
 
-func dropLower(r pebble.Reader, b *pebble.Batch, ino volume.Ino) error {
-	v, ok, err := get(r, keyIno(kLower, ino))
-	if err != nil || !ok {
-		return err
+// dropLower removes the backing's record of an inode. What the batch changes is in changed.
+func (e *Engine) dropLower(b *pebble.Batch, ino volume.Ino, changed map[volume.Ino][]byte) error {
+	v, ok := changed[ino]
+	if !ok {
+		var err error
+		if v, err = e.lower(ino); err != nil {
+			return err
+		}
 	}
+	changed[ino] = nil
+	if v == nil {
+		return nil
+	}
+	var err error
 	if n := lowerKeyLen(v); n > 0 {
 		err = b.Delete(append([]byte{kLowerIx}, v[2:2+n]...), nil)
 	}
@@ -629,24 +642,32 @@ func (t *entering) putLower(records []volume.LowerRecord) error {
 		if n, known := t.inodes[l.Ino]; known && n == nil {
 			continue // ended in this batch
 		}
-		if err := putLower(t.r, t.b, l); err != nil {
+		if err := t.e.putLower(t.b, l, t.lowers); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func putLower(r pebble.Reader, b *pebble.Batch, l volume.LowerRecord) error {
-	if err := dropLower(r, b, l.Ino); err != nil || l.Value == nil {
+func (e *Engine) putLower(b *pebble.Batch, l volume.LowerRecord, changed map[volume.Ino][]byte) error {
+	if err := e.dropLower(b, l.Ino, changed); err != nil || l.Value == nil {
 		return err
 	}
-	v := binary.LittleEndian.AppendUint16(nil, uint16(len(l.Key)))
+	v := binary.LittleEndian.AppendUint16(make([]byte, 0, 2+len(l.Key)+len(l.Value)), uint16(len(l.Key)))
 	v = append(append(v, l.Key...), l.Value...)
+	changed[l.Ino] = v
 	err := b.Set(keyIno(kLower, l.Ino), v, nil)
 	if len(l.Key) > 0 {
 		err = errors.Join(err, b.Set(append([]byte{kLowerIx}, l.Key...), key64(0, uint64(l.Ino))[1:], nil))
 	}
 	return err
+}
+
+// keepLowers takes what a batch that is committed has changed into the cache.
+func (e *Engine) keepLowers(changed map[volume.Ino][]byte) {
+	for ino, v := range changed {
+		e.lowers.put(ino, v)
+	}
 }
 
 func (t *entering) reign(op *volume.Op) error {

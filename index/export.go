@@ -341,6 +341,7 @@ func (m *importer) finish() error {
 	e.setAlloc(m.meta.inoTag, m.meta.inoCount)
 	e.cache.drop(volume.RootIno)
 	e.entries.clear()
+	e.lowers.clear()
 	return e.loadLists()
 }
 

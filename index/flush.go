@@ -147,19 +147,24 @@ func (e *Engine) PutLower(records []volume.LowerRecord) error {
 	if e.broken != nil {
 		return e.broken
 	}
-	b := e.db.NewIndexedBatch()
+	b := e.db.NewBatch()
 	defer b.Close()
+	changed := make(map[volume.Ino][]byte, len(records))
 	for _, l := range records {
 		if _, err := e.inode(l.Ino); err == volume.NotFound {
 			continue
 		} else if err != nil {
 			return err
 		}
-		if err := putLower(b, b, l); err != nil {
+		if err := e.putLower(b, l, changed); err != nil {
 			return volume.Wrap(err, "index: lower record")
 		}
 	}
-	return e.commitOutside(b)
+	if err := e.commitOutside(b); err != nil {
+		return err
+	}
+	e.keepLowers(changed)
+	return nil
 }
 
 // commitOutside commits a batch that belongs to no op. It may be lost in a crash.
@@ -228,12 +233,14 @@ func (e *Engine) Unpin(ino volume.Ino) error {
 func (e *Engine) dropLimbo(nodes []inode) error {
 	b := e.db.NewBatch()
 	defer b.Close()
+	lowers := make(map[volume.Ino][]byte, len(nodes))
 	for i := range nodes {
 		n := &nodes[i]
 		err := errors.Join(
 			b.Delete(keyIno(kLimbo, n.Ino), nil),
 			b.Delete(keyIno(kInode, n.Ino), nil),
-			dropContent(e.db, b, n))
+			dropContent(e.db, b, n),
+			e.dropLower(b, n.Ino, lowers))
 		if err != nil {
 			return volume.Wrap(err, "index: remove ended inode")
 		}
@@ -243,6 +250,7 @@ func (e *Engine) dropLimbo(nodes []inode) error {
 	}
 	for i := range nodes {
 		e.cache.drop(nodes[i].Ino)
+		e.lowers.drop(nodes[i].Ino)
 	}
 	return nil
 }

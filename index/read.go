@@ -42,6 +42,19 @@ func (e *Engine) inode(ino volume.Ino) (inode, error) {
 	return n, err
 }
 
+// lower reads what is stored of the backing about an inode; nil if there is nothing.
+func (e *Engine) lower(ino volume.Ino) ([]byte, error) {
+	v, ok, gen := e.lowers.get(ino)
+	if ok {
+		return v, nil
+	}
+	v, _, err := get(e.db, keyIno(kLower, ino))
+	if err == nil {
+		e.lowers.fill(ino, v, gen)
+	}
+	return v, err
+}
+
 func readInode(r pebble.Reader, ino volume.Ino) (inode, error) {
 	var key [9]byte
 	key[0] = kInode
@@ -266,9 +279,13 @@ func (e *Engine) Entries(dir volume.Ino, afterCookie uint64, fn func(volume.DirE
 // Target is the target of a symbolic link.
 func (e *Engine) Target(ino volume.Ino) (string, error) { return e.ReadLink(ino) }
 
-// Lower is the record the backing left about an inode; nil if none.
+// Lower is the record the backing left about an inode, not to be changed; nil if none.
 func (e *Engine) Lower(ino volume.Ino) ([]byte, error) {
-	return readLower(e.db, ino)
+	v, err := e.lower(ino)
+	if v == nil || err != nil {
+		return nil, err
+	}
+	return lowerValue(ino, v)
 }
 
 // LowerIno finds the inode whose record was put with the given key; NotFound.

@@ -207,6 +207,11 @@ func readLower(r pebble.Reader, ino volume.Ino) ([]byte, error) {
 	if v == nil || err != nil {
 		return nil, err
 	}
+	return lowerValue(ino, v)
+}
+
+// lowerValue is what the backing gave, without the key in front of it.
+func lowerValue(ino volume.Ino, v []byte) ([]byte, error) {
 	if len(v) < 2 || len(v) < 2+int(v[0])+int(v[1])<<8 {
 		return nil, volume.Errorf(volume.Corrupt, "index: lower record of inode %s cut short", ino)
 	}

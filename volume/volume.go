@@ -122,7 +122,7 @@ type View interface {
 	Target(ino Ino) (string, error)
 	// Xattrs are all attributes of an inode, sorted by name.
 	Xattrs(ino Ino) ([]Xattr, error)
-	// Lower is the record that the backing left about an inode; nil if none.
+	// Lower is the record that the backing left about an inode, not to be changed; nil if none.
 	Lower(ino Ino) ([]byte, error)
 	// LowerIno finds the inode whose record was put with the given key; NotFound.
 	LowerIno(key []byte) (Ino, error)
