@@ -41,7 +41,7 @@ test: need-test
 	$(STEP) "build" $(MAKE) --no-print-directory build
 	$(STEP) "gofmt, go vet" tests/lint.sh
 	$(STEP) "FUSE" go run ./tests/fuseprobe
-	$(STEP) "end to end, real mounts" go test -short -count=1 -timeout 20m ./tests/e2e
+	$(STEP) "end to end, real mounts" go test -short -count=1 -timeout 20m -parallel 4 ./tests/e2e
 	$(STEP) "POSIX, real mounts" go test -short -count=1 -timeout 5m ./tests/posix
 	$(STEP) "services, mount helper, installation" go test -v -short -count=1 -timeout 5m ./tests/contrib
 	$(STEP) "whole clusters, simulated" go test -count=1 -timeout 10m -run '$(SIMULATED)' ./elect ./tests/sim

@@ -28,6 +28,7 @@ func fillLeader(b *bed) {
 
 // TestAdopt: a directory with files becomes a volume in place.
 func TestAdopt(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	fillLeader(b)
 	before, err := cluster.Describe(b.Leader.Dir, equalTimeout)
@@ -71,6 +72,7 @@ func logBytes(b *bed, n *cluster.Node) (used int64) {
 
 // TestAdoptKilled: kill -9 at any moment of an adoption.
 func TestAdoptKilled(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	fillLeader(b)
 	before, err := cluster.Describe(b.Leader.Dir, equalTimeout)
@@ -90,6 +92,7 @@ func TestAdoptKilled(t *testing.T) {
 
 // TestAdoptStatus: the daemon says how far it is.
 func TestAdoptStatus(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	many := filepath.Join(b.Leader.Dir, "many")
 	b.must(os.Mkdir(many, 0o755))

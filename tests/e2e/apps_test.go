@@ -142,6 +142,7 @@ func TestPostgres(t *testing.T) {
 // TestSQLiteKilled: writers of one SQLite database are killed at any moment; it stays whole,
 // and whatever they were told is there.
 func TestSQLiteKilled(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	rounds := 4
 	if !testing.Short() {
@@ -175,6 +176,7 @@ func TestSQLiteKilled(t *testing.T) {
 
 // TestBuild: a compiler and make at work on the mount, several jobs at once.
 func TestBuild(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	dir := b.in("build")
 	b.ok(cluster.Shell(dir, `

@@ -185,6 +185,7 @@ func (b *bed) second(id string) *cluster.Node {
 }
 
 func TestBadStarts(t *testing.T) {
+	t.Parallel()
 	for _, tt := range badStarts {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.root {
@@ -258,6 +259,7 @@ func (b *bed) otherKey(name string, sameCluster bool) string {
 // TestStrangersAreRefused: a node with another key, of another cluster, or of
 // another volume says so, gets nothing and changes nothing.
 func TestStrangersAreRefused(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		code string // in the log

@@ -84,6 +84,7 @@ func (b *bed) ctlCode(n *cluster.Node, code int, args ...string) cluster.Result 
 // TestConflicts: a record is counted, listed, shown, compared, restored and dropped, on a
 // leader and on a follower.
 func TestConflicts(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	b.must(os.MkdirAll(b.Leader.State, 0o700))
 	b.must(os.MkdirAll(b.follower().State, 0o700))

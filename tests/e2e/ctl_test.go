@@ -95,6 +95,7 @@ func TestCtlStop(t *testing.T) {
 }
 
 func TestOplogTail(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	b.shell("mkdir seen; echo content >seen/file; mv seen/file seen/moved")
 	b.equal()

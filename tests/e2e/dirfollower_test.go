@@ -89,6 +89,7 @@ line'; echo y >"$(printf '\377\376')"
 // TestDirFollower: a follower with a plain directory is a follower like any other, and
 // its directory is plain and equal when it is stopped.
 func TestDirFollower(t *testing.T) {
+	t.Parallel()
 	for _, where := range []string{"covered", "elsewhere"} {
 		t.Run(where, func(t *testing.T) {
 			b, dir := dirBed(t, where)
@@ -125,6 +126,7 @@ func TestDirFollower(t *testing.T) {
 
 // TestDirFollowerWithoutMount: it needs no mount, and catches up with what it missed.
 func TestDirFollowerWithoutMount(t *testing.T) {
+	t.Parallel()
 	b, dir := dirBed(t, "none")
 	b.shell(everyKind)
 	b.plainEqual(b.follower(), dir)
@@ -170,6 +172,7 @@ func TestDirFollowerKilled(t *testing.T) {
 // TestDirFollowerPowerLoss takes the power of a follower with a plain directory away under
 // load: it comes back by itself, gets again what its log has lost, and is equal.
 func TestDirFollowerPowerLoss(t *testing.T) {
+	t.Parallel()
 	p := newPowerOf(t, "beta")
 	dir := p.keepsDir(p.follower(), "elsewhere")
 	p.must(p.Start(readyTimeout))
@@ -209,6 +212,7 @@ func TestDirFollowerPowerLoss(t *testing.T) {
 // TestDirFollowerChangedBehind: an edit of its directory is found, said, and not
 // passed on to anybody.
 func TestDirFollowerChangedBehind(t *testing.T) {
+	t.Parallel()
 	b, dir := dirBed(t, "elsewhere")
 	b.shell("mkdir d; echo text >d/f; echo other >d/g")
 	b.equal()

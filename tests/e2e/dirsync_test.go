@@ -54,6 +54,7 @@ func (b *bed) kept(dir, where string) []string {
 // log reaches back brings its directory to what the leader has: what agrees stays, nothing
 // else is fetched, an open file lives over it, and it goes on by the log.
 func TestDirTakesSnapshot(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	frugal(b, "1MiB")
 	f := b.follower()

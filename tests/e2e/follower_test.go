@@ -125,6 +125,7 @@ func TestDeltaCatchUp(t *testing.T) {
 // TestSlowFollower: a follower whose connection stands still, and one that is dead,
 // cost the leader nothing; afterwards they converge by themselves.
 func TestSlowFollower(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	b.in("d")
 	rate := func(name string) (count int, longest time.Duration) {
@@ -181,6 +182,7 @@ func TestCutConnections(t *testing.T) {
 // TestFlippedBit: a bit that changes on the way ends the session and never reaches a
 // tree.
 func TestFlippedBit(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	b.in("d")
 	flips := 0
@@ -207,6 +209,7 @@ func TestFlippedBit(t *testing.T) {
 
 // TestTwoFollowers: both get everything, one of them late.
 func TestTwoFollowers(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta", "gamma")
 	late := b.Followers[1]
 	b.Followers = b.Followers[:1]

@@ -88,7 +88,7 @@ func TestKillFollower(t *testing.T) {
 	t.Parallel()
 	b := startBed(t)
 	toks := b.tokens()
-	for range rounds(t, 4, 50) {
+	for range rounds(t, 2, 50) {
 		loads := []*load{startLoad(toks[0], 1500*time.Millisecond), startLoad(toks[1], 1500*time.Millisecond)}
 		time.Sleep(moment())
 		b.must(b.follower().Kill9())

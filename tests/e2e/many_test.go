@@ -139,6 +139,7 @@ func (b *bed) equalWithin(d time.Duration) {
 // TestCompressionLevels: what is written with any level, on either side, is read as it was,
 // also after a restart; level 0 does not compress.
 func TestCompressionLevels(t *testing.T) {
+	t.Parallel()
 	levels := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
 	if testing.Short() {
 		levels = []int{0, 1, 9}

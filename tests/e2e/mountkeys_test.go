@@ -15,6 +15,7 @@ import (
 // TestMountKeys: each key of [mount] changes what it says, and nothing else. What a row
 // prints is what users 0 and 2000 meet.
 func TestMountKeys(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	b := newBed(t)
 	b.must(b.Start(readyTimeout))

@@ -45,6 +45,7 @@ func everyOp(t *testing.T, compareEach bool) {
 // TestOpsOnPlainDirectory shows that the operations themselves are right: each must
 // pass on the file system below as it does on a mount.
 func TestOpsOnPlainDirectory(t *testing.T) {
+	t.Parallel()
 	for name := range ops {
 		t.Run(name, func(t *testing.T) {
 			if rootOps[name] {

@@ -177,7 +177,7 @@ func sqliteWork(b *bed, mode string) {
 // bigFile is 1 GiB with few data in the short form, 4 GiB and a piece without a hole else.
 func bigFile(b *bed) {
 	dir := b.in("big")
-	size, stride := int64(1<<30), int64(64<<20)
+	size, stride := int64(1<<29), int64(64<<20)
 	if !testing.Short() {
 		size, stride = 4<<30+12345, 1<<20
 	}
@@ -189,7 +189,7 @@ func bigFile(b *bed) {
 }
 
 func manyFiles(b *bed) {
-	count := 5000
+	count := 3000
 	if !testing.Short() {
 		count = 50000
 	}

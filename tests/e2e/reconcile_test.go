@@ -30,6 +30,7 @@ func editable(b *bed) {
 
 // TestEditedWhileStopped: edits of the plain directory reach the followers.
 func TestEditedWhileStopped(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"stopped", "killed"} {
 		t.Run(how, func(t *testing.T) {
 			b := newBed(t, "beta")
@@ -71,6 +72,7 @@ func TestEditedWhileStopped(t *testing.T) {
 // TestReconcileCommand: changes behind a running leader, whose mount lies elsewhere, are recorded
 // when asked for, while writes through the mount go on.
 func TestReconcileCommand(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	b.Leader.Mount = filepath.Join(filepath.Dir(b.Leader.Dir), "mount")
 	b.must(os.Mkdir(b.Leader.Mount, 0o755))
@@ -115,6 +117,7 @@ func TestReconcileCommand(t *testing.T) {
 
 // TestConfirmDeletes: the brake is released by the flag.
 func TestConfirmDeletes(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	onceRun(b)
 	b.must(os.RemoveAll(b.Leader.Dir + "/d"))

@@ -64,6 +64,7 @@ func (b *bed) overwrite() {
 // then, no node takes more than 1.5 times what is in use and what is to be kept of the log;
 // a follower that was away for a moment goes on by the log.
 func TestOverwriting(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	frugal(b, "32MiB")
 	b.must(b.Start(readyTimeout))
@@ -72,7 +73,7 @@ func TestOverwriting(t *testing.T) {
 	const bound = 3 * (live + kept) / 2
 	d := 10 * time.Minute
 	if testing.Short() {
-		d = 20 * time.Second
+		d = 12 * time.Second
 	}
 	var most [2]int64
 	written := int64(0)
@@ -165,6 +166,7 @@ func (b *bed) gc(args ...string) string {
 // TestCollect: equal content is stored once and stays while one of two files has it, and
 // space of deleted files comes back.
 func TestCollect(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	frugal(b, "16MiB")
 	b.must(b.Start(readyTimeout))

@@ -34,6 +34,7 @@ func (b *bed) reads(n *cluster.Node, name, want string) {
 // TestS3 puts and gets through a leader and a follower, which forwards what changes something: with
 // signatures in header, URL and chunks, which cover host, path and headers.
 func TestS3(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	lead, follow := b.serveS3(b.Leader), b.serveS3(b.follower())
 	b.must(b.Start(readyTimeout))
@@ -255,6 +256,7 @@ func (p *s3Body) Read(b []byte) (int, error) {
 
 // TestS3Large puts 300 MiB through a follower: no daemon holds them in memory.
 func TestS3Large(t *testing.T) {
+	t.Parallel()
 	const size = 300 << 20
 	b := newBed(t, "beta")
 	b.serveS3(b.Leader)
@@ -301,6 +303,7 @@ func TestS3Large(t *testing.T) {
 // TestS3Failover kills the leader in the middle of an upload in parts. The follower that has taken
 // the parts goes on with the next leader: a change that comes while nobody leads waits for it.
 func TestS3Failover(t *testing.T) {
+	t.Parallel()
 	b := newTrio(t)
 	beta, gamma := b.Followers[0], b.Followers[1]
 	b.serveS3(b.Leader)
@@ -394,6 +397,7 @@ func (c *s3Client) putSlowly(path string) <-chan string {
 // TestS3Paused stops the leader's process without ending it: nothing tells that its connections are
 // of no use. A change that it was asked for goes to the next leader.
 func TestS3Paused(t *testing.T) {
+	t.Parallel()
 	b := newTrio(t)
 	third := b.serveS3(b.Followers[1])
 	for _, n := range b.Nodes() { // the leader serves no clients, but has the keys
@@ -439,6 +443,7 @@ func (b *bed) waitSame(nodes ...*cluster.Node) error {
 
 // TestS3Killed kills the leader in the middle of a PUT: nothing of it is left.
 func TestS3Killed(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	lead := b.serveS3(b.Leader)
 	b.must(b.Start(readyTimeout))
@@ -487,6 +492,7 @@ func TestS3Killed(t *testing.T) {
 // TestS3Keys reads keys again on SIGHUP, and holds what they allow on both nodes; a leader without
 // keys says what is missing.
 func TestS3Keys(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	addr, err := cluster.FreeAddr()
 	b.must(err)

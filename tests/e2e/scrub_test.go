@@ -104,6 +104,7 @@ func (b *bed) scrub(n *cluster.Node, code int, text string, args ...string) {
 // TestScrubFollower: what is damaged in a follower's log while it is stopped is EIO while no
 // node has it, and comes from the leader once that is there.
 func TestScrubFollower(t *testing.T) {
+	t.Parallel()
 	b, files := scrubBed(t)
 	f := b.follower()
 	b.scrub(f, 0, "clean")
@@ -134,6 +135,7 @@ func TestScrubFollower(t *testing.T) {
 // TestScrubPacks: the same for content that a follower has sealed into chunks: the leader
 // keeps none, so they come out of its files.
 func TestScrubPacks(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta")
 	f := b.follower()
 	f.Env = append(f.Env, "WOLFDISK_OPLOG_SEGMENT_SIZE=1MiB", "WOLFDISK_OPLOG_RETAIN_BYTES=1MiB")
@@ -198,6 +200,7 @@ func (b *bed) harmPacks(n *cluster.Node) {
 // TestScrubStopped: a daemon that is told to stop does not wait for a slow scrub, nor close
 // anything under it.
 func TestScrubStopped(t *testing.T) {
+	t.Parallel()
 	b, _ := scrubBed(t)
 	f := b.follower()
 	done := make(chan cluster.Result)
@@ -218,6 +221,7 @@ func TestScrubStopped(t *testing.T) {
 
 // TestScrubRepair: scrub --repair mends the log of either side from the other.
 func TestScrubRepair(t *testing.T) {
+	t.Parallel()
 	b, files := scrubBed(t)
 	for _, n := range b.Nodes() {
 		t.Run(n.ID, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 // TestSyncFromFollowers: a new follower gets its content from the other followers, too; one
 // that is killed in the middle of that, or stops answering, is done without.
 func TestSyncFromFollowers(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta", "gamma", "delta")
 	beta, gamma, fresh := b.Followers[0], b.Followers[1], b.Followers[2]
 	b.keepsDir(gamma, "elsewhere")

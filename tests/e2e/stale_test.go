@@ -39,6 +39,7 @@ func diskBed(t *testing.T) (b *bed, save, restore func()) {
 // TestLeaderBehind: a leader whose disk was set back finds its follower ahead on
 // its own lineage and pulls the rest before it accepts writes.
 func TestLeaderBehind(t *testing.T) {
+	t.Parallel()
 	b, save, restore := diskBed(t)
 	b.Leader.Connect = []string{b.follower().Front.Addr()}
 	b.must(b.Start(readyTimeout))
@@ -62,6 +63,7 @@ func TestLeaderBehind(t *testing.T) {
 // writes on. The follower then holds another history: it stops with a code, and
 // nothing of it is cut.
 func TestOtherHistory(t *testing.T) {
+	t.Parallel()
 	b, save, restore := diskBed(t)
 	b.must(b.Start(readyTimeout))
 	b.shell("echo common >common")

@@ -41,6 +41,7 @@ func TestEitherSideFirst(t *testing.T) {
 // TestRestart: a clean stop and start of both sides keeps tree and history, and
 // inode numbers with them.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	b.ok(cluster.RunHelper(time.Minute, "mix", b.in("d"), "3", "800"))
 	before := b.equal()

@@ -40,6 +40,7 @@ func (b *bed) resync(f *cluster.Node, args ...string) {
 // TestResync: a follower copies the volume anew while the leader is written, a file on
 // the mount stays open over it, and the copy survives restarts of all kinds.
 func TestResync(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	f := b.follower()
 	b.shell(some)
@@ -75,10 +76,11 @@ func TestResync(t *testing.T) {
 // TestResyncKilled: kill -9 of either side at any moment of a copy; what was copied is
 // taken up again, and the end is equal.
 func TestResyncKilled(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	f := b.follower()
 	b.shell(some)
-	size := "200"
+	size := "60"
 	rounds := 4
 	if !testing.Short() {
 		size, rounds = "1000", 40
@@ -111,9 +113,10 @@ func TestResyncKilled(t *testing.T) {
 
 // TestSyncShowsProgress: status says what is going on, on both sides.
 func TestSyncShowsProgress(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	f := b.follower()
-	b.ok(cluster.Shell(b.Leader.Mount, "head -c 300000000 /dev/urandom >big", time.Minute))
+	b.ok(cluster.Shell(b.Leader.Mount, "head -c 100000000 /dev/urandom >big", time.Minute))
 	b.equal()
 	b.ok(f.Ctl(10*time.Second, "resync", "--full"))
 	here, there := false, false
@@ -156,6 +159,7 @@ func TestSyncShowsProgress(t *testing.T) {
 // get it by a snapshot: one that keeps chunks and one that keeps a plain directory, which
 // both go on by the log, and survive restarts and kill -9 in the middle of it.
 func TestFollowAdopted(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta", "gamma")
 	chunks, plain := b.Followers[0], b.Followers[1]
 	dir := b.keepsDir(plain, "elsewhere")

@@ -40,6 +40,7 @@ func (b *bed) verified() {
 // TestThreeFollowers: what people do, and very many small files, on three followers of two
 // kinds; after each of it `wolfdiskctl verify` finds all of them equal.
 func TestThreeFollowers(t *testing.T) {
+	t.Parallel()
 	b, plain, dir := threeBed(t)
 	steps := []struct {
 		name string
@@ -47,7 +48,7 @@ func TestThreeFollowers(t *testing.T) {
 		long bool // not in the short form, where TestRealInput has it
 	}{
 		{"every-kind", func(b *bed) { b.shell(everyKind) }, false},
-		{"tar", untarTree, false},
+		{"tar", untarTree, true},
 		{"cp", copyTree, true},
 		{"rsync", rsyncTree, true},
 		{"git", gitWork, true},
@@ -87,6 +88,7 @@ func manyMore(b *bed) {
 // followers of both kinds make copies, are killed, and make copies again. What they hold at the
 // end is verified, and by fio on their own mounts.
 func TestSyncUnderFio(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("fio"); err != nil {
 		if os.Getenv("WOLFDISK_REQUIRE_FUSE") != "" {
 			t.Fatal("fio is missing: apt-get install fio")

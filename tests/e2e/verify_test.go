@@ -120,6 +120,7 @@ b"
 // TestVerify: equal copies are found equal, asked anywhere, also while everything
 // changes all the time.
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta", "gamma")
 	b.must(b.Start(readyTimeout))
 	b.shell(verifyTree)
@@ -201,6 +202,7 @@ func TestVerify(t *testing.T) {
 // TestVerifyFinds: a difference of one byte, one mode bit, one attribute, one nanosecond
 // is found, on any node.
 func TestVerifyFinds(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta", "gamma")
 	b.Leader.Mount = filepath.Join(b.Dir, "shown")
 	b.must(os.Mkdir(b.Leader.Mount, 0o755))
@@ -364,6 +366,7 @@ func damage(state, text string) error {
 // TestVerifyDirectory: a follower that keeps a plain directory is compared like any
 // other, with what its directory holds.
 func TestVerifyDirectory(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, "beta", "gamma")
 	dir := b.keepsDir(b.follower(), "elsewhere")
 	b.must(b.Start(readyTimeout))
