@@ -69,12 +69,8 @@ func (c *call) listBuckets() error {
 		most = n
 	}
 	from := prefix
-	if token := c.q.Get("continuation-token"); token != "" {
-		t, err := decodeToken(token)
-		if err != nil {
-			return err
-		}
-		from = max(from, t.last+"\x00")
+	if last := c.q.Get("continuation-token"); last != "" { // the last bucket of the page before, as it is
+		from = max(from, last+"\x00")
 	}
 	res := &bucketList{Owner: c.owner(), Prefix: clean(prefix)}
 	names, err := c.mappedBuckets(prefix, from)
@@ -98,7 +94,7 @@ func (c *call) listBuckets() error {
 	for i, e := range names {
 		if i == most {
 			if i > 0 {
-				res.ContinuationToken = token{last: names[i-1].Name}.encode()
+				res.ContinuationToken = names[i-1].Name
 			}
 			break
 		}
