@@ -399,7 +399,7 @@ func TestHandover(t *testing.T) {
 		at, to = to, at
 	}
 	slices.Sort(longest)
-	t.Logf("longest call of each hand-over: median %s, longest %s, of %d", longest[len(longest)/2], longest[len(longest)-1], len(longest))
+	t.Logf("longest call of each hand-over: median %s, 99th percentile %s, longest %s, of %d", longest[len(longest)/2], longest[len(longest)*99/100], longest[len(longest)-1], len(longest))
 	b.accountedFor(acked, "work")
 	b.equal()
 	// A leader that is stopped hands over first.
