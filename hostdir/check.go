@@ -159,7 +159,7 @@ func (d *Dir) CheckName(ctx context.Context, view volume.View, parent volume.Ino
 		if err == nil {
 			_, _, err = c.name(fd, parent, path, name)
 		}
-		return volume.Wrap(err, fmt.Sprintf("check %q", path+name))
+		return volume.Wrapf(err, "check %q", path+name)
 	}
 	e, err := view.Entry(parent, name)
 	if err != nil {
@@ -197,7 +197,7 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 	var subdirs []volume.DirEntry
 	release, err := c.d.lease(fd, 0o700)
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("check directory %q", path))
+		return volume.Wrapf(err, "check directory %q", path)
 	}
 	defer release()
 	err = c.d.listDir(fd, func(name string, _ uint64, _ uint32) error {
@@ -218,7 +218,7 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 		return err
 	})
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("check directory %q", path))
+		return volume.Wrapf(err, "check directory %q", path)
 	}
 	if err := c.passOver(c.missing(fd, ino, path, matched)); err != nil {
 		return err
@@ -232,7 +232,7 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 			continue // reported
 		}
 		if err != nil {
-			return volume.Wrap(err, fmt.Sprintf("check directory %q", path+e.Name))
+			return volume.Wrapf(err, "check directory %q", path+e.Name)
 		}
 		err = c.dir(sub, e.Ino, path+e.Name+"/")
 		unix.Close(sub)
@@ -401,7 +401,7 @@ func (c *checker) sameXattrs(p place, ino volume.Ino) (bool, error) {
 func (c *checker) missing(fd int, dir volume.Ino, path string, matched int) error {
 	n := 0
 	if err := c.view.Entries(dir, 0, func(volume.DirEntry) bool { n++; return true }); err != nil {
-		return volume.Wrap(err, fmt.Sprintf("check directory %q", path))
+		return volume.Wrapf(err, "check directory %q", path)
 	}
 	if n == matched {
 		return nil
@@ -421,5 +421,5 @@ func (c *checker) missing(fd int, dir volume.Ino, path string, matched int) erro
 	if failed != nil {
 		err = failed
 	}
-	return volume.Wrap(err, fmt.Sprintf("check directory %q", path))
+	return volume.Wrapf(err, "check directory %q", path)
 }

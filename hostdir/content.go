@@ -2,7 +2,6 @@ package hostdir
 
 import (
 	"context"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +19,7 @@ func (d *Dir) applyWrite(op *volume.Op, view volume.View) (int, error) {
 	d.dirty.mark(op.Ino, op.Time)
 	n, err := pwriteFull(e.fd, op.Data, op.Offset)
 	if err != nil && n == 0 {
-		return 0, volume.Wrap(err, fmt.Sprintf("write %d bytes at %d of %s", len(op.Data), op.Offset, op.Ino))
+		return 0, volume.Wrapf(err, "write %d bytes at %d of %s", len(op.Data), op.Offset, op.Ino)
 	}
 	if op.Mask&volume.SetMode != 0 || op.Flags&volume.OpDropCaps != 0 {
 		// The content is in: an error now would deny it, so what cannot be

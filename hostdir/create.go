@@ -45,7 +45,7 @@ func (d *Dir) applyCreate(op *volume.Op, view volume.View) ([]volume.LowerRecord
 		return err
 	})
 	if err != nil {
-		return nil, volume.Wrap(err, fmt.Sprintf("create %.300q in %s", op.Name, op.Parent))
+		return nil, volume.Wrapf(err, "create %.300q in %s", op.Name, op.Parent)
 	}
 	return []volume.LowerRecord{rec.encode(op.Ino)}, nil
 }

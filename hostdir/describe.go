@@ -2,7 +2,6 @@ package hostdir
 
 import (
 	"context"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -34,7 +33,7 @@ func (d *Dir) Describe(ctx context.Context, diff Difference, view volume.View, n
 	default:
 		err = volume.Errorf(volume.Invalid, "unknown kind")
 	}
-	return volume.Wrap(err, fmt.Sprintf("describe %s", diff))
+	return volume.Wrapf(err, "describe %s", diff)
 }
 
 type description struct {

@@ -1,8 +1,6 @@
 package hostdir
 
 import (
-	"fmt"
-
 	"golang.org/x/sys/unix"
 
 	"wolfdisk/volume"
@@ -58,24 +56,24 @@ func (d *Dir) applyLink(op *volume.Op, view volume.View) error {
 	if err != nil {
 		return volume.Wrap(err, "link "+op.Ino.String())
 	}
-	what := fmt.Sprintf("link %s as %.300q in %s", op.Ino, op.Name, op.Parent)
+	wrap := func(err error) error { return volume.Wrapf(err, "link %s as %.300q in %s", op.Ino, op.Name, op.Parent) }
 	if attr.Nlink == 0 {
-		return volume.Wrap(d.clearing(p, func() error {
+		return wrap(d.clearing(p, func() error {
 			return d.sys.renameNoReplace(d.staging, op.Ino.String(), p.dir, p.name)
-		}), what)
+		}))
 	}
 	o, put, err := d.object(op.Ino, &attr, view)
 	if err != nil {
-		return volume.Wrap(err, what)
+		return wrap(err)
 	}
 	defer put()
-	return volume.Wrap(d.clearing(p, func() error {
+	return wrap(d.clearing(p, func() error {
 		err := d.sys.link(o.fd, p.dir, p.name)
 		if err == unix.EEXIST && d.leadsTo(p, o.fd) {
 			return nil // the name was there before an op that a power loss took from the log
 		}
 		return err
-	}), what)
+	}))
 }
 
 // leadsTo reports whether a name below is one of an open file's.
@@ -95,10 +93,10 @@ func (d *Dir) applyRemove(op *volume.Op, view volume.View) error {
 		return err
 	}
 	defer release()
-	what := func() string { return fmt.Sprintf("remove %.300q from %s", op.Name, op.Parent) }
+	wrap := func(err error) error { return volume.Wrapf(err, "remove %.300q from %s", op.Name, op.Parent) }
 	w, err := d.look(p, op.Ino, view)
 	if err != nil {
-		return volume.Wrap(err, what())
+		return wrap(err)
 	}
 	ends := op.Flags&volume.OpEnds != 0
 	switch {
@@ -120,7 +118,7 @@ func (d *Dir) applyRemove(op *volume.Op, view volume.View) error {
 		err = d.dropName(p, op.Ino, view)
 	}
 	if err != nil {
-		return volume.Wrap(err, what())
+		return wrap(err)
 	}
 	if op.Kind == volume.OpRmdir {
 		d.dirs.drop(op.Ino)
@@ -167,10 +165,7 @@ func (d *Dir) applyRename(op *volume.Op, view volume.View) error {
 	if err == unix.ENOENT {
 		err = volume.Errorf(volume.Missing, "it is not in the real directory any more: somebody moved or removed it behind the daemon: %w", unix.EIO)
 	}
-	if err == nil {
-		return nil // without the cost of a text that nobody reads
-	}
-	return volume.Wrap(err, fmt.Sprintf("rename %.300q in %s to %.300q in %s", op.Name, op.Parent, op.NewName, op.NewParent))
+	return volume.Wrapf(err, "rename %.300q in %s to %.300q in %s", op.Name, op.Parent, op.NewName, op.NewParent)
 }
 
 // move renames a lower file over a name that must be free or that of op.Replaced. What
@@ -276,14 +271,16 @@ func (d *Dir) applyPublish(op *volume.Op, view volume.View) error {
 		return err
 	}
 	defer release()
-	what := fmt.Sprintf("publish %s as %.300q in %s", op.Ino, op.Name, op.Parent)
+	wrap := func(err error) error {
+		return volume.Wrapf(err, "publish %s as %.300q in %s", op.Ino, op.Name, op.Parent)
+	}
 	attr, err := view.Inode(op.Ino)
 	if err != nil {
-		return volume.Wrap(err, what)
+		return wrap(err)
 	}
 	o, put, err := d.object(op.Ino, &attr, view)
 	if err != nil {
-		return volume.Wrap(err, what)
+		return wrap(err)
 	}
 	defer put()
 	err = d.dressForPublish(o, op)
@@ -295,7 +292,7 @@ func (d *Dir) applyPublish(op *volume.Op, view volume.View) error {
 			d.log.Error().Err(derr).Stringer("ino", op.Ino).Msg("attributes could not be put back")
 		}
 	}
-	return volume.Wrap(err, what)
+	return wrap(err)
 }
 
 func (d *Dir) dressForPublish(o object, op *volume.Op) error {

@@ -2,7 +2,6 @@ package hostdir
 
 import (
 	"context"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +24,7 @@ func (d *Dir) ReadAt(ctx context.Context, attr *volume.Attr, p []byte, off int64
 	defer d.files.put(e)
 	n, err := preadFull(e.fd, p, off)
 	if err != nil {
-		return n, volume.Wrap(err, fmt.Sprintf("read %d bytes at %d of %s", len(p), off, attr.Ino))
+		return n, volume.Wrapf(err, "read %d bytes at %d of %s", len(p), off, attr.Ino)
 	}
 	if n == len(p) {
 		return n, nil
@@ -67,7 +66,7 @@ func (d *Dir) Seek(ctx context.Context, attr *volume.Attr, off int64, hole bool,
 		}
 		return off, nil
 	case err != nil:
-		return 0, volume.Wrap(err, fmt.Sprintf("seek from %d in %s", off, attr.Ino))
+		return 0, volume.Wrapf(err, "seek from %d in %s", off, attr.Ino)
 	case hole:
 		return min(at, attr.Size), nil
 	case at >= attr.Size:

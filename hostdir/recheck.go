@@ -2,7 +2,6 @@ package hostdir
 
 import (
 	"context"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -14,7 +13,7 @@ import (
 // that, unlike with Check, what it reports is no op on its way.
 func (d *Dir) Recheck(ctx context.Context, view volume.View, diff Difference, fn func(Difference) error) error {
 	c := &checker{d: d, ctx: ctx, view: view, fn: fn}
-	wrap := func(err error) error { return volume.Wrap(err, fmt.Sprintf("check %q again", diff.Path)) }
+	wrap := func(err error) error { return volume.Wrapf(err, "check %q again", diff.Path) }
 	if diff.Parent == 0 {
 		st, err := fstat(d.root)
 		if err != nil {

@@ -37,7 +37,7 @@ func (r *redo) collect() error {
 			err = r.collectName(place{dir, ref.Name}, ref)
 			unix.Close(dir)
 			if err != nil {
-				return volume.Wrap(err, fmt.Sprintf("%q in %s", ref.Name, ref.Parent))
+				return volume.Wrapf(err, "%q in %s", ref.Name, ref.Parent)
 			}
 		}
 		progress := len(waiting) < len(names) || len(r.queue) > 0
@@ -246,7 +246,7 @@ func (r *redo) salvage(p place, ref volume.NameRef) error {
 			err = r.unknown(child, inner, &st, key)
 		}
 		if err != nil {
-			return volume.Wrap(err, fmt.Sprintf("%q", name))
+			return volume.Wrapf(err, "%q", name)
 		}
 	}
 	err = unlinkAt(p.dir, p.name, true)

@@ -1,7 +1,6 @@
 package hostdir
 
 import (
-	"fmt"
 	"iter"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +58,7 @@ func (r *redo) placeInode(ino volume.Ino, depth int) error {
 	}
 	for _, ref := range missing {
 		if err := r.put(&attr, ref, have); err != nil {
-			return volume.Wrap(err, fmt.Sprintf("%q in %s", ref.Name, ref.Parent))
+			return volume.Wrapf(err, "%q in %s", ref.Name, ref.Parent)
 		}
 		if !r.lost[ino] {
 			have = &ref
@@ -247,7 +246,7 @@ func (r *redo) content(ops iter.Seq2[*volume.Op, error]) error {
 			continue
 		}
 		if err := r.contentOp(op); err != nil {
-			return volume.Wrap(err, fmt.Sprintf("%s of %s", op.Kind, op.Ino))
+			return volume.Wrapf(err, "%s of %s", op.Kind, op.Ino)
 		}
 	}
 	return nil

@@ -82,7 +82,7 @@ type folder struct {
 func (r *reshaper) dir(fd int, f folder) error {
 	release, err := r.d.lease(fd, 0o700)
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("directory %q", f.path))
+		return volume.Wrapf(err, "directory %q", f.path)
 	}
 	defer release()
 	type below struct {
@@ -102,7 +102,7 @@ func (r *reshaper) dir(fd int, f folder) error {
 		}
 		next, err := r.name(place{fd, name}, f)
 		if err != nil {
-			return volume.Wrap(err, fmt.Sprintf("%q", f.path+name))
+			return volume.Wrapf(err, "%q", f.path+name)
 		}
 		if next != nil {
 			dirs = append(dirs, below{name, *next})
@@ -115,7 +115,7 @@ func (r *reshaper) dir(fd int, f folder) error {
 	for _, b := range dirs {
 		sub, err := r.d.openAt(fd, b.name, oPath|unix.O_DIRECTORY)
 		if err != nil {
-			return volume.Wrap(err, fmt.Sprintf("directory %q", b.path))
+			return volume.Wrapf(err, "directory %q", b.path)
 		}
 		err = r.dir(sub, b.folder)
 		unix.Close(sub)
@@ -405,12 +405,12 @@ func Inherit(ino volume.Ino, value []byte, trust bool) (volume.LowerRecord, erro
 func (d *Dir) Edited(diff Difference, view volume.View) error {
 	p, release, err := d.parentOf(diff.Parent, diff.Name, diff.Ino, view)
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("keep %q", diff.Path))
+		return volume.Wrapf(err, "keep %q", diff.Path)
 	}
 	defer release()
 	err = d.within(p.dir, func() error { return d.aside(p) })
 	d.forget(diff.Ino)
-	return volume.Wrap(err, fmt.Sprintf("keep %q", diff.Path))
+	return volume.Wrapf(err, "keep %q", diff.Path)
 }
 
 // DropOld removes what Reshape has moved to old.

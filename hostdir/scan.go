@@ -2,7 +2,6 @@ package hostdir
 
 import (
 	"context"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -70,11 +69,11 @@ func (d *Dir) CountBelow(ctx context.Context, view volume.View, parent volume.In
 		return 0, nil
 	}
 	if err != nil {
-		return 0, volume.Wrap(err, fmt.Sprintf("count the files below %.300q", name))
+		return 0, volume.Wrapf(err, "count the files below %.300q", name)
 	}
 	defer unix.Close(sub)
 	n, err := d.count(ctx, sub, false)
-	return n, volume.Wrap(err, fmt.Sprintf("count the files below %.300q", name))
+	return n, volume.Wrapf(err, "count the files below %.300q", name)
 }
 
 func (d *Dir) count(ctx context.Context, fd int, root bool) (n uint64, err error) {
@@ -139,7 +138,7 @@ func (s *scan) add(op *volume.Op) (volume.Version, error) {
 func (s *scan) dir(fd int, ino volume.Ino, path string, st *lowerStat) error {
 	release, err := s.d.lease(fd, 0o700)
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("scan directory %q", path))
+		return volume.Wrapf(err, "scan directory %q", path)
 	}
 	defer release()
 	var subdirs []scanned
@@ -152,7 +151,7 @@ func (s *scan) dir(fd int, ino volume.Ino, path string, st *lowerStat) error {
 		}
 		sub, err := s.name(place{fd, name}, ino, path)
 		if err != nil {
-			return volume.Wrap(err, fmt.Sprintf("%q", path+name))
+			return volume.Wrapf(err, "%q", path+name)
 		}
 		if sub != 0 {
 			subdirs = append(subdirs, scanned{name, sub})
@@ -160,10 +159,10 @@ func (s *scan) dir(fd int, ino volume.Ino, path string, st *lowerStat) error {
 		return nil
 	})
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("scan directory %q", path))
+		return volume.Wrapf(err, "scan directory %q", path)
 	}
 	if err := s.finishDir(fd, ino, st); err != nil {
-		return volume.Wrap(err, fmt.Sprintf("scan directory %q", path))
+		return volume.Wrapf(err, "scan directory %q", path)
 	}
 	for _, e := range subdirs {
 		if err := s.subdir(fd, e, path); err != nil {
@@ -179,12 +178,12 @@ func (s *scan) subdir(fd int, e scanned, path string) error {
 		return nil // gone since, as the comparison after the scan will find
 	}
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("scan directory %q", path+e.name))
+		return volume.Wrapf(err, "scan directory %q", path+e.name)
 	}
 	defer unix.Close(sub)
 	st, err := fstat(sub)
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("scan directory %q", path+e.name))
+		return volume.Wrapf(err, "scan directory %q", path+e.name)
 	}
 	return s.dir(sub, e.ino, path+e.name+"/", &st)
 }

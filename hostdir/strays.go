@@ -1,7 +1,6 @@
 package hostdir
 
 import (
-	"fmt"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -72,7 +71,7 @@ type visit func(p place, dir volume.Ino, path string) (is volume.Ino, isDir bool
 func (r *redo) walk(fd int, dir volume.Ino, path string, each visit) error {
 	release, err := r.d.lease(fd, 0o700)
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("directory %q", path))
+		return volume.Wrapf(err, "directory %q", path)
 	}
 	defer release()
 	type below struct {
@@ -91,7 +90,7 @@ func (r *redo) walk(fd int, dir volume.Ino, path string, each visit) error {
 		if isDir {
 			dirs = append(dirs, below{name, is})
 		}
-		return volume.Wrap(err, fmt.Sprintf("%q", path+name))
+		return volume.Wrapf(err, "%q", path+name)
 	})
 	if err != nil {
 		return err
@@ -107,7 +106,7 @@ func (r *redo) walk(fd int, dir volume.Ino, path string, each visit) error {
 func (r *redo) walkBelow(p place, ino volume.Ino, path string, each visit) error {
 	sub, err := r.d.openAt(p.dir, p.name, oPath|unix.O_DIRECTORY)
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("directory %q", path+p.name))
+		return volume.Wrapf(err, "directory %q", path+p.name)
 	}
 	defer unix.Close(sub)
 	return r.walk(sub, ino, path+p.name+"/", each)

@@ -2,7 +2,6 @@ package hostdir
 
 import (
 	"context"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -15,7 +14,7 @@ import (
 // start makes ops of them.
 func (d *Dir) Undo(ctx context.Context, op *volume.Op, view volume.View) error {
 	err := d.undo(op, view)
-	return volume.Wrap(err, fmt.Sprintf("undo %s of %s", op.Kind, op.Ino))
+	return volume.Wrapf(err, "undo %s of %s", op.Kind, op.Ino)
 }
 
 func (d *Dir) undo(op *volume.Op, view volume.View) error {

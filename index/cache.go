@@ -8,9 +8,10 @@ import (
 )
 
 // cache holds decoded records, which every op and nearly every read needs: inodes, the
-// entries of directories, and what the backing keeps about an inode. Enter puts records here after their batch is committed, so a record
-// in the cache is never newer than the store; gen keeps it from being older: a reader that
-// missed may fill only if nothing was put or dropped in the shard since it looked.
+// entries of directories, and what the backing keeps about an inode. Enter puts records here
+// after their batch is committed, so a record in the cache is never newer than the store; gen
+// keeps it from being older: a reader that missed may fill only if nothing was put or dropped
+// in the shard since it looked.
 type cache[K comparable, V any] struct {
 	hash   func(K) uint64
 	shards [cacheShards]cacheShard[K, V]

@@ -3,7 +3,6 @@ package index
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -41,7 +40,7 @@ func (e *Engine) EnterWith(b Batch, apply func() ([]volume.LowerRecord, error)) 
 			if volume.KindOf(err) != volume.WrongHistory {
 				e.broken = err
 			}
-			return volume.Wrap(err, fmt.Sprintf("enter op %d (%s)", op.Version, op.Kind))
+			return volume.Wrapf(err, "enter op %d (%s)", op.Version, op.Kind)
 		}
 	}
 	if t.m.pos.Version != b.After.Version {

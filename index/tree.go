@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"fmt"
 
 	"wolfdisk/volume"
 )
@@ -52,7 +51,7 @@ func (t *Tree) ApplyBatch(ctx context.Context, b Batch) error {
 		for _, op := range b.Ops {
 			if op.Kind == volume.OpCopyChunks {
 				if _, err := t.Backing.Apply(ctx, op, t.Engine); err != nil {
-					return volume.Wrap(err, fmt.Sprintf("apply op %d (%s)", op.Version, op.Kind))
+					return volume.Wrapf(err, "apply op %d (%s)", op.Version, op.Kind)
 				}
 			}
 		}
@@ -80,7 +79,7 @@ func (t *Tree) applyLower(ctx context.Context, op *volume.Op) ([]volume.LowerRec
 	if err == nil && op.Kind == volume.OpWrite && done.N != len(op.Data) {
 		err = volume.Errorf(volume.NoSpace, "wrote %d of %d bytes", done.N, len(op.Data))
 	}
-	return done.Lower, volume.Wrap(err, fmt.Sprintf("apply op %d (%s)", op.Version, op.Kind))
+	return done.Lower, volume.Wrapf(err, "apply op %d (%s)", op.Version, op.Kind)
 }
 
 // Sync makes the content and the index durable through Position.

@@ -1,8 +1,6 @@
 package node
 
 import (
-	"fmt"
-
 	"wolfdisk/volume"
 )
 
@@ -56,7 +54,7 @@ func compareHistory(mine history, theirs volume.Position, lineage volume.Lineage
 	case volume.KindOf(err) == volume.TooOld:
 		return join{joinTooOld, common}, nil
 	case err != nil:
-		return join{}, volume.Wrap(err, fmt.Sprintf("look up version %d in the log", theirs.Version))
+		return join{}, volume.Wrapf(err, "look up version %d in the log", theirs.Version)
 	case p.Digest != theirs.Digest:
 		return join{joinDamaged, common}, nil
 	case theirs.Version+1 < mine.first:

@@ -15,7 +15,7 @@ import (
 func (v *verifier) compareNames(ctx context.Context) error {
 	top, err := v.base.find(ctx, v.path)
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("path %q on %s", v.path, v.base.name()))
+		return volume.Wrapf(err, "path %q on %s", v.path, v.base.name())
 	}
 	errs := make([]error, len(v.others))
 	v.each(len(v.others), func(i int) {

@@ -168,6 +168,14 @@ func Wrap(err error, text string) error {
 	return &Error{Kind: KindOf(err), Text: text, Err: err}
 }
 
+// Wrapf is Wrap with a text that is composed only if there is an error: for what every op passes.
+func Wrapf(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return Wrap(err, fmt.Sprintf(format, args...))
+}
+
 // KindOf is the kind of any error: its own, or that of the errno inside it.
 func KindOf(err error) Kind {
 	if k, ok := err.(Kind); ok {

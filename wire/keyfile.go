@@ -69,7 +69,7 @@ func parseKeys(text []byte) (*Keys, error) {
 			continue
 		}
 		if err := k.parseLine(seen, words); err != nil {
-			return nil, volume.Wrap(err, fmt.Sprintf("line %d", i+1))
+			return nil, volume.Wrapf(err, "line %d", i+1)
 		}
 		seen++
 	}
@@ -136,7 +136,7 @@ func LoadKeys(path string) (*Keys, error) {
 	}
 	k, err := parseKeys(text)
 	if err != nil {
-		return nil, volume.Wrap(err, fmt.Sprintf("read cluster key %s (copy it again from another node)", path))
+		return nil, volume.Wrapf(err, "read cluster key %s (copy it again from another node)", path)
 	}
 	k.path = path
 	return k, nil

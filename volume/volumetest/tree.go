@@ -66,7 +66,7 @@ func (w *walker) visit(path string, ino volume.Ino) error {
 	}
 	n, err := readNode(w.ctx, w.r, ino)
 	if err != nil {
-		return volume.Wrap(err, fmt.Sprintf("read %s (inode %s)", path, ino))
+		return volume.Wrapf(err, "read %s (inode %s)", path, ino)
 	}
 	w.snap[path], w.seen[ino] = n, n
 	if !n.Attr.IsDir() {
@@ -167,7 +167,7 @@ func hashContent(ctx context.Context, r volume.Reader, ino volume.Ino, size int6
 		p := buf[:min(int64(len(buf)), size-off)]
 		n, err := r.ReadAt(ctx, ino, p, off)
 		if err != nil {
-			return sum, volume.Wrap(err, fmt.Sprintf("read %d bytes at %d", len(p), off))
+			return sum, volume.Wrapf(err, "read %d bytes at %d", len(p), off)
 		}
 		if n != len(p) {
 			return sum, volume.Errorf(volume.Corrupt, "read %d bytes at %d of %d: got only %d", len(p), off, size, n)
