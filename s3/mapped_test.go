@@ -2,6 +2,7 @@ package s3
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -34,6 +35,16 @@ func TestMappedBuckets(t *testing.T) {
 		names = append(names, name)
 	}
 	r.same("buckets", names, []string{"films", "media", "other", "photos"})
+	var paged []string
+	for token, pages := "", 0; pages == 0 || token != "" && pages < 9; pages++ {
+		page := r.ok("GET", "/?max-buckets=1&continuation-token="+url.QueryEscape(token), "").body
+		_, rest, _ := strings.Cut(page, "<Name>")
+		name, _, _ := strings.Cut(rest, "<")
+		paged = append(paged, name)
+		_, rest, _ = strings.Cut(page, "<ContinuationToken>")
+		token, _, _ = strings.Cut(rest, "<")
+	}
+	r.same("buckets, one a page", paged, names)
 	if w := r.ok("GET", "/?max-buckets=3", ""); !strings.Contains(w.body, "<Name>other</Name>") || strings.Contains(w.body, "<Name>photos</Name>") || !strings.Contains(w.body, "ContinuationToken") {
 		t.Fatal(w.body)
 	}
