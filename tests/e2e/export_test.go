@@ -53,6 +53,7 @@ func (b *bed) sameAs(mount, dir string, skip ...string) {
 // TestExport: an export is equal to the volume in all that counts, and nothing else is in
 // the directory.
 func TestExport(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	b.shell(everyKind)
 	b.ok(cluster.RunHelper(time.Minute, "mix", b.in("mix"), "11", "1500"))
@@ -84,6 +85,7 @@ func TestExport(t *testing.T) {
 // TestExportIsOneVersion: while files are written one after the other, an export never has a
 // later one without the earlier.
 func TestExportIsOneVersion(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	const files = 400
 	chain := b.in("chain")
@@ -216,6 +218,7 @@ func TestExportResumes(t *testing.T) {
 // TestExportIncremental: with its record an export is brought up to date; what it did not
 // make is left alone, what somebody edited is written again.
 func TestExportIncremental(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	dir := filepath.Join(b.Dir, "exported")
 	b.shell(everyKind + `; cd ..; mkdir -p t/dir/below; echo 1 >t/file; echo 2 >t/dir/f; echo 3 >t/dir/below/f; ln t/file t/link; mkdir same; echo s >same/s`)
@@ -251,6 +254,7 @@ mine"; rm -r foreign k/mine; touch -d @1 k .`, time.Minute))
 // TestExportFullDisk: a full disk stops it with a message, and after room was made it
 // goes on.
 func TestExportFullDisk(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	b := startBed(t)
 	b.ok(cluster.RunHelper(time.Minute, "big", filepath.Join(b.in("a"), "file"), fmt.Sprint(6<<20), fmt.Sprint(1<<20)))
@@ -272,6 +276,7 @@ func TestExportFullDisk(t *testing.T) {
 
 // TestExportRefuses: places that would swallow each other, and nodes that cannot.
 func TestExportRefuses(t *testing.T) {
+	t.Parallel()
 	b := startBed(t)
 	b.shell("mkdir d; echo x >d/f")
 	b.equal()

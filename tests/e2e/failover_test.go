@@ -255,11 +255,16 @@ func TestFailover(t *testing.T) {
 	if len(took) == 0 {
 		return
 	}
-	slices.Sort(took)
-	t.Logf("from the kill to the first write: median %s, 99th percentile %s, longest %s, of %d", took[len(took)/2], took[len(took)*99/100], took[len(took)-1], len(took))
-	if longest := took[len(took)-1]; longest > 10*time.Second {
+	t.Log("from the kill to the first write: ", spread(took))
+	if longest := slices.Max(took); longest > 10*time.Second {
 		t.Errorf("%s until a write was accepted", longest)
 	}
+}
+
+// spread sorts some durations and tells how they lie.
+func spread(d []time.Duration) string {
+	slices.Sort(d)
+	return fmt.Sprintf("median %s, 99th percentile %s, longest %s, of %d", d[len(d)/2], d[len(d)*99/100], d[len(d)-1], len(d))
 }
 
 // killLeader kills the leader of a cluster so many times, and tells how long each took until the
@@ -398,8 +403,7 @@ func TestHandover(t *testing.T) {
 		b.ok(to.Ctl(time.Minute, "handover", "--to", to.ID)) // as it is already
 		at, to = to, at
 	}
-	slices.Sort(longest)
-	t.Logf("longest call of each hand-over: median %s, 99th percentile %s, longest %s, of %d", longest[len(longest)/2], longest[len(longest)*99/100], longest[len(longest)-1], len(longest))
+	t.Log("longest call of each hand-over: ", spread(longest))
 	b.accountedFor(acked, "work")
 	b.equal()
 	// A leader that is stopped hands over first.

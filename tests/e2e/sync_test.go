@@ -116,7 +116,7 @@ func TestSyncShowsProgress(t *testing.T) {
 	t.Parallel()
 	b := startBed(t)
 	f := b.follower()
-	b.ok(cluster.Shell(b.Leader.Mount, "head -c 100000000 /dev/urandom >big", time.Minute))
+	b.ok(cluster.Shell(b.Leader.Mount, fmt.Sprintf("head -c %d /dev/urandom >big", rounds(t, 100e6, 300e6)), time.Minute))
 	b.equal()
 	b.ok(f.Ctl(10*time.Second, "resync", "--full"))
 	here, there := false, false
