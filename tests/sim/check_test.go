@@ -129,7 +129,7 @@ func (c *checker) lead(n *node, e volume.Epoch) {
 		c.violated("I1: epoch number %s is led by %s and by %s", number, other, run)
 	}
 	c.numbers[number] = run
-	known, _ := n.members().Get(n.id)
+	known, ok := n.members().Get(n.id) // not a member: its copy ends before the op that made it one
 	h := n.history()
 	switch {
 	case c.synced != nil && !h.has(c.synced):
@@ -138,7 +138,7 @@ func (c *checker) lead(n *node, e volume.Epoch) {
 		c.violated("I7: %s leads and its copy is not whole", n.id)
 	case h.version == 0 && !n.founder:
 		c.violated("I7: %s leads and is empty", n.id)
-	case h.version != 0 && known.Store != n.store:
+	case h.version != 0 && ok && known.Store != n.store && n.insists == 0:
 		c.violated("I7: %s leads and was replaced", n.id)
 	}
 }
@@ -351,23 +351,28 @@ func (c *checker) compare() {
 
 // account checks I3 to I6 and I9 when all is over: the winner's tree is what its log makes, every
 // acknowledged op is in the winning history, or in a record, or no disk that had it has
-// survived.
+// survived. The winner is nil if no disk holds a copy.
 func (c *checker) account(winner *node) (conflicts int) {
 	c.compare()
-	tree, err := winner.tree()
-	if err == nil {
-		err = c.replayed(winner, tree)
-	}
-	if err != nil {
-		c.violated("I4: %v", err)
-		return 0
+	var tree volumetest.Snapshot
+	var h history
+	if winner != nil {
+		var err error
+		tree, err = winner.tree()
+		if err == nil {
+			err = c.replayed(winner, tree)
+		}
+		if err != nil {
+			c.violated("I4: %v", err)
+			return 0
+		}
+		h = winner.history()
 	}
 	recorded, err := c.recorded()
 	if err != nil {
 		c.violated("I5: a record cannot be read: %v", err)
 		return 0
 	}
-	h := winner.history()
 	for _, o := range c.acked {
 		if h.has(o) {
 			if why := visible(tree, o); why != "" {

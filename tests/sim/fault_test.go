@@ -161,6 +161,9 @@ func (s *sim) request(n, o *node) {
 	case 0:
 		force := s.safety == elect.Available && s.chance(30)
 		s.note("%s is to be promoted, force %t", n.id, force)
+		if force {
+			n.insists = id
+		}
 		n.step(elect.Promote{Request: id, AllowDataLoss: force})
 	case 1:
 		s.note("%s is to be demoted", n.id)

@@ -35,6 +35,7 @@ type node struct {
 
 	// The run.
 	gen       int
+	insists   uint64 // the request of an operator who has it lead whatever gets lost; 0 if none waits
 	ctx       context.Context
 	cancel    context.CancelFunc
 	running   bool
@@ -150,6 +151,7 @@ func (n *node) startAfter(d time.Duration) {
 func (n *node) start() {
 	s := n.s
 	n.gen++
+	n.insists = 0
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.running, n.machineUp, n.paused, n.hung, n.hangs, n.busy = true, true, 0, 0, 0, 0
 	n.skew, n.drift = s.between(0, time.Hour), int64(s.rnd.IntN(21))-10
@@ -295,6 +297,9 @@ func (n *node) do(e elect.Effect) {
 			s.check.violated("I3: %s", e.Text)
 		}
 	case elect.Done:
+		if n.insists == e.Request {
+			n.insists = 0
+		}
 		s.note("%s request %d: %v", n.id, e.Request, e.Err)
 	}
 }

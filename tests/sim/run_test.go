@@ -37,6 +37,7 @@ type result struct {
 	amid      int
 	repeats   int
 	helped    int           // times that an operator had to
+	gone      int           // volumes that no disk holds any more
 	healed    time.Duration // until the cluster was one again
 	gap       time.Duration // without an accepted write
 }
@@ -280,6 +281,11 @@ func (s *sim) runFaults(r *result) {
 		why = s.waitFor(10*time.Second, s.converged)
 	}
 	r.healed = s.now - began
+	if why != "" && s.check.broken == "" && s.gone() {
+		r.gone++
+		r.conflicts = s.check.account(nil)
+		return
+	}
 	if why != "" {
 		s.check.violated("I8: 10 s after the last fault %s", why)
 		return
@@ -324,6 +330,12 @@ func (s *sim) helped() bool {
 	}
 	holder.startAfter(0)
 	return true
+}
+
+// gone reports whether no disk holds a copy any more: the last whole one was lost while all others were
+// being made anew. No node may lead then, and what is left is in records.
+func (s *sim) gone() bool {
+	return !slices.ContainsFunc(s.nodes, func(n *node) bool { return n.history().version > 0 })
 }
 
 // acceptStores has an operator accept what was replaced, now that it has caught up.

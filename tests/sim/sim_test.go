@@ -98,12 +98,13 @@ func TestSimulation(t *testing.T) {
 		total.applied += r.applied
 		total.looked += r.looked
 		total.helped += r.helped
+		total.gone += r.gone
 		total.amid += r.amid
 		total.repeats += r.repeats
 		if r.class == killed_ {
 			gaps = append(gaps, r.gap)
 		}
-		if r.class == faults || r.class == leases {
+		if (r.class == faults || r.class == leases) && r.gone == 0 {
 			heals = append(heals, r.healed)
 		}
 	}
@@ -118,9 +119,9 @@ func TestSimulation(t *testing.T) {
 	}
 	workers.Wait()
 	took := time.Since(began)
-	t.Logf("%d seeds, %.1f per second: %d distinct schedules, %d role changes, %d promises, %d events, %d changes of copies, %d trees compared; %d acknowledged ops, %d of them in %d conflict records or lost with all their disks; %d crashes between two calls to a file system, %d forwarded requests asked again, %d clusters needed an operator; "+
+	t.Logf("%d seeds, %.1f per second: %d distinct schedules, %d role changes, %d promises, %d events, %d changes of copies, %d trees compared; %d acknowledged ops, %d of them in %d conflict records or lost with all their disks; %d crashes between two calls to a file system, %d forwarded requests asked again, %d clusters needed an operator, of %d no disk held a copy any more; "+
 		"failover p50 %v max %v; healed p50 %v max %v",
-		end-*fromFlag, float64(end-*fromFlag)/took.Seconds(), len(schedules), total.roles, total.saves, total.events, total.applied, total.looked, total.acked, total.conflicts, total.records, total.amid, total.repeats, total.helped,
+		end-*fromFlag, float64(end-*fromFlag)/took.Seconds(), len(schedules), total.roles, total.saves, total.events, total.applied, total.looked, total.acked, total.conflicts, total.records, total.amid, total.repeats, total.helped, total.gone,
 		middle(gaps), last(gaps), middle(heals), last(heals))
 }
 

@@ -177,7 +177,13 @@ func (n *node) joining() {
 // joined begins to feed a follower whose copy is a prefix of this one.
 func (n *node) joined(f *node, fgen int, h hello) {
 	s := n.s
-	if n.leader == nil || n.leader.Epoch() != h.epoch || s.now < n.hung || !n.isPrefix(h) {
+	if n.leader == nil || n.leader.Epoch() != h.epoch || s.now < n.hung {
+		return
+	}
+	if !n.isPrefix(h) {
+		if h.between() {
+			s.net.carry(n, f, func() { f.abandon(fgen, h) })
+		}
 		return
 	}
 	for _, old := range slices.Clone(n.streams) { // one session per pair
@@ -200,6 +206,20 @@ func (n *node) joined(f *node, fgen int, h hello) {
 			})
 		}
 	}()
+}
+
+// abandon drops a copy that is being made, if the leader does not share its history.
+func (n *node) abandon(gen int, h hello) {
+	if n.gen != gen || !n.between || n.data != nil || n.reign.epoch != h.epoch || n.st.position1() != h.pos {
+		return
+	}
+	n.s.note("%s begins its copy anew: that which was being made, at %s, does not fit the leader", n.id, h.pos)
+	n.retireFollower()
+	n.through = 0
+	n.st.close()
+	n.st = nil
+	n.open()
+	n.becomeFollower()
 }
 
 // isPrefix is what the host compares when a follower joins.
