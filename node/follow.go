@@ -68,12 +68,16 @@ func (n *node) openCopy(ctx context.Context, o storageOptions) error {
 
 // settleFollower brings the directory of a node that never was the first to be written in agreement
 // with its copy. All is known before the first session: what it brings depends on it.
+//
+// What is gone, and files that after a power loss may hold what ops did that the log has lost, is to be had
+// from the leader, and until then nothing is served: that leader may have lost these ops, too, or never
+// had them.
 func (n *node) settleFollower(ctx context.Context, st *storage) error {
 	if err := n.compareDirectory(ctx, st); err != nil {
 		return err
 	}
-	if st.lacks { // what is gone is to be had from the leader; until then nothing is served
-		if err := n.doubt(nil, false); err != nil {
+	if st.lacks || n.recovery.lost() && len(n.recovery.Suspects) > 0 {
+		if err := n.doubt(n.recovery.Suspects, !st.lacks); err != nil {
 			return err
 		}
 	}

@@ -246,3 +246,38 @@ func TestDirFollowerChangedBehind(t *testing.T) {
 	b.must(f.StartReady(readyTimeout))
 	b.equal()
 }
+
+// TestOutage takes the power of the leader and of a follower with a plain directory at once, when
+// the follower's disk has got what an op overwrote, and neither of the logs that op: the file
+// becomes again what it is at the leader.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	p := newPowerOf(t, "alpha", "beta")
+	plain := p.keepsDir(p.follower(), "elsewhere")
+	p.must(p.Start(readyTimeout))
+	p.shell("printf 'old text' >f")
+	for range 10 {
+		_, err := p.CatchUp(p.follower(), equalTimeout)
+		p.must(err)
+		for _, n := range p.Nodes() { // the ops so far are not done once more
+			p.must(n.Stop())
+			p.must(n.StartReady(readyTimeout))
+		}
+		time.Sleep(2 * time.Second) // what changed just before its log ends, the leader records once more
+		p.shell("touch later")
+		p.ok(cluster.Run("sync"))
+		p.shell(fmt.Sprintf("printf new | dd of=f conv=notrunc status=none; until grep -q new '%s'; do sleep 0.01; done; sync '%[1]s'", filepath.Join(plain, "f")))
+		p.cut()
+		p.remount()
+		p.must(p.follower().Start())
+		p.must(p.Leader.StartReady(readyTimeout))
+		p.must(p.follower().WaitReady(readyTimeout))
+		p.equal()
+		p.plainEqual(p.follower(), plain)
+		if p.shell("cat f").Stdout == "old text" {
+			return
+		}
+		p.shell("printf old | dd of=f conv=notrunc status=none") // a log was synced in between
+	}
+	t.Fatal("the op was never lost")
+}

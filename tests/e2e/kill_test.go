@@ -88,7 +88,11 @@ func TestKillFollower(t *testing.T) {
 	t.Parallel()
 	b := startBed(t)
 	toks := b.tokens()
-	for range rounds(t, 2, 50) {
+	for round := range rounds(t, 2, 50) {
+		if round%10 == 9 { // each round looks at all that is there
+			b.shell("rm -r tokens")
+			toks = b.tokens()
+		}
 		loads := []*load{startLoad(toks[0], 1500*time.Millisecond), startLoad(toks[1], 1500*time.Millisecond)}
 		time.Sleep(moment())
 		b.must(b.follower().Kill9())
@@ -103,6 +107,7 @@ func TestKillFollower(t *testing.T) {
 		}
 		b.equal()
 		b.accounted(toks)
+		t.Logf("round %d: %d and %d tokens", round, toks[0].Count(), toks[1].Count())
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,21 +21,25 @@ import (
 	"wolfdisk/tests/cluster"
 )
 
-// power is a bed with a node that lives on a disk of its own, data and state, that can
-// lose its power.
+// power is a bed with computers that can lose their power.
 type power struct {
 	*bed
+	computers []computer
+	boots     int
+}
+
+// computer is a node that lives on a disk of its own, data and state.
+type computer struct {
 	node        *cluster.Node
 	disk, image string
-	boots       int
 }
 
 // newPower is one whose leader can lose its power.
 func newPower(t *testing.T) *power { return newPowerOf(t, "alpha") }
 
 // newPowerOf skips where there are no loop devices. The nodes are alpha, which leads, and
-// beta.
-func newPowerOf(t *testing.T, id string) *power {
+// beta; those named lose their power, all at once.
+func newPowerOf(t *testing.T, ids ...string) *power {
 	needRoot(t)
 	needFuse(t)
 	c, err := cluster.New(binDir)
@@ -43,30 +48,35 @@ func newPowerOf(t *testing.T, id string) *power {
 	}
 	b := &bed{c, t}
 	t.Cleanup(b.end)
-	p := &power{bed: b, disk: filepath.Join(c.Dir, id), image: filepath.Join(c.Dir, "disk.img")}
-	// The node gets a mount namespace of its own; what it mounts here is seen here.
+	p := &power{bed: b}
+	// A node gets a mount namespace of its own; what it mounts here is seen here.
 	b.must(unix.Mount(c.Dir, c.Dir, "", unix.MS_BIND, ""))
 	b.must(unix.Mount("", c.Dir, "", unix.MS_SHARED, ""))
-	b.must(os.Mkdir(p.disk, 0o755))
-	b.must(os.WriteFile(p.image, nil, 0o600))
-	b.must(os.Truncate(p.image, 4<<30))
-	b.ok(cluster.Run("mkfs.ext4", "-q", "-N", "1000000", p.image))
-	if r := cluster.Run("mount", "-o", "loop", p.image, p.disk); r.OK() != nil {
-		t.Skip("no loop device can be mounted: ", r.OK())
+	for _, id := range ids {
+		m := computer{disk: filepath.Join(c.Dir, id), image: filepath.Join(c.Dir, id+".img")}
+		b.must(os.Mkdir(m.disk, 0o755))
+		b.must(os.WriteFile(m.image, nil, 0o600))
+		b.must(os.Truncate(m.image, 4<<30))
+		b.ok(cluster.Run("mkfs.ext4", "-q", "-N", "1000000", m.image))
+		if r := cluster.Run("mount", "-o", "loop", m.image, m.disk); r.OK() != nil {
+			t.Skip("no loop device can be mounted: ", r.OK())
+		}
+		p.computers = append(p.computers, m)
 	}
 	_, err = c.AddLeader("alpha")
 	b.must(err)
 	_, err = c.AddFollower("beta")
 	b.must(err)
-	p.node = p.Leader
-	if id != p.Leader.ID {
-		p.node = p.follower()
+	for _, n := range c.Nodes() {
+		if i := slices.Index(ids, n.ID); i >= 0 {
+			p.computers[i].node = n
+		}
 	}
 	p.boot()
 	return p
 }
 
-// boot makes the node's next start one of another boot: another ID, and a clock that
+// boot makes the nodes' next start one of another boot: another ID, and a clock that
 // says that the machine came up just now.
 func (p *power) boot() {
 	p.t.Helper()
@@ -77,16 +87,18 @@ func (p *power) boot() {
 	text, err := os.ReadFile("/proc/uptime")
 	p.must(err)
 	up, _, _ := strings.Cut(string(text), ".")
-	p.node.Wrap = []string{"unshare", "-m", "--propagation", "unchanged", "-T", "--boottime", "-" + up, "sh", "-euc",
-		`mount --make-rprivate /proc; mount --bind "$0" /proc/sys/kernel/random/boot_id; exec "$@"`, id}
+	for _, m := range p.computers {
+		m.node.Wrap = []string{"unshare", "-m", "--propagation", "unchanged", "-T", "--boottime", "-" + up, "sh", "-euc",
+			`mount --make-rprivate /proc; mount --bind "$0" /proc/sys/kernel/random/boot_id; exec "$@"`, id}
+	}
 }
 
-// freeze stops every thread of the node: a machine without power answers nobody, while
+// freeze stops every thread of a node: a machine without power answers nobody, while
 // a sync that meets the shutdown of its file system may well return success.
-func (p *power) freeze() {
+func (p *power) freeze(n *cluster.Node) {
 	p.t.Helper()
-	pid := p.node.Proc().Pid()
-	p.must(p.node.Proc().Signal(unix.SIGSTOP))
+	pid := n.Proc().Pid()
+	p.must(n.Proc().Signal(unix.SIGSTOP))
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		p.must(err)
@@ -111,10 +123,23 @@ func (p *power) freeze() {
 // cut takes the power away: what was not synced is gone.
 func (p *power) cut() {
 	p.t.Helper()
-	if p.node.Running() {
-		p.freeze()
+	for _, m := range p.computers {
+		if m.node.Running() {
+			p.freeze(m.node)
+		}
 	}
-	fd, err := unix.Open(p.disk, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	for _, m := range p.computers {
+		p.shutDown(m.disk)
+	}
+	for _, m := range p.computers {
+		p.must(m.node.Kill9())
+	}
+}
+
+// shutDown stops a file system where it is.
+func (p *power) shutDown(disk string) {
+	p.t.Helper()
+	fd, err := unix.Open(disk, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	p.must(err)
 	const (
 		ext4Shutdown = 0x8004587d // EXT4_IOC_SHUTDOWN
@@ -126,53 +151,56 @@ func (p *power) cut() {
 	if e != 0 {
 		p.t.Fatal("shut down the file system: ", e)
 	}
-	p.must(p.node.Kill9())
 }
 
-// remount is the machine's next boot.
+// remount is the machines' next boot.
 func (p *power) remount() {
 	p.t.Helper()
-	p.must(cluster.UnmountBelow(p.node.Mount))
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		err := unix.Unmount(p.disk, 0)
-		if err == nil {
-			break
+	for _, m := range p.computers {
+		p.must(cluster.UnmountBelow(m.node.Mount))
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			err := unix.Unmount(m.disk, 0)
+			if err == nil {
+				break
+			}
+			if err != unix.EBUSY || time.Now().After(deadline) {
+				p.t.Fatal("unmount the disk: ", err)
+			}
 		}
-		if err != unix.EBUSY || time.Now().After(deadline) {
-			p.t.Fatal("unmount the disk: ", err)
-		}
+		p.detached(m.image)
+		p.ok(cluster.Run("mount", "-o", "loop", m.image, m.disk))
 	}
-	p.detached()
-	p.ok(cluster.Run("mount", "-o", "loop", p.image, p.disk))
 	p.boot()
 }
 
 // detached waits until nobody holds the disk any more. A mount namespace that any process of
 // the machine made meanwhile has a mount of it, too; mounted again before that has
 // ended, it would be the file system without power once more.
-func (p *power) detached() {
+func (p *power) detached(image string) {
 	p.t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		r := p.ok(cluster.Run("losetup", "-n", "-O", "NAME", "-j", p.image))
+		r := p.ok(cluster.Run("losetup", "-n", "-O", "NAME", "-j", image))
 		if strings.TrimSpace(r.Stdout) == "" {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("%s is still held by %s: a mount namespace of another process has it mounted", p.image, strings.TrimSpace(r.Stdout))
+			p.t.Fatalf("%s is still held by %s: a mount namespace of another process has it mounted", image, strings.TrimSpace(r.Stdout))
 		}
 	}
 }
 
-// commit makes the lower file system write down names and sizes, with what other files hold
+// commit makes the lower file systems write down names and sizes, with what other files hold
 // still in memory: the directory gets ahead of the log.
 func (p *power) commit() {
 	p.t.Helper()
-	f, err := os.Create(filepath.Join(p.disk, "state", "commit"))
-	p.must(err)
-	_, err = f.Write([]byte("x"))
-	p.must(err)
-	p.must(f.Sync())
-	p.must(f.Close())
+	for _, m := range p.computers {
+		f, err := os.Create(filepath.Join(m.disk, "state", "commit"))
+		p.must(err)
+		_, err = f.Write([]byte("x"))
+		p.must(err)
+		p.must(f.Sync())
+		p.must(f.Close())
+	}
 }
 
 // synced cuts a writer's notes to what a power loss may not take: all that was
