@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -155,9 +156,9 @@ func (d *Dir) CheckName(ctx context.Context, view volume.View, parent volume.Ino
 		return c.passOver(ignoreMissing(err))
 	}
 	defer release()
-	if _, err := statAt(fd, name); err != unix.ENOENT {
+	if st, err := statAt(fd, name); err != unix.ENOENT {
 		if err == nil {
-			_, _, err = c.name(fd, parent, path, name)
+			_, _, err = c.name(fd, parent, path, name, &st)
 		}
 		return volume.Wrapf(err, "check %q", path+name)
 	}
@@ -177,7 +178,22 @@ type checker struct {
 	view volume.View
 	fn   func(Difference) error
 	opt  CheckOptions
+
+	names []string     // of the directory that is being listed, some of them
+	stats []statResult // theirs
 }
+
+type statResult struct {
+	lowerStat
+	err error
+}
+
+const (
+	// checkBatch is how many names are compared at once: their records are in the caches then.
+	checkBatch = 1024
+	// checkFew is from how many on it pays to have them read ahead.
+	checkFew = 16
+)
 
 // passOver drops the error of something that ops took away while it was looked at.
 func (c *checker) passOver(err error) error {
@@ -200,6 +216,13 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 		return volume.Wrapf(err, "check directory %q", path)
 	}
 	defer release()
+	known := func(e volume.DirEntry) {
+		matched++
+		if e.Type == volume.ModeDir {
+			subdirs = append(subdirs, e)
+		}
+	}
+	c.names = c.names[:0]
 	err = c.d.listDir(fd, func(name string, _ uint64, _ uint32) error {
 		if err := c.ctx.Err(); err != nil {
 			return err
@@ -208,15 +231,14 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 			return nil
 		}
 		seen++
-		e, known, err := c.name(fd, ino, path, name)
-		if known {
-			matched++
+		if c.names = append(c.names, name); len(c.names) < checkBatch {
+			return nil
 		}
-		if known && e.Type == volume.ModeDir {
-			subdirs = append(subdirs, e)
-		}
-		return err
+		return c.listed(fd, ino, path, known)
 	})
+	if err == nil {
+		err = c.listed(fd, ino, path, known)
+	}
 	if err != nil {
 		return volume.Wrapf(err, "check directory %q", path)
 	}
@@ -243,16 +265,53 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 	return nil
 }
 
+// listed compares the names that were found, and calls known for those that the index has. While
+// one goroutine asks the directory another reads the index.
+func (c *checker) listed(fd int, dir volume.Ino, path string, known func(volume.DirEntry)) error {
+	c.stats = slices.Grow(c.stats[:0], len(c.names))[:len(c.names)]
+	stat := func() {
+		for i, name := range c.names {
+			st := &c.stats[i]
+			st.lowerStat, st.err = statAt(fd, name)
+		}
+	}
+	if ahead, ok := c.view.(volume.Prefetcher); ok && len(c.names) >= checkFew {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			stat()
+		}()
+		err := ahead.Prefetch(dir, c.names)
+		<-done
+		if err != nil {
+			return err
+		}
+	} else {
+		stat()
+	}
+	for i, name := range c.names {
+		st := &c.stats[i]
+		if st.err == unix.ENOENT {
+			continue // gone since it was listed
+		}
+		if st.err != nil {
+			return st.err
+		}
+		e, have, err := c.name(fd, dir, path, name, &st.lowerStat)
+		if have {
+			known(e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	c.names = c.names[:0]
+	return nil
+}
+
 // name compares one name found below; known is false if the index has it not.
-func (c *checker) name(fd int, dir volume.Ino, path, name string) (e volume.DirEntry, known bool, err error) {
+func (c *checker) name(fd int, dir volume.Ino, path, name string, st *lowerStat) (e volume.DirEntry, known bool, err error) {
 	p := place{fd, name}
-	st, err := statAt(fd, name)
-	if err == unix.ENOENT {
-		return e, false, nil // gone since it was listed
-	}
-	if err != nil {
-		return e, false, err
-	}
 	diff := Difference{Path: path + name, Parent: dir, Name: name, Lower: st.attr(), LowerIno: st.Ino}
 	e, err = c.view.Entry(dir, name)
 	if err != nil && volume.KindOf(err) == volume.NotFound {
@@ -268,7 +327,7 @@ func (c *checker) name(fd int, dir volume.Ino, path, name string) (e volume.DirE
 	attr, err := c.view.Inode(e.Ino)
 	if err == nil {
 		diff.Ino = e.Ino
-		err = c.inode(diff, p, &attr, &st)
+		err = c.inode(diff, p, &attr, st)
 	}
 	return e, true, c.passOver(err)
 }

@@ -41,12 +41,12 @@ func (d *Dir) Recheck(ctx context.Context, view volume.View, diff Difference, fn
 		return wrap(err)
 	}
 	defer end()
-	if _, err := statAt(fd, diff.Name); err != unix.ENOENT {
+	if st, err := statAt(fd, diff.Name); err != unix.ENOENT {
 		if err != nil {
 			return wrap(err)
 		}
 		path := diff.Path[:len(diff.Path)-len(diff.Name)]
-		_, _, err := c.name(fd, diff.Parent, path, diff.Name)
+		_, _, err := c.name(fd, diff.Parent, path, diff.Name, &st)
 		return wrap(err)
 	}
 	e, err := view.Entry(diff.Parent, diff.Name)

@@ -128,6 +128,13 @@ type View interface {
 	LowerIno(key []byte) (Ino, error)
 }
 
+// Prefetcher is a View that reads many records faster than one after the other.
+type Prefetcher interface {
+	// Prefetch reads what Entry, Inode and Lower are going to be asked for about some names of a
+	// directory. It changes none of their answers.
+	Prefetch(dir Ino, names []string) error
+}
+
 // NameRef is one name of an inode.
 type NameRef struct {
 	Parent Ino
