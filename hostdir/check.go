@@ -189,7 +189,7 @@ type statResult struct {
 }
 
 const (
-	// checkBatch is how many names are compared at once: their records are in the caches then.
+	// checkBatch is how many names are looked at together: their records are in the index's caches then.
 	checkBatch = 1024
 	// checkFew is from how many on it pays to have them read ahead.
 	checkFew = 16

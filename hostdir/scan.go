@@ -22,6 +22,8 @@ type Sink interface {
 	LowerIno(key []byte) (volume.Ino, error)
 	// Found counts a name, and the bytes of a file that has no other name yet.
 	Found(dir string, bytes int64)
+	// Prefetch is told which names of a directory come next.
+	Prefetch(dir volume.Ino, names []string) error
 }
 
 // Scan describes all that is in the directory as ops that make it from an empty volume:
@@ -118,6 +120,8 @@ type scan struct {
 	d    *Dir
 	ctx  context.Context
 	sink Sink
+
+	names []string // of the directory that is being read, some of them
 }
 
 // scanned is a directory that was found and is yet to be read.
@@ -142,22 +146,38 @@ func (s *scan) dir(fd int, ino volume.Ino, path string, st *lowerStat) error {
 	}
 	defer release()
 	var subdirs []scanned
-	err = s.d.listDir(fd, func(name string, _ uint64, _ uint32) error {
-		if err := s.ctx.Err(); err != nil {
+	s.names = s.names[:0]
+	listed := func() error {
+		if err := s.sink.Prefetch(ino, s.names); err != nil {
 			return err
 		}
+		for _, name := range s.names {
+			if err := s.ctx.Err(); err != nil {
+				return err
+			}
+			sub, err := s.name(place{fd, name}, ino, path)
+			if err != nil {
+				return volume.Wrapf(err, "%q", path+name)
+			}
+			if sub != 0 {
+				subdirs = append(subdirs, scanned{name, sub})
+			}
+		}
+		s.names = s.names[:0]
+		return nil
+	}
+	err = s.d.listDir(fd, func(name string, _ uint64, _ uint32) error {
 		if leftAlone(ino, name) {
+			return s.ctx.Err()
+		}
+		if s.names = append(s.names, name); len(s.names) < checkBatch {
 			return nil
 		}
-		sub, err := s.name(place{fd, name}, ino, path)
-		if err != nil {
-			return volume.Wrapf(err, "%q", path+name)
-		}
-		if sub != 0 {
-			subdirs = append(subdirs, scanned{name, sub})
-		}
-		return nil
+		return listed()
 	})
+	if err == nil {
+		err = listed()
+	}
 	if err != nil {
 		return volume.Wrapf(err, "scan directory %q", path)
 	}

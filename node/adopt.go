@@ -139,6 +139,11 @@ func (a *adoption) run(ctx context.Context, participants []string) error {
 	return a.enter()
 }
 
+// Prefetch implements hostdir.Sink: for each name it is asked whether the directory has it already.
+func (a *adoption) Prefetch(dir volume.Ino, names []string) error {
+	return a.st.engine.Prefetch(dir, names)
+}
+
 // NewIno implements hostdir.Sink.
 func (a *adoption) NewIno() (volume.Ino, error) { return a.st.engine.NewIno() }
 
