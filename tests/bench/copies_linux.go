@@ -37,6 +37,53 @@ func (b *bench) copies(base, bin string) error {
 		whole := median(took["adopt"]) + median(took["snapshot"])
 		b.report.Extras["copy_"+input.name+"_to_rsync"] = whole / median(took["rsync"])
 	}
+	b.note("adoption of %d files", b.sizes.adoptFiles)
+	if err := b.adoptMany(base, bin); err != nil {
+		return fmt.Errorf("adoption of many files: %w", err)
+	}
+	return nil
+}
+
+// adoptMany measures how long a leader takes over a directory of small files until it is ready: at its
+// first start, and when nothing was changed since the last. The kernel knows all inodes.
+func (b *bench) adoptMany(base, bin string) (err error) {
+	c, err := newPair(base, bin, "adoption")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.remove()) }()
+	leader := c.Leader
+	const perFolder = 1000
+	for i := range b.sizes.adoptFiles {
+		folder := filepath.Join(leader.Mount, fmt.Sprint(i/perFolder))
+		if i%perFolder == 0 {
+			if err := os.Mkdir(folder, 0o755); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(folder, fmt.Sprint(i)), []byte("small\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	millions := float64(b.sizes.adoptFiles) / 1e6
+	for _, how := range []string{"adopt_many", "restart_many"} {
+		if err := cluster.Run("sync").OK(); err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := leader.StartReady(copyWait); err != nil {
+			return err
+		}
+		b.report.Extras[how+"_seconds_per_million"] = time.Since(began).Seconds() / millions
+		kib, err := procStatus(leader.Proc().Pid(), "VmHWM")
+		if err != nil {
+			return err
+		}
+		b.report.Extras[how+"_peak_mib"] = float64(kib) / 1024
+		if err := leader.Stop(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -218,6 +218,9 @@ var requirements = []requirement{
 	{"idle follower with many files, resident", atMost, 100, "MiB", extra("follower_idle_rss_mib"), false},
 	{"adoption and snapshot of a source tree, time, against rsync -a", atMost, 1.0, "x", alone("copy_tree_to_rsync"), true},
 	{"adoption and snapshot of one large file, time, against rsync -a", atMost, 1.0, "x", alone("copy_file_to_rsync"), true},
+	{"adoption of small files until the leader is ready, for each million", atMost, 60, "s", alone("adopt_many_seconds_per_million"), true},
+	{"adoption of small files, resident at most", atMost, 300, "MiB", alone("adopt_many_peak_mib"), true},
+	{"start over small files of which none was changed, for each million", atMost, 20, "s", alone("restart_many_seconds_per_million"), true},
 	{"64 KiB writes while a follower makes a copy, against writing alone", atLeast, 0.7, "x", alone("during_copy_pieces_ratio"), true},
 	{"creating files while a follower makes a copy, against creating alone", atLeast, 0.7, "x", alone("during_copy_files_ratio"), true},
 	// "No CPU" is what a clock tick of 10 ms can still tell from none over the time.

@@ -22,6 +22,7 @@ type sizes struct {
 	metaFiles   int // of workloads on names and attributes
 	idleFiles   int
 	copyBytes   int64
+	adoptFiles  int
 	wholeTree   bool
 
 	// of the comparison with other programs
@@ -35,9 +36,9 @@ type sizes struct {
 }
 
 var (
-	shortSizes = sizes{rounds: 1, fioSize: "32M", bigSize: "256M", seconds: 2, lagSeconds: 5, replayFiles: 4000, metaFiles: 4000, idleFiles: 20000, copyBytes: 128 << 20,
+	shortSizes = sizes{rounds: 1, fioSize: "32M", bigSize: "256M", seconds: 2, lagSeconds: 5, replayFiles: 4000, metaFiles: 4000, idleFiles: 20000, copyBytes: 128 << 20, adoptFiles: 50_000,
 		peerTree: "crypto/tls", peerFile: "16M", peerSmall: "4M", peerSeconds: 1, peerRounds: 1, peerOrder: 3, peerStream: 2}
-	longSizes = sizes{rounds: 5, fioSize: "128M", bigSize: "1G", seconds: 6, lagSeconds: 20, replayFiles: 20000, metaFiles: 20000, idleFiles: 100000, copyBytes: 2 << 30, wholeTree: true,
+	longSizes = sizes{rounds: 5, fioSize: "128M", bigSize: "1G", seconds: 6, lagSeconds: 20, replayFiles: 20000, metaFiles: 20000, idleFiles: 100000, copyBytes: 2 << 30, adoptFiles: 1_000_000, wholeTree: true,
 		peerTree: "runtime", peerFile: "256M", peerSmall: "64M", peerSeconds: 1, peerRounds: 3, peerOrder: 6, peerStream: 3}
 )
 
