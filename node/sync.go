@@ -83,16 +83,20 @@ func (n *node) join(ctx context.Context, s *slave.Session, f *slave.Follower, sy
 	if err != nil {
 		return err
 	}
+	asked := false
 	if how == volume.JoinSnapshot {
 		if sync, err = n.beginSync(); err != nil {
 			n.stopWith(err)
 			return err
 		}
-		n.wantSnapshot.Store(false)
+		asked = n.wantSnapshot.Swap(false)
 		s.Deliver(sync)
 	}
 	if sync != nil {
 		if err := n.makeCopy(ctx, s, sync); err != nil {
+			if asked && !sync.Begun() { // it is dropped, and what an operator asked for is still to be done
+				n.wantSnapshot.Store(true)
+			}
 			return err
 		}
 	} else if err := n.serveFollower(ctx, f); err != nil {
@@ -110,7 +114,7 @@ func (n *node) serveFollower(ctx context.Context, f *slave.Follower) error {
 	n.mu.Lock()
 	done := n.shown == f
 	n.shown = f
-	if !done && n.sync == nil {
+	if n.sync == nil { // a copy that was begun may have been dropped
 		n.phase = phaseFollowing
 	}
 	n.mu.Unlock()

@@ -111,6 +111,36 @@ func TestResyncKilled(t *testing.T) {
 	b.equal()
 }
 
+// TestResyncInterrupted kills the leader when the names of a copy are coming, which then has to begin
+// anew: it is made all the same, and the follower ready.
+func TestResyncInterrupted(t *testing.T) {
+	t.Parallel()
+	b := startBed(t)
+	f := b.follower()
+	b.shell("mkdir d; cd d; for i in $(seq 4000); do echo $i >n$i; done")
+	b.equal()
+	for range 20 {
+		seen := len(f.Log())
+		b.ok(f.Ctl(10*time.Second, "resync"))
+		for deadline := time.Now().Add(readyTimeout); !strings.Contains(f.Log()[seen:], "taking a snapshot"); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("no copy was begun")
+			}
+		}
+		b.must(b.Leader.Kill9())
+		b.must(b.Leader.StartReady(readyTimeout))
+		_, err := f.WaitStatus(readyTimeout, "following", func(s cluster.Status) bool { return s.State == "following" })
+		b.must(err)
+		b.equal()
+		if log := f.Log()[seen:]; !strings.Contains(log, "the copy is consistent") {
+			t.Fatalf("no copy was made:\n%s", log)
+		} else if strings.Contains(log, "import the index:") {
+			return
+		}
+	}
+	t.Fatal("no copy was interrupted at its names")
+}
+
 // TestSyncShowsProgress: status says what is going on, on both sides.
 func TestSyncShowsProgress(t *testing.T) {
 	t.Parallel()
