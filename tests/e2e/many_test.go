@@ -155,9 +155,13 @@ func TestCompressionLevels(t *testing.T) {
 			b.Leader.Extra = append(b.Leader.Extra, "-z", fmt.Sprint(z))
 			b.follower().Extra = append(b.follower().Extra, fmt.Sprint("--compress=", 9-z))
 			b.must(b.Start(readyTimeout))
-			for name, content := range map[string][]byte{"text": text, "random": random, "small": []byte("x")} {
-				src := filepath.Join(b.Dir, name)
-				b.must(os.WriteFile(src, content, 0o644))
+			// Text first: behind what does not shrink level 1 leaves some frames as they are.
+			for _, f := range []struct {
+				name    string
+				content []byte
+			}{{"text", text}, {"small", []byte("x")}, {"random", random}} {
+				src := filepath.Join(b.Dir, f.name)
+				b.must(os.WriteFile(src, f.content, 0o644))
 				b.ok(cluster.Run("cp", src, b.Leader.Mount))
 			}
 			b.ok(cluster.RunHelper(time.Minute, "mix", b.in("mix"), fmt.Sprint(z), "200"))
@@ -182,7 +186,7 @@ func TestCompressionLevels(t *testing.T) {
 		t.Errorf("with -z 0 the log has %d bytes, fewer than what was written", logBytes[0])
 	}
 	for _, z := range levels[1:] {
-		if logBytes[z] > logBytes[0]*3/4 { // on a busy machine frames are small, and pack less well
+		if logBytes[z] > logBytes[0]/2 {
 			t.Errorf("with -z %d the log has %d bytes, with -z 0 %d", z, logBytes[z], logBytes[0])
 		}
 	}
