@@ -179,8 +179,7 @@ type checker struct {
 	fn   func(Difference) error
 	opt  CheckOptions
 
-	names []string     // of the directory that is being listed, some of them
-	stats []statResult // theirs
+	stats []statResult // of the names that are looked at together
 }
 
 type statResult struct {
@@ -188,12 +187,8 @@ type statResult struct {
 	err error
 }
 
-const (
-	// checkBatch is how many names are looked at together: their records are in the index's caches then.
-	checkBatch = 1024
-	// checkFew is from how many on it pays to have them read ahead.
-	checkFew = 16
-)
+// checkFew is from how many names on it pays to have their records read ahead.
+const checkFew = 16
 
 // passOver drops the error of something that ops took away while it was looked at.
 func (c *checker) passOver(err error) error {
@@ -222,23 +217,10 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 			subdirs = append(subdirs, e)
 		}
 	}
-	c.names = c.names[:0]
-	err = c.d.listDir(fd, func(name string, _ uint64, _ uint32) error {
-		if err := c.ctx.Err(); err != nil {
-			return err
-		}
-		if IsReserved(ino, name) {
-			return nil
-		}
-		seen++
-		if c.names = append(c.names, name); len(c.names) < checkBatch {
-			return nil
-		}
-		return c.listed(fd, ino, path, known)
+	err = c.d.listNames(c.ctx, fd, func(name string) bool { return !IsReserved(ino, name) }, func(names []string) error {
+		seen += len(names)
+		return c.listed(fd, ino, path, names, known)
 	})
-	if err == nil {
-		err = c.listed(fd, ino, path, known)
-	}
 	if err != nil {
 		return volume.Wrapf(err, "check directory %q", path)
 	}
@@ -267,21 +249,21 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 
 // listed compares the names that were found, and calls known for those that the index has. While
 // one goroutine asks the directory another reads the index.
-func (c *checker) listed(fd int, dir volume.Ino, path string, known func(volume.DirEntry)) error {
-	c.stats = slices.Grow(c.stats[:0], len(c.names))[:len(c.names)]
+func (c *checker) listed(fd int, dir volume.Ino, path string, names []string, known func(volume.DirEntry)) error {
+	c.stats = slices.Grow(c.stats[:0], len(names))[:len(names)]
 	stat := func() {
-		for i, name := range c.names {
+		for i, name := range names {
 			st := &c.stats[i]
 			st.lowerStat, st.err = statAt(fd, name)
 		}
 	}
-	if ahead, ok := c.view.(volume.Prefetcher); ok && len(c.names) >= checkFew {
+	if ahead, ok := c.view.(volume.Prefetcher); ok && len(names) >= checkFew {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			stat()
 		}()
-		err := ahead.Prefetch(dir, c.names)
+		err := ahead.Prefetch(dir, names)
 		<-done
 		if err != nil {
 			return err
@@ -289,7 +271,7 @@ func (c *checker) listed(fd int, dir volume.Ino, path string, known func(volume.
 	} else {
 		stat()
 	}
-	for i, name := range c.names {
+	for i, name := range names {
 		st := &c.stats[i]
 		if st.err == unix.ENOENT {
 			continue // gone since it was listed
@@ -305,7 +287,6 @@ func (c *checker) listed(fd int, dir volume.Ino, path string, known func(volume.
 			return err
 		}
 	}
-	c.names = c.names[:0]
 	return nil
 }
 

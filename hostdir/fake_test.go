@@ -265,6 +265,9 @@ func (f *fakeIndex) Names(ino volume.Ino) ([]volume.NameRef, error) {
 	return nil, nil
 }
 
+// Prefetch implements volume.Prefetcher: all is in memory.
+func (f *fakeIndex) Prefetch(volume.Ino, []string) error { return nil }
+
 func (f *fakeIndex) Entry(dir volume.Ino, name string) (volume.DirEntry, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

@@ -120,8 +120,6 @@ type scan struct {
 	d    *Dir
 	ctx  context.Context
 	sink Sink
-
-	names []string // of the directory that is being read, some of them
 }
 
 // scanned is a directory that was found and is yet to be read.
@@ -146,12 +144,11 @@ func (s *scan) dir(fd int, ino volume.Ino, path string, st *lowerStat) error {
 	}
 	defer release()
 	var subdirs []scanned
-	s.names = s.names[:0]
-	listed := func() error {
-		if err := s.sink.Prefetch(ino, s.names); err != nil {
+	err = s.d.listNames(s.ctx, fd, func(name string) bool { return !leftAlone(ino, name) }, func(names []string) error {
+		if err := s.sink.Prefetch(ino, names); err != nil {
 			return err
 		}
-		for _, name := range s.names {
+		for _, name := range names {
 			if err := s.ctx.Err(); err != nil {
 				return err
 			}
@@ -163,21 +160,8 @@ func (s *scan) dir(fd int, ino volume.Ino, path string, st *lowerStat) error {
 				subdirs = append(subdirs, scanned{name, sub})
 			}
 		}
-		s.names = s.names[:0]
 		return nil
-	}
-	err = s.d.listDir(fd, func(name string, _ uint64, _ uint32) error {
-		if leftAlone(ino, name) {
-			return s.ctx.Err()
-		}
-		if s.names = append(s.names, name); len(s.names) < checkBatch {
-			return nil
-		}
-		return listed()
 	})
-	if err == nil {
-		err = listed()
-	}
 	if err != nil {
 		return volume.Wrapf(err, "scan directory %q", path)
 	}

@@ -1,6 +1,7 @@
 package hostdir
 
 import (
+	"context"
 	hexenc "encoding/hex"
 	"io"
 	"os"
@@ -112,6 +113,31 @@ func (d *Dir) listDir(dir int, fn func(name string, ino uint64, typ uint32) erro
 			return err
 		}
 	}
+}
+
+// nameBatch is how many names of a directory are looked at together: their records are in the
+// index's caches then.
+const nameBatch = 1024
+
+// listNames calls fn with the names of a directory for which want is true, up to nameBatch of them
+// at a time, until it fails. The slice is fn's until it returns.
+func (d *Dir) listNames(ctx context.Context, dir int, want func(name string) bool, fn func(names []string) error) error {
+	var names []string
+	err := d.listDir(dir, func(name string, _ uint64, _ uint32) error {
+		if err := ctx.Err(); err != nil || !want(name) {
+			return err
+		}
+		if names = append(names, name); len(names) < nameBatch {
+			return nil
+		}
+		err := fn(names)
+		names = names[:0]
+		return err
+	})
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	return fn(names)
 }
 
 // preadFull reads until p is full or the file ends.
