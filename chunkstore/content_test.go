@@ -354,6 +354,43 @@ func TestSealDedup(t *testing.T) {
 	b.readAll()
 }
 
+// A piece that was sealed while it was being written is stored as if it had not been, once
+// it is whole: where a seal cut it depends on chance, and equal files have to meet.
+func TestSealGrown(t *testing.T) {
+	const size = volume.MinChunkSize
+	for name, parts := range map[string][][2]int{
+		"in halves":           {{0, size / 2}, {size / 2, size}},
+		"the most at once":    {{0, size - 5000}, {size - 5000, size}},
+		"a little at a time":  {{0, size / 4}, {size / 4, size / 2}, {size / 2, size * 7 / 8}, {size * 7 / 8, size}},
+		"from the end":        {{size * 7 / 8, size}, {size / 4, size * 7 / 8}, {0, size / 4}},
+		"with a hole at last": {{0, size / 2}, {size/2 + 10, size}, {size / 2, size/2 + 10}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			content := random(newRand(1), size)
+			b.write(1, 0, content)
+			b.seal()
+			var st SealStats
+			for _, p := range parts {
+				b.write(2, p[0], content[p[0]:p[1]])
+				st = b.seal()
+			}
+			if st.Deduped != 1 || len(b.index.live()) != 1 {
+				t.Fatalf("the two are not stored once: %+v, %d chunks in use", st, len(b.index.live()))
+			}
+			b.readAll()
+			// Whole, it is not made again for a small write, wherever that is.
+			for _, off := range []int{0, size / 2, size - 100} {
+				b.write(2, off, content[100:200])
+				if st := b.seal(); st.Bytes != 100 {
+					t.Fatalf("a write of 100 bytes at %d moved %+v", off, st)
+				}
+			}
+			b.readAll()
+		})
+	}
+}
+
 // A small write into a large sealed file moves little; when most of a piece is new the
 // piece is made whole.
 func TestSealAmplification(t *testing.T) {
@@ -516,12 +553,15 @@ func TestCompactFile(t *testing.T) {
 	b := newBench(t)
 	rng := newRand(1)
 	want := random(rng, 3*volume.MinChunkSize+500)
-	for off := 0; off < len(want); off += 1000 {
-		b.write(1, off, want[off:min(off+1000, len(want))])
-		if off%20_000 == 0 {
-			b.seal()
-		}
+	const pieces = 3 * volume.MinChunkSize
+	b.write(1, 0, want[:pieces])
+	b.seal()
+	for off := 0; off+1000 < pieces; off += 20_000 {
+		copy(want[off:], random(rng, 1000))
+		b.write(1, off, want[off:off+1000])
+		b.seal()
 	}
+	b.write(1, pieces, want[pieces:])
 	far := []byte("far away")
 	b.index.set(1, volume.Extent{Off: 1 << 40, Len: int64(len(far)), InLog: true, Log: b.log.add(far)})
 	b.seal()

@@ -73,7 +73,8 @@ type sealer struct {
 // Seal puts what lies in log segments through the given one, and is still live, into
 // chunks. Where most of an aligned piece of a file (or of its unbroken beginning, from
 // 64 KiB on) is there, the piece becomes a chunk of its own and is stored once however
-// often it occurs; everything else is packed into shared chunks. emit gets the replacements in
+// often it occurs; everything else is packed into shared chunks. A piece that was sealed
+// before all of it was written becomes one when it is whole. emit gets the replacements in
 // batches, after their chunks are durable, and enters them. Content that cannot
 // be read is left where it is, the rest goes on, and the error at the end says so:
 // the segments must stay then.
@@ -231,7 +232,7 @@ func (s *sealer) sealRun(ino volume.Ino, aligned bool, run []volume.Extent) erro
 		}
 	}
 	length := runLen(run)
-	if aligned && length >= ownChunkLen && old*2 >= length {
+	if aligned && length >= ownChunkLen && (old*2 >= length || old > 0 && s.newlyWhole(run, length)) {
 		// If it cannot be read, that may be due to content that is no longer in the
 		// log: what is, is tried one by one.
 		if bad, err := s.own(ino, run); bad == nil || err != nil {
@@ -246,6 +247,27 @@ func (s *sealer) sealRun(ino volume.Ino, aligned bool, run []volume.Extent) erro
 		}
 	}
 	return nil
+}
+
+// newlyWhole reports whether a run is all of a piece and was not before: none of it lies in a
+// chunk as large as a piece. Where a piece is cut that is sealed while it is being written
+// depends on chance, and equal ones would not meet. It is true once until all of the
+// piece has been written again, so that it at most doubles what is written.
+func (s *sealer) newlyWhole(run []volume.Extent, length int64) bool {
+	size := s.c.store.opts.ChunkSize
+	if length < size {
+		return false
+	}
+	for i := range run {
+		e := &run[i]
+		if e.InLog || i > 0 && !run[i-1].InLog && run[i-1].Chunk.ID == e.Chunk.ID {
+			continue
+		}
+		if n, ok := s.c.store.Len(e.Chunk.ID); !ok || n >= size {
+			return false
+		}
+	}
+	return true
 }
 
 // compactRun makes one piece of a run that is in several.
