@@ -62,8 +62,9 @@
 // what was being applied. After a crash of the daemon Inspect brings these objects
 // and the index together; after a power loss Redo brings all that ops since the last
 // checkpoint touched to what the index says, and Describe says as ops what the
-// directory has more. Reapply does the same for ops that were recorded, but
-// perhaps not applied. formats.md has the formats.
+// directory has more. Ops of other nodes are recorded before they are applied; the
+// intent file says how far they have come (progress.go), Remember which file was
+// which then, and Reapply does the rest. formats.md has the formats.
 //
 // # Locks
 //

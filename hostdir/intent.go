@@ -21,6 +21,7 @@ import (
 //	  12  4   slots
 //	  16  48  boot ID, padded with zeros
 //	  64  8   XXH3-64 of bytes 0 to 63
+//	1024  how far a frame of others is applied: see progress.go
 //	4096  slots of 1,024 bytes each:
 //	   0  4   state: 0 free, 1 in use; written last, atomically
 //	   4  1   op kind
@@ -120,6 +121,11 @@ func (n *intentFile) take(boot string) {
 		}
 		n.state(i).Store(0)
 		n.free <- i
+	}
+	if !same {
+		for v := range volume.Version(2) {
+			stateOf(n.progress(v)).Store(0)
+		}
 	}
 	copy(n.mem[:64], head[:])
 	binary.LittleEndian.PutUint64(n.mem[64:], xxh3.Hash(head[:]))

@@ -208,3 +208,68 @@ func FuzzReadSlot(f *testing.F) {
 		}
 	})
 }
+
+func FuzzReadProgress(f *testing.F) {
+	r := newRig(f)
+	ino := r.create(volume.RootIno, "a", volume.ModeFile|0o600)
+	b := r.dir.intents.progress(7)
+	if err := r.dir.Applying(&volume.Op{Kind: volume.OpUnlink, Version: 7, Ino: ino}, volume.Position{Version: 9}, r.index); err != nil {
+		f.Fatal(err)
+	}
+	if p := readProgress(b); p.version != 7 || len(p.records) != 1 || p.records[0].Ino != ino {
+		f.Fatalf("%+v", p)
+	}
+	f.Add(append([]byte(nil), b...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) == progressLen {
+			for _, l := range readProgress(append([]byte(nil), b...)).records {
+				if _, err := decodeRecord(l.Value); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// TestUnapplied asks how far a frame has come, at each step of its ops.
+func TestUnapplied(t *testing.T) {
+	r := newRig(t)
+	frame := func(last volume.Version) volume.Position {
+		return volume.Position{Version: last, Digest: volume.Digest{byte(last)}}
+	}
+	want := func(v volume.Version) {
+		t.Helper()
+		for range 2 { // also in the next process, and the one behind it
+			if got := r.dir.Unapplied(4, frame(6)); got != v {
+				t.Fatalf("unapplied from %d, want %d", got, v)
+			}
+			r.close()
+			r.open(false)
+		}
+	}
+	apply := func(v, last volume.Version) func() {
+		op := &volume.Op{Kind: volume.OpWrite, Version: v}
+		if err := r.dir.Applying(op, frame(last), r.index); err != nil {
+			t.Fatal(err)
+		}
+		return func() { r.dir.Applied(op) }
+	}
+	want(4)
+	for v := range volume.Version(3) {
+		apply(v+1, 3)()
+		want(4) // another frame
+	}
+	for v := volume.Version(4); v <= 6; v++ {
+		apply(v, 6)
+		want(v)
+		apply(v, 6)()
+		want(v + 1)
+		// Killed when the next op was about to be noted.
+		stateOf(r.dir.intents.progress(v + 1)).Store(0)
+		want(v + 1)
+	}
+	r.close()
+	r.opt = func(o *Options) { o.Boot = &Boot{ID: "another"} }
+	r.open(false)
+	want(4)
+}

@@ -43,10 +43,13 @@ func (d *Dir) Redo(ctx context.Context, view volume.View, touched *Touched, home
 
 // Reapply is Redo for ops that were recorded in this boot, but perhaps not applied, because the
 // daemon died in between: nothing is taken for somebody's edit. No op was applied
-// after them.
-func (d *Dir) Reapply(ctx context.Context, view volume.View, touched *Touched, ops iter.Seq2[*volume.Op, error], report func(Difference)) error {
+// after them. before is what was known of the files then. Afterwards the caller runs Tidy.
+func (d *Dir) Reapply(ctx context.Context, view volume.View, touched *Touched, before *Before, ops iter.Seq2[*volume.Op, error], report func(Difference)) error {
 	r := d.newRedo(ctx, view, touched, report)
-	r.repeat = true
+	r.repeat, r.before = true, before
+	for key, ino := range before.keys {
+		r.keys[key] = ino
+	}
 	return volume.Wrap(r.run(ops, r.begin, func() error { return nil }), "apply again after a crash")
 }
 
@@ -87,6 +90,7 @@ type redo struct {
 	report func(Difference)
 
 	repeat bool                    // an earlier redo of this boot was interrupted
+	before *Before                 // see Reapply; nil in a Redo
 	home   *volume.Time            // see Redo
 	edited map[volume.Ino]bool     // changed by somebody since this boot
 	lost   map[volume.Ino]bool     // to be found nowhere
@@ -114,7 +118,8 @@ func (r *redo) inode(ino volume.Ino) (attr volume.Attr, ok bool, err error) {
 	return attr, err == nil, err
 }
 
-// who finds out which inode a lower file is: 0 if it is not known.
+// who finds out which inode a lower file is: 0 if it is not known. It may be one whose life has
+// ended (over) only where an earlier one is remembered.
 func (r *redo) who(p place) (ino volume.Ino, st lowerStat, key string, err error) {
 	fd, err := r.d.openAt(p.dir, p.name, oPath)
 	if err != nil {
@@ -141,11 +146,28 @@ func (r *redo) whoIs(fd int) (ino volume.Ino, st lowerStat, key string, err erro
 		}
 	}
 	if ino != 0 {
-		if attr, ok, err := r.inode(ino); err != nil || !ok || !fits(&attr, &st) {
+		attr, ok, err := r.inode(ino)
+		if err == nil && !ok && r.before != nil && r.before.keys[key] == ino {
+			return ino, st, key, nil
+		}
+		if err != nil || !ok || !fits(&attr, &st) {
 			return 0, st, key, err
 		}
 	}
 	return ino, st, key, nil
+}
+
+// displace takes a known file from a name that is not its own. One that is over waits in
+// staging for Tidy, a directory after what is in it.
+func (r *redo) displace(p place, ref volume.NameRef, is volume.Ino, st *lowerStat) error {
+	if st.typ() == volume.ModeDir {
+		if _, ok, err := r.inode(is); err != nil {
+			return err
+		} else if !ok {
+			return r.salvage(p, ref)
+		}
+	}
+	return r.toStaging(p, is, st)
 }
 
 // fits reports whether a lower file may be the inode by its type: an empty file can

@@ -53,7 +53,7 @@ func (r *redo) collectName(p place, ref volume.NameRef) error {
 	if IsReserved(ref.Parent, ref.Name) {
 		return nil
 	}
-	is, st, key, err := r.who(p)
+	is, st, key, err := r.whoHas(p, ref)
 	if err != nil {
 		return notThere(err)
 	}
@@ -68,7 +68,7 @@ func (r *redo) collectName(p place, ref volume.NameRef) error {
 	case is != 0 && is == want.Ino:
 		return r.strangers(is, p)
 	case is != 0:
-		return r.toStaging(p, is, &st)
+		return r.displace(p, ref, is, &st)
 	}
 	if want.Ino != 0 {
 		if yes, err := r.mayBe(want.Ino, ref, &st); err != nil {
@@ -82,6 +82,24 @@ func (r *redo) collectName(p place, ref volume.NameRef) error {
 		return r.keep(p, ref, &st)
 	}
 	return r.unknown(p, ref, &st, key)
+}
+
+// whoHas is who for a touched name: an unknown file is the inode that was being made there.
+func (r *redo) whoHas(p place, ref volume.NameRef) (ino volume.Ino, st lowerStat, key string, err error) {
+	ino, st, key, err = r.who(p)
+	if err != nil || ino != 0 || r.before == nil || r.before.born == 0 || r.before.at != ref {
+		return ino, st, key, err
+	}
+	attr, ok, err := r.inode(r.before.born)
+	if err != nil || ok && !fits(&attr, &st) {
+		return 0, st, key, err
+	}
+	ino = r.before.born
+	r.before.keys[key], r.keys[key] = ino, ino
+	if ok {
+		r.isNow(ino, &st, key)
+	}
+	return ino, st, key, nil
 }
 
 // mayBe reports whether an unknown file is the inode that the index has at its name: one
@@ -233,13 +251,13 @@ func (r *redo) salvage(p place, ref volume.NameRef) error {
 	self := r.t.Names[ref]
 	for _, name := range names {
 		child, inner := place{dir, name}, volume.NameRef{Parent: self, Name: name}
-		is, st, key, err := r.who(child)
+		is, st, key, err := r.whoHas(child, inner)
 		switch {
 		case err == unix.ENOENT:
 			continue
 		case err != nil:
 		case is != 0:
-			err = r.toStaging(child, is, &st)
+			err = r.displace(child, inner, is, &st)
 		case r.since(&st):
 			err = r.keep(child, inner, &st)
 		default:

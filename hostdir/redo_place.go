@@ -98,7 +98,7 @@ func (r *redo) isThere(attr *volume.Attr, ref volume.NameRef) (there, taken bool
 		}
 	}
 	if _, touched := r.t.Names[ref]; touched && is != 0 {
-		return false, false, r.toStaging(p, is, &st)
+		return false, false, r.displace(p, ref, is, &st)
 	} else if touched {
 		return false, false, r.keep(p, ref, &st)
 	}

@@ -57,6 +57,7 @@ func (t *Tree) ApplyBatch(ctx context.Context, b Batch) error {
 		}
 		return t.Enter(b)
 	}
+	resumer, _ := t.Backing.(volume.Resumer)
 	for i, op := range b.Ops {
 		one := Batch{Ops: b.Ops[i : i+1], Frame: b.Frame, After: b.After}
 		if i < len(b.Ops)-1 {
@@ -66,8 +67,16 @@ func (t *Tree) ApplyBatch(ctx context.Context, b Batch) error {
 				one.After.Epoch = op.Epoch
 			}
 		}
+		if resumer != nil {
+			if err := resumer.Applying(op, b.After, t.Engine); err != nil {
+				return err
+			}
+		}
 		if err := t.EnterWith(one, func() ([]volume.LowerRecord, error) { return t.applyLower(ctx, op) }); err != nil {
 			return err
+		}
+		if resumer != nil {
+			resumer.Applied(op)
 		}
 	}
 	return nil

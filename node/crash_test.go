@@ -52,7 +52,7 @@ func openMem(fs vfs.FS) (*memVolume, error) {
 		return nil, err
 	}
 	v.tree = index.NewTree(v.engine, chunkstore.NewContent(v.engine, log, v.store))
-	return v, replay(context.Background(), v.log, v.engine)
+	return v, replay(context.Background(), v.log, v.engine, v.log.Last().Version)
 }
 
 func (v *memVolume) abandon() {

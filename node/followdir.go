@@ -50,7 +50,7 @@ func (n *node) settleEdits(ctx context.Context, st *storage, leader string) (fou
 	if n.recovery.lost() {
 		o := n.storageOptions()
 		o.leads = false
-		if err := st.recoverDir(ctx, o); err != nil {
+		if err := st.recoverDir(ctx, o, nil); err != nil {
 			return found, err
 		}
 	}

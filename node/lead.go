@@ -27,7 +27,7 @@ func (n *node) lead(ctx context.Context, epoch volume.Epoch, participants []stri
 		return err
 	}
 	if n.recovery.lost() {
-		if err := st.recoverDir(ctx, n.storageOptions()); err != nil {
+		if err := st.recoverDir(ctx, n.storageOptions(), nil); err != nil {
 			n.stopWith(err)
 			return err
 		}

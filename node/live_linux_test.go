@@ -159,7 +159,7 @@ func (v *memVolume) follow(t *testing.T, from *oplog.Log) {
 			t.Fatal(err)
 		}
 	}
-	if err := replay(ctx, v.log, v.engine); err != nil {
+	if err := replay(ctx, v.log, v.engine, v.log.Last().Version); err != nil {
 		t.Fatal(err)
 	}
 }

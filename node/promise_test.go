@@ -232,7 +232,7 @@ func TestReplayRefuses(t *testing.T) {
 		{"index behind its log", short, long, false, 4},
 		{"empty index", empty, other, false, 5},
 	} {
-		err := replay(ctx, c.log.log, c.engine.engine)
+		err := replay(ctx, c.log.log, c.engine.engine, c.log.log.Last().Version)
 		if c.refused {
 			wantKind(t, c.name, err, volume.Corrupt)
 		} else if err != nil {

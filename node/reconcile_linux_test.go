@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"wolfdisk/hostdir"
+	"wolfdisk/index"
 	"wolfdisk/master"
 	"wolfdisk/node/config"
 	"wolfdisk/node/exit"
@@ -474,6 +476,20 @@ func TestReapply(t *testing.T) {
 	from.do(volume.Request{Kind: volume.OpUnlink, Parent: volume.RootIno, Name: "b"})
 	from.do(volume.Request{Kind: volume.OpRename, Parent: d, Name: "f", NewParent: volume.RootIno, NewName: "fresh"})
 	from.do(volume.Request{Kind: volume.OpRmdir, Parent: volume.RootIno, Name: "e"})
+	// One name again and again, as who replaces a file by a new one does; the first lives on.
+	for i := range 3 {
+		tmp := from.file(volume.RootIno, "tmp", fmt.Sprint("token ", i))
+		if i == 1 {
+			from.do(volume.Request{Kind: volume.OpLink, Ino: tmp, NewParent: d, NewName: "second"})
+		}
+		from.do(volume.Request{Kind: volume.OpRename, Parent: volume.RootIno, Name: "tmp", NewParent: volume.RootIno, NewName: "tok"})
+	}
+	from.do(volume.Request{Kind: volume.OpRename, Parent: d, Name: "second", NewParent: volume.RootIno, NewName: "tok", Exchange: true})
+	under := from.mkdir(d, "under")
+	from.file(under, "x", "xxxx")
+	from.do(volume.Request{Kind: volume.OpRename, Parent: d, Name: "under", NewParent: volume.RootIno, NewName: "over"})
+	from.do(volume.Request{Kind: volume.OpRename, Parent: under, Name: "x", NewParent: volume.RootIno, NewName: "tok"})
+	from.do(volume.Request{Kind: volume.OpRmdir, Parent: volume.RootIno, Name: "over"})
 	var ops []*volume.Op
 	for op, err := range from.n.storage().ops(ctx, 1) {
 		from.must(err)
@@ -485,45 +501,84 @@ func TestReapply(t *testing.T) {
 	epoch.Leader = "other"
 	ops[0].Epoch = epoch
 	from.kill()
-	sizes := []int{5, 1}
-	if testing.Short() {
-		sizes = sizes[:1]
-	}
-	for _, size := range sizes {
-		for last := range ops {
-			t.Run(fmt.Sprintf("%d of %d", last, size), func(t *testing.T) { reapplyOnce(t, epoch, ops, last, size) })
+	for last := range ops {
+		size := min(5, len(ops)-last)
+		for done := range size + 1 {
+			for _, below := range []bool{false, true} {
+				if last+size < 2 || below && done == size {
+					continue // nothing but the opening of the epoch, or no op left to be half done
+				}
+				if testing.Short() && (last+2*done)%5 != 0 {
+					continue
+				}
+				t.Run(fmt.Sprintf("%d of %d after %d, %v", done, size, last, below), func(t *testing.T) {
+					reapplyOnce(t, epoch, ops, last, size, done, below)
+				})
+			}
 		}
 	}
 }
 
-func reapplyOnce(t *testing.T, epoch volume.Epoch, ops []*volume.Op, last, size int) {
+var errKilled = errors.New("killed")
+
+// killed is a directory whose daemon dies at an op: before it is applied, or before it is entered
+// into the index.
+type killed struct {
+	*hostdir.Dir
+	at    volume.Version
+	below bool
+}
+
+func (k *killed) Apply(ctx context.Context, op *volume.Op, view volume.View) (volume.Applied, error) {
+	if op.Version == k.at && !k.below {
+		return volume.Applied{}, errKilled
+	}
+	done, err := k.Dir.Apply(ctx, op, view)
+	if op.Version == k.at && err == nil {
+		err = errKilled
+	}
+	return done, err
+}
+
+// reapplyOnce applies last ops one by one, and then a frame of size ops, of which done are
+// applied and entered when the daemon dies, and one more is applied below if it says so.
+func reapplyOnce(t *testing.T, epoch volume.Epoch, ops []*volume.Op, last, size, done int, below bool) {
 	ctx := context.Background()
 	m := newMachine(t)
 	m.must(m.openOnly(ctx))
 	st := m.n.storage()
 	// As of now: a file that was changed long after the last op is taken for an edit.
 	now := volume.TimeOf(time.Now())
-	for _, op := range ops[:last] {
-		c := *op
-		c.Time = now
-		_, err := st.log.AppendOps(epoch, []*volume.Op{&c})
+	tree := index.NewTree(st.engine, &killed{st.dir, volume.Version(last + done + 1), below})
+	for from, end := 0, 0; from < last+size; from = end {
+		if end = from + 1; from == last {
+			end = last + size
+		}
+		var frame []*volume.Op
+		for _, op := range ops[from:end] {
+			c := *op
+			c.Time = now
+			frame = append(frame, &c)
+		}
+		f, err := st.log.AppendOps(epoch, frame)
 		m.must(err)
-		m.must(st.tree.Apply(ctx, &c))
+		err = tree.ApplyBatch(ctx, index.Batch{Ops: frame, Frame: f[0].Ref, After: f[0].Position()})
+		if dies := from == last && done < size; dies != errors.Is(err, errKilled) || !dies && err != nil {
+			t.Fatalf("ops %d to %d: %v", from, end, err)
+		}
 	}
-	end := min(last+size, len(ops))
-	var lost []*volume.Op
-	for _, op := range ops[last:end] {
-		c := *op
-		c.Time = now
-		lost = append(lost, &c)
-	}
-	_, err := st.log.AppendOps(epoch, lost)
-	m.must(err)
 	m.kill()
 	m.must(m.lead(ctx))
 	m.agree()
-	if got := m.n.storage().engine.Position().Version; got != volume.Version(end) {
-		t.Errorf("at version %d after %d ops: ops were made of what was lost", got, end)
+	if got := m.n.storage().engine.Position().Version; got != volume.Version(last+size) {
+		t.Errorf("at version %d after %d ops: ops were made of what was lost", got, last+size)
+	}
+	for _, folder := range []string{"kept", "staging"} {
+		left, err := os.ReadDir(m.in(".wolfdisk/" + folder))
+		m.must(err)
+		if len(left) > 0 {
+			t.Errorf("%s holds %v", folder, left)
+		}
 	}
 	m.kill()
 }

@@ -83,13 +83,11 @@ func openStorage(ctx context.Context, o storageOptions) (_ *storage, err error) 
 	if err := s.openContent(o); err != nil {
 		return nil, err
 	}
-	if err := replay(ctx, s.log, s.engine); err != nil {
-		return nil, err
+	half, err := s.catchUp(ctx, o)
+	if err != nil || o.between || o.postpone && o.recovery.lost() {
+		return s, err
 	}
-	if o.between || o.postpone && o.recovery.lost() {
-		return s, nil
-	}
-	return s, s.recoverDir(ctx, o)
+	return s, s.recoverDir(ctx, o, half)
 }
 
 func (s *storage) openDir(o storageOptions) (err error) {
@@ -170,8 +168,72 @@ func (s *storage) openContent(o storageOptions) error {
 	return nil
 }
 
-// replay enters into the index what the log holds and the index does not.
-func replay(ctx context.Context, log *oplog.Log, engine *index.Engine) error {
+// halfApplied is what a directory was in the middle of when the daemon died: a frame that another
+// node wrote is recorded before it is applied.
+type halfApplied struct {
+	first   volume.Op // the first that may not be applied, or not wholly
+	touched *hostdir.Touched
+	before  *hostdir.Before
+}
+
+// catchUp brings the index to the end of the log. If the directory may not have the last frame,
+// the index stops on the way where the directory is, since what it knew of the files then
+// is gone behind that.
+func (s *storage) catchUp(ctx context.Context, o storageOptions) (*halfApplied, error) {
+	end := s.log.Last()
+	half, err := s.halfApplied(ctx, o, end)
+	if err != nil {
+		return nil, err
+	}
+	if half != nil {
+		if err := replay(ctx, s.log, s.engine, half.first.Version-1); err != nil {
+			return nil, err
+		}
+		earlier := hostdir.NewTouched()
+		if s.engine.Position().Version < half.first.Version {
+			if earlier, err = s.touched(ctx, o.prev.Checkpoint+1, half.first.Version-1); err != nil {
+				return nil, err
+			}
+		}
+		if half.before, err = s.dir.Remember(ctx, s.engine, &half.first, end, earlier, half.touched); err != nil {
+			return nil, err
+		}
+		if err := s.engine.PutLower(s.dir.PendingLower()); err != nil {
+			return nil, err
+		}
+	}
+	return half, replay(ctx, s.log, s.engine, end.Version)
+}
+
+// halfApplied is nil if all of the log is applied; before is missing in it. With ops of our own
+// under way all was, since they come later.
+func (s *storage) halfApplied(ctx context.Context, o storageOptions, end volume.Position) (*halfApplied, error) {
+	if s.dir == nil || o.between || o.prev.Clean || o.recovery.lost() ||
+		end.Version == 0 || end.Epoch.Leader == o.cfg.Node.ID || len(s.dir.Intents()) > 0 {
+		return nil, nil
+	}
+	first, err := s.lastFrame(ctx, o.prev.Checkpoint+1)
+	if err != nil || first > end.Version {
+		return nil, err
+	}
+	from := s.dir.Unapplied(first, end)
+	if from > end.Version {
+		return nil, nil
+	}
+	half := &halfApplied{}
+	for op, err := range s.ops(ctx, from) {
+		if err != nil {
+			return nil, volume.Wrap(err, "read the last frame of the log")
+		}
+		half.first = *op
+		break
+	}
+	half.touched, err = s.touched(ctx, from, end.Version)
+	return half, err
+}
+
+// replay enters into the index what the log holds through a version and the index does not.
+func replay(ctx context.Context, log *oplog.Log, engine *index.Engine, through volume.Version) error {
 	at, end := engine.Position(), log.Last()
 	if at.Version > end.Version {
 		return volume.Errorf(volume.Corrupt, "the index is at version %d, the log ends at %d: the log has lost ops; move the state directory away and let this node sync anew", at.Version, end.Version)
@@ -186,9 +248,23 @@ func replay(ctx context.Context, log *oplog.Log, engine *index.Engine) error {
 			return volume.Errorf(volume.Corrupt, "index and log do not belong together: they differ at version %d", at.Version)
 		}
 	}
-	return slave.EachFrame(ctx, log, at.Version+1, func(f oplog.Frame, ops []*volume.Op) error {
-		return engine.Enter(index.Batch{Ops: ops, Frame: f.Ref, After: f.Position()})
+	err := slave.EachFrame(ctx, log, at.Version+1, func(f oplog.Frame, ops []*volume.Op) error {
+		b := index.Batch{Ops: ops, Frame: f.Ref, After: f.Position()}
+		if f.Last <= through {
+			return engine.Enter(b)
+		}
+		if first := ops[0].Version; first <= through {
+			b.Ops, b.After = ops[:through-first+1], volume.Position{Epoch: f.Epoch, Version: through}
+			if err := engine.Enter(b); err != nil {
+				return err
+			}
+		}
+		return errStopped
 	})
+	if err == errStopped {
+		err = nil
+	}
+	return err
 }
 
 // settle writes down what is put off while running, so that the directory holds
@@ -255,22 +331,22 @@ func makeStateDir(path string) error {
 // cleanly. After a crash of the daemon the directory has what the log has, but the
 // records of lower files may be lost; after a power loss it may have anything of
 // what came after the checkpoint, which is redone.
-func (s *storage) recoverDir(ctx context.Context, o storageOptions) error {
+func (s *storage) recoverDir(ctx context.Context, o storageOptions, half *halfApplied) error {
 	lost := o.recovery.lost()
 	if s.dir == nil || o.prev.Clean && !lost {
 		return nil
 	}
 	from := o.prev.Checkpoint + 1
-	touched, err := s.touched(ctx, from)
+	touched, err := s.touched(ctx, from, s.log.Last().Version)
 	if err != nil {
 		return err
 	}
 	switch {
 	case lost && o.recovery.Stage < recoveryDone:
 		return s.redo(ctx, o, from, touched)
-	case !lost:
+	case half != nil:
 		// First: the rest believes that the directory is at the end of the log.
-		if err := s.reapply(ctx, o); err != nil {
+		if err := s.reapply(ctx, half); err != nil {
 			return err
 		}
 	}
@@ -311,11 +387,15 @@ func (s *storage) findEdits(ctx context.Context, o storageOptions, touched *host
 	return o.recovery.reach(recoveryEdits)
 }
 
-func (s *storage) touched(ctx context.Context, from volume.Version) (*hostdir.Touched, error) {
+// touched is what the ops from one version through another touched.
+func (s *storage) touched(ctx context.Context, from, through volume.Version) (*hostdir.Touched, error) {
 	touched := hostdir.NewTouched()
 	for op, err := range s.ops(ctx, from) {
 		if err != nil {
 			return nil, volume.Wrap(err, "read the log behind the last checkpoint")
+		}
+		if op.Version > through {
+			break
 		}
 		touched.Add(op)
 	}
@@ -373,23 +453,12 @@ func (s *storage) redo(ctx context.Context, o storageOptions, from volume.Versio
 	return o.recovery.reach(recoveryDone)
 }
 
-// reapply applies the last frame again if another node wrote it: such a frame is
-// recorded before it is applied, and a crash may have come in between. With ops of our
-// own under way it was applied, since they come later.
-func (s *storage) reapply(ctx context.Context, o storageOptions) error {
-	end := s.log.Last()
-	if end.Version == 0 || end.Epoch.Leader == o.cfg.Node.ID || len(s.dir.Intents()) > 0 {
-		return nil
-	}
-	first, err := s.lastFrame(ctx, o.prev.Checkpoint+1)
-	if err != nil {
+// reapply applies what the directory may not have of the last frame.
+func (s *storage) reapply(ctx context.Context, half *halfApplied) error {
+	if err := s.dir.Reapply(ctx, s.engine, half.touched, half.before, s.ops(ctx, half.first.Version), s.reportKept); err != nil {
 		return err
 	}
-	touched, err := s.touched(ctx, first)
-	if err != nil {
-		return err
-	}
-	if err := s.dir.Reapply(ctx, s.engine, touched, s.ops(ctx, first), s.reportKept); err != nil {
+	if err := s.dir.Tidy(ctx, s.engine); err != nil {
 		return err
 	}
 	return s.engine.PutLower(s.dir.PendingLower())

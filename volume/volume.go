@@ -186,6 +186,16 @@ type Backing interface {
 	Close() error
 }
 
+// Resumer is a Backing that notes how far the ops of a frame are applied which was recorded before,
+// so that it can go on there if the process dies.
+type Resumer interface {
+	// Applying is called before Apply for an op of a frame that ends at end, with the
+	// view before it.
+	Applying(op *Op, end Position, view View) error
+	// Applied is called once the index has the op, too.
+	Applied(op *Op)
+}
+
 // LogRef addresses content inside this node's own log.
 type LogRef struct {
 	Segment uint64 // the segment's first version
