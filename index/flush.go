@@ -147,6 +147,15 @@ func (e *Engine) PutLower(records []volume.LowerRecord) error {
 	if e.broken != nil {
 		return e.broken
 	}
+	if len(records) >= prefetchFew {
+		inos := make([]volume.Ino, len(records))
+		for i := range records {
+			inos[i] = records[i].Ino
+		}
+		if err := e.prefetchInodes(inos); err != nil {
+			return err
+		}
+	}
 	b := e.db.NewBatch()
 	defer b.Close()
 	changed := make(map[volume.Ino][]byte, len(records))

@@ -56,6 +56,12 @@ func TestLowerRecords(t *testing.T) {
 			case 2:
 				if ino := some(); ino != 0 {
 					ls := []volume.LowerRecord{record(ino), record(ino)}
+					if rnd.IntN(3) == 0 { // as many as are read ahead, also of what there is not
+						for ino := range want {
+							ls = append(ls, record(ino))
+						}
+						ls = append(ls, volume.LowerRecord{Ino: next, Value: []byte("of none")})
+					}
 					if err := e.PutLower(ls); err != nil {
 						t.Fatal(err)
 					}
@@ -105,6 +111,16 @@ func TestLowerRecords(t *testing.T) {
 			}
 			e.lowers.clear()
 		}
+		last, seen := volume.Ino(0), 0
+		if err := e.Lowers(func(ino volume.Ino, value []byte) error {
+			if r := want[ino]; r == nil || string(value) != r.value || ino <= last {
+				t.Errorf("seed %d: %s has %q, want %+v, behind %s", seed, ino, value, r, last)
+			}
+			last, seen = ino, seen+1
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
 		keys := 0
 		for k := range dump(t, e) {
 			if k[0] == kLower || k[0] == kLowerIx {
@@ -119,6 +135,14 @@ func TestLowerRecords(t *testing.T) {
 					n++
 				}
 			}
+		}
+		for _, r := range want {
+			if r != nil {
+				seen--
+			}
+		}
+		if seen != 0 {
+			t.Errorf("seed %d: %d records too many are listed", seed, seen)
 		}
 		if keys != n {
 			t.Errorf("seed %d: the store holds %d keys of records, want %d", seed, keys, n)

@@ -14,6 +14,9 @@ import (
 
 var _ volume.Prefetcher = (*Engine)(nil)
 
+// prefetchFew is from how many records on it pays to read them ahead.
+const prefetchFew = 16
+
 // Prefetch implements volume.Prefetcher: the records are read in the order in which the store has
 // them, each kind by one iterator, and kept in the caches.
 func (e *Engine) Prefetch(dir volume.Ino, names []string) error {
@@ -50,9 +53,14 @@ func (e *Engine) Prefetch(dir volume.Ino, names []string) error {
 	if err != nil {
 		return err
 	}
+	return e.prefetchInodes(inos)
+}
+
+// prefetchInodes reads the records of inodes, and those of the backing, into the caches.
+func (e *Engine) prefetchInodes(inos []volume.Ino) error {
 	slices.Sort(inos)
 	inos = slices.Compact(inos)
-	err = prefetchInos(e, kInode, &e.cache, inos, func(ino volume.Ino, val []byte) (inode, bool, error) {
+	err := prefetchInos(e, kInode, &e.cache, inos, func(ino volume.Ino, val []byte) (inode, bool, error) {
 		if val == nil {
 			return inode{}, false, nil
 		}

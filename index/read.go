@@ -288,6 +288,22 @@ func (e *Engine) Lower(ino volume.Ino) ([]byte, error) {
 	return lowerValue(ino, v)
 }
 
+// Lowers calls fn with each record that the backing left, in the order of the inode IDs, until it
+// fails. The value is fn's until it returns.
+func (e *Engine) Lowers(fn func(ino volume.Ino, value []byte) error) error {
+	return scan(e.db, []byte{kLower}, []byte{kLower}, func(key, val []byte) error {
+		if len(key) != 9 {
+			return volume.Errorf(volume.Corrupt, "index: key of a lower record of %d bytes", len(key))
+		}
+		ino := volume.Ino(beUint64(key[1:]))
+		v, err := lowerValue(ino, val)
+		if err != nil {
+			return err
+		}
+		return fn(ino, v)
+	})
+}
+
 // LowerIno finds the inode whose record was put with the given key; NotFound.
 func (e *Engine) LowerIno(key []byte) (volume.Ino, error) {
 	return readLowerIno(e.db, key)

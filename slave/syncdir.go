@@ -160,36 +160,24 @@ func (s *Sync) inherit(ctx context.Context, left Left) error {
 	for _, ino := range left.Doubted {
 		doubted[ino] = true
 	}
-	snap, err := s.engine.Snapshot()
-	if err != nil {
-		return err
-	}
-	defer snap.Close()
 	var records []volume.LowerRecord
 	put := func(some int) error {
 		if len(records) < some {
 			return nil
 		}
-		err := s.engine.PutLower(records)
+		err := s.engine.PutLower(records) // what is of no inode of the copy is passed over
 		records = records[:0]
 		return err
 	}
-	var failed error
-	err = snap.Inodes(0, func(a volume.Attr) bool {
-		var b []byte
-		if b, failed = s.opt.Old.Lower(a.Ino); failed == nil && b != nil {
-			var r volume.LowerRecord
-			if r, failed = hostdir.Inherit(a.Ino, b, left.Trust && !doubted[a.Ino]); failed == nil {
-				records = append(records, r)
-				failed = put(2048)
-			}
+	err := s.opt.Old.Lowers(func(ino volume.Ino, value []byte) error {
+		r, err := hostdir.Inherit(ino, value, left.Trust && !doubted[ino])
+		if err != nil {
+			return err
 		}
-		if failed == nil {
-			failed = ctx.Err()
-		}
-		return failed == nil
+		records = append(records, r)
+		return errors.Join(put(2048), ctx.Err())
 	})
-	if err = errors.Join(err, failed); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := put(0); err != nil {
