@@ -167,7 +167,8 @@ func (n *node) refused(id, addr string, err error) {
 	if !errors.As(err, &r) {
 		return
 	}
-	if r.Kind == volume.WrongHistory && n.abandonSync(err) {
+	// A copy that is not whole wins nothing: if the leader's history is another it is begun anew.
+	if (r.Kind == volume.WrongHistory || r.Code == codeApart && n.follows(id)) && n.abandonSync(err) {
 		return
 	}
 	if r.Kind == volume.Busy && r.Code != codeDuplicateID {

@@ -22,7 +22,43 @@ const busyFor = 3 * time.Second
 
 // promoteVerb has this node lead.
 func (n *node) promoteVerb(ctx context.Context, query url.Values, emit func(any) error) error {
-	return n.roleVerb(ctx, query, emit, func(id uint64, loss bool) elect.Event { return elect.Promote{Request: id, AllowDataLoss: loss} })
+	var givenUp uint64
+	err := n.roleVerb(ctx, query, func(line any) error {
+		l := line.(admin.RoleLine)
+		l.GivenUp = givenUp
+		return emit(l)
+	}, func(id uint64, loss bool) elect.Event {
+		if loss {
+			givenUp = max(givenUp, uint64(n.dropUnfinished())) // asked again, it is gone
+			n.elector.tell(n.elector.local())                  // which is whole again
+		}
+		return elect.Promote{Request: id, AllowDataLoss: loss}
+	})
+	return err
+}
+
+// dropUnfinished drops a copy that is being made, if the one it is to replace is whole and there
+// is no leader to go on with: an operator insists on leading with that. It returns the version
+// that the dropped one had come to, 0 if there is none or its names were not complete. A node
+// whose only copy is not whole stays as it is, and may not lead.
+func (n *node) dropUnfinished() volume.Version {
+	n.mu.Lock()
+	st, sync := n.store, n.sync
+	n.mu.Unlock()
+	if sync == nil || st == nil || n.between.Load() || st.engine.Position().Version == 0 || n.leaderSession() != nil {
+		return 0
+	}
+	var at volume.Version
+	if sync.Begun() {
+		pos, _ := sync.Position()
+		at = pos.Version
+	}
+	n.log.Warn().Str("code", "WD-1348").Uint64("unfinished", uint64(at)).Uint64("version", uint64(st.engine.Position().Version)).
+		Msg("an operator insists on leading: the copy that was being made is given up for the whole one that it was to replace")
+	if err := n.dropSync(); err != nil {
+		n.log.Warn().Err(err).Msg("removing the copy that was given up")
+	}
+	return at
 }
 
 // demoteVerb has this node follow, and not ask for the lead again.

@@ -122,6 +122,9 @@ func (n *node) elects() bool {
 	return n.elector != nil
 }
 
+// codeApart says that a leader's and another node's histories went apart.
+const codeApart = "WD-1310"
+
 // acceptFollower compares a follower's history with ours. How two histories that went apart come
 // together again is the election's business; here such a copy is only kept out.
 func (n *node) acceptFollower(s *storage, h *wire.Hello) error {
@@ -135,7 +138,7 @@ func (n *node) acceptFollower(s *storage, h *wire.Hello) error {
 			"nodes %s and %s are at version %d of one history but hold different ops: one of the logs is damaged; nothing is changed on either",
 			n.cfg.Node.ID, h.NodeID, h.Position.Version)}
 	case joinFork, joinAhead:
-		return &wire.Refusal{Kind: volume.Busy, Code: "WD-1310", Text: fmt.Sprintf(
+		return &wire.Refusal{Kind: volume.Busy, Code: codeApart, Text: fmt.Sprintf(
 			"the copies on %s and %s went apart behind version %d: what only the loser has becomes a conflict before it follows", n.cfg.Node.ID, h.NodeID, j.common)}
 	}
 	return nil

@@ -26,7 +26,8 @@ func (a *app) promoteCommand() *cobra.Command {
 		Long: "promote has this node lead. If another node leads, that one hands over, and no operation\n" +
 			"is lost. If nobody leads, and members that may hold more operations were not seen since\n" +
 			"this node started, it is refused (exit code 6), unless --allow-data-loss: then what only\n" +
-			"they hold becomes a conflict when they return, and the answer names them.",
+			"they hold becomes a conflict when they return, and the answer names them. A node that is\n" +
+			"making a copy anew, with no leader to go on with, gives that up and leads with the older one.",
 		Example: "  wolfdiskctl promote\n  wolfdiskctl promote --allow-data-loss",
 		RunE:    func(*cobra.Command, []string) error { return a.changeRole("promote", lossQuery(loss)) },
 	}
@@ -120,6 +121,9 @@ func (a *app) changeRole(verb string, query url.Values) error {
 				continue
 			}
 			fmt.Fprintf(a.out, "left behind: what only %s holds; it was last seen at version %d\n", cli.Clean(m.ID), m.Version)
+		}
+		if r.GivenUp > 0 {
+			fmt.Fprintf(a.out, "given up: an unfinished copy of version %d, for the whole one that it was to replace\n", r.GivenUp)
 		}
 		return nil
 	})

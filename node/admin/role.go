@@ -11,6 +11,9 @@ type RoleLine struct {
 	// Unseen are the members that were away when data loss was allowed: what only they hold
 	// is left behind, and becomes a conflict when they return.
 	Unseen []AbsentMember `json:"unseen,omitempty"`
+	// GivenUp is the version of an unfinished copy that was given up for an older, whole one, when
+	// data loss was allowed; 0 if there was none.
+	GivenUp uint64 `json:"given_up,omitempty"`
 }
 
 // AbsentMember is a member that cannot be reached, and the version it was last known to hold; 0 if

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"wolfdisk/tests/cluster"
+	"wolfdisk/tests/tree"
 )
 
 // some is a tree with one of everything that a copy has to carry.
@@ -139,6 +140,86 @@ func TestResyncInterrupted(t *testing.T) {
 		}
 	}
 	t.Fatal("no copy was interrupted at its names")
+}
+
+// TestPromoteUnfinished: a follower whose leader is lost while it makes a copy anew leads only if an
+// operator insists, with the whole copy that it had before; one that had none does not at all.
+func TestPromoteUnfinished(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, "beta", "gamma")
+	frugal(b, "16MiB") // so that a new node needs a snapshot
+	gamma := b.Followers[1]
+	for _, n := range b.Followers {
+		n.Role = "auto"
+	}
+	b.must(b.Leader.StartReady(readyTimeout))
+	b.must(b.follower().StartReady(readyTimeout))
+	b.shell("mkdir d; echo whole >d/f; head -c 100000000 /dev/urandom >big")
+	f := b.follower()
+	_, err := b.CatchUp(f, equalTimeout)
+	b.must(err)
+	_, err = b.Leader.WaitStatus(readyTimeout, "trimmed", func(s cluster.Status) bool { return s.Oplog.First > 1 })
+	b.must(err)
+	seen, err := cluster.Describe(f.Mount, equalTimeout)
+	b.must(err)
+	b.ok(f.Ctl(10*time.Second, "resync", "--full"))
+	b.copying(f)
+	b.must(gamma.Start())
+	b.copying(gamma)
+	b.must(b.Leader.Kill9())
+	for _, n := range b.Followers {
+		r := n.Ctl(20*time.Second, "promote")
+		if r.Code != 6 || !strings.Contains(r.Stderr, "not complete") && !strings.Contains(r.Stderr, "empty") {
+			t.Fatalf("promote of %s, which is syncing: code %d, %s", n.ID, r.Code, r.Stderr)
+		}
+	}
+	if r := gamma.Ctl(20*time.Second, "promote", "--allow-data-loss"); r.Code != 6 {
+		t.Fatalf("promote of a node that never had a whole copy: code %d, %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	out := b.ok(f.Ctl(20*time.Second, "promote", "--allow-data-loss")).Stdout
+	if !strings.Contains(out, "beta is leader") || !strings.Contains(out, "given up: an unfinished copy of version") || !strings.Contains(out, "left behind: what only alpha holds") {
+		t.Errorf("the answer of promote:\n%s", out)
+	}
+	b.must(f.WaitReady(readyTimeout))
+	now, err := cluster.Describe(f.Mount, equalTimeout)
+	b.must(err)
+	b.noDiff(tree.Diff(seen, now, tree.Rules{}), "the copy before, and the tree of the new leader")
+	b.ok(cluster.Shell(f.Mount, "echo after >d/f", time.Minute))
+	b.ok(f.Ctl(20*time.Second, "promote", "--allow-data-loss")) // idempotent
+	b.must(b.Leader.StartReady(readyTimeout))
+	b.must(gamma.WaitReady(time.Minute))
+	for _, n := range b.Nodes() {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+			r := cluster.Shell(n.Mount, "cat d/f", 10*time.Second)
+			if r.Stdout == "after\n" {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s has not what was written since: %s%s", n.ID, r.Stdout, r.Stderr)
+			}
+		}
+	}
+	b.equal()
+}
+
+// copying waits until a node copies content.
+func (b *bed) copying(n *cluster.Node) {
+	b.t.Helper()
+	for deadline := time.Now().Add(readyTimeout); ; time.Sleep(2 * time.Millisecond) {
+		raw, err := n.Get("/v1/status")
+		if err == nil {
+			var s struct {
+				Progress *struct{ Phase string }
+			}
+			b.must(json.Unmarshal(raw, &s))
+			if s.Progress != nil && s.Progress.Phase == "copying content" {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%s does not copy content: %s, %v", n.ID, raw, err)
+		}
+	}
 }
 
 // TestSyncShowsProgress: status says what is going on, on both sides.
