@@ -70,7 +70,7 @@ type Timing struct {
 	Pause     time.Duration // a machine that was not stepped for so long was paused
 	Stall     time.Duration // of append or apply: the leader steps down
 	BootWait  time.Duration // see OnBootAlone
-	FoundWait time.Duration // a founder looks for others first
+	FoundWait time.Duration // a founder looks for others first, and who starts for members that never lead
 	Preempt   time.Duration // a node that could reclaim has been in sync for so long; doubles while it flaps
 	HandOver  time.Duration // from holding calls to the claim of the new leader, else rolled back
 	Request   time.Duration // a request that has not come to an end by then has failed

@@ -215,8 +215,21 @@ func (m *Machine) booted() bool {
 		}
 	}
 	alone := m.cfg.OnBootAlone == BootLead || m.cfg.OnBootAlone == BootByLevel && m.cfg.Safety == Available
+	if waited < m.t.FoundWait && len(m.silent()) > 0 {
+		return false
+	}
 	m.bootDone = len(m.unseen()) == 0 || seen > 0 && m.majority(seen) || waited >= m.t.BootWait && alone
 	return m.bootDone
+}
+
+// silent are the members with a copy that never lead and were not heard since this node started.
+// What a power loss has taken from this log they may still hold, so a node that starts gives
+// them a moment.
+func (m *Machine) silent() []string {
+	return slices.DeleteFunc(m.members.neverLead(m.cfg.ID), func(id string) bool {
+		p := m.find(id)
+		return p != nil && p.ever
+	})
 }
 
 // unseen are the members that could have led while this node was away and were not

@@ -318,6 +318,29 @@ func TestBootSeen(t *testing.T) {
 	}
 }
 
+// TestBootSilent: who starts gives members that never lead a moment to say what they hold, and no
+// more than that.
+func TestBootSilent(t *testing.T) {
+	boot := func() *box {
+		b := newBox(t, nil)
+		b.step(elect.Remembered{Members: elect.Members{{ID: self, Store: store(self), Role: volume.RoleLeader}, {ID: "f", Store: store("f"), Role: volume.RoleFollower}}})
+		return b
+	}
+	b := boot()
+	if has[elect.Save](b.wait(900 * time.Millisecond)) {
+		t.Error("it claims before it has heard the follower")
+	}
+	if !has[elect.Save](b.wait(300 * time.Millisecond)) {
+		t.Error("it waits for a follower that is away")
+	}
+	b = boot()
+	b.wait(200 * time.Millisecond)
+	b.up("f")
+	if effects := b.last; len(sent[*elect.Ask](effects, "f")) == 0 {
+		t.Errorf("it goes on waiting when it has heard the follower: %s", show(effects))
+	}
+}
+
 func TestRanks(t *testing.T) {
 	b := newBox(t, nil)
 	b.up("a", "c")

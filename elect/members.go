@@ -53,6 +53,17 @@ func (l Members) couldLead(self string) []string {
 	return ids
 }
 
+// neverLead are the members other than self that hold a copy and may not lead.
+func (l Members) neverLead(self string) []string {
+	var ids []string
+	for _, m := range l {
+		if !m.Removed && m.ID != self && m.Role == volume.RoleFollower {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
 // DurableQuorum is how many stores, the leader's among them, must have an op on disk
 // before fsync returns on level Durable: so many that every majority of members, of
 // which at least the claimant has a store, includes one of them. It is a majority of stores at

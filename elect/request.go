@@ -39,7 +39,7 @@ func (m *Machine) promote(ev Promote) {
 	}
 	if !m.booted() && m.leader == "" && !ev.AllowDataLoss {
 		m.done(ev.Request, volume.Errorf(volume.Precondition,
-			"members %s may hold more and have not been seen since this node started: start them, or insist with --allow-data-loss", strings.Join(m.unseen(), ", ")))
+			"members %s may hold more and have not been seen since this node started: start them, or insist with --allow-data-loss", strings.Join(append(m.unseen(), m.silent()...), ", ")))
 		return
 	}
 	m.requests = append(m.requests, request{kind: askPromote, id: ev.Request, insist: ev.AllowDataLoss, until: m.now + m.t.Request, sent: m.now - m.t.Request})

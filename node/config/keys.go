@@ -345,7 +345,7 @@ var keys = []*Key{
 		Section: "elect", Name: "boot_wait", Programs: Daemons,
 		Default: "30s", Min: int64(time.Second), Max: int64(24 * time.Hour),
 		Doc: "How long a node that was started waits for the members that could have led while it was away, or for a majority of all, before it leads alone. " +
-			"It does not wait for nodes that never lead.",
+			"For nodes that never lead, which may hold what a power loss took, it waits one second.",
 		field: func(c *Config) any { return &c.Elect.BootWait },
 	},
 	{

@@ -181,6 +181,7 @@ func TestExportResumes(t *testing.T) {
 	b.export(b.follower(), dir)
 	whole := time.Since(began)
 	b.must(os.RemoveAll(dir))
+	part := false
 	for round := range 4 {
 		done := make(chan cluster.Result, 1)
 		node := b.Followers[round%2]
@@ -196,7 +197,8 @@ func TestExportResumes(t *testing.T) {
 		} else if r := node.Ctl(exportTimeout, "--timeout", after.String(), "export", dir); r.Code != 0 && r.Code != 7 {
 			t.Fatal(r.OK())
 		}
-		if _, err := os.Lstat(filepath.Join(dir, ".wolfdisk-export")); os.IsNotExist(err) {
+		_, err := os.Lstat(filepath.Join(dir, ".wolfdisk-export"))
+		if part = err == nil; !part {
 			b.must(os.RemoveAll(dir)) // it was done all the same
 		} else if st, err := os.Stat(dir); err != nil || st.Mode().Perm() != 0o700 {
 			t.Errorf("round %d: half an export is open to others: %v, %v", round, st.Mode(), err)
@@ -210,8 +212,8 @@ func TestExportResumes(t *testing.T) {
 	}
 	res, _ := b.export(b.Followers[1], dir)
 	b.sameAs(b.Leader.Mount, dir)
-	if res.Kept == 0 || res.Left > 0 {
-		t.Errorf("nothing was kept of what four runs had written, or something was left over: %+v", res)
+	if part && res.Kept == 0 || res.Left > 0 {
+		t.Errorf("nothing was kept of what earlier runs had written, or something was left over: %+v", res)
 	}
 }
 

@@ -255,7 +255,7 @@ func checkSynced(args []string) error {
 		}
 	}
 	text, err := os.ReadFile(args[0] + "/log")
-	if err != nil {
+	if err != nil && !os.IsNotExist(err) { // it may never have been synced; then no line of it was
 		return err
 	}
 	lines := map[string]int{}
