@@ -259,10 +259,10 @@ func (f *tokenFate) check(dir, id string, i int) error {
 }
 
 // checkTokenLog: every acknowledged line is there once, and all are in order. Lines
-// of steps that failed may be there.
+// of steps that failed may be there. A writer that was stopped before its first step has none.
 func checkTokenLog(path string, fates map[int]*tokenFate) error {
 	text, err := os.ReadFile(path)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if len(text) > 0 && text[len(text)-1] != '\n' {
@@ -270,12 +270,12 @@ func checkTokenLog(path string, fates map[int]*tokenFate) error {
 	}
 	seen := make(map[int]bool)
 	last := -1
-	for _, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
-		i, err := strconv.Atoi(line)
-		if err != nil && len(text) > 0 {
+	for line := range strings.Lines(string(text)) {
+		i, err := strconv.Atoi(strings.TrimSuffix(line, "\n"))
+		if err != nil {
 			return fmt.Errorf("log: line %q", line)
 		}
-		if i <= last && len(text) > 0 {
+		if i <= last {
 			return fmt.Errorf("log: line %d after line %d", i, last)
 		}
 		last, seen[i] = i, true

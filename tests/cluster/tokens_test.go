@@ -35,6 +35,8 @@ func TestTokenLossIsFound(t *testing.T) {
 		want string
 		harm func(dir string) error
 	}{
+		{"was acknowledged, but lost", func(d string) error { return os.Remove(d + "/log") }},
+		{"acknowledged, but lost", func(d string) error { return os.Truncate(d+"/log", 0) }},
 		{"acknowledged, but lost", func(d string) error { return os.Remove(d + "/1") }},
 		{"old and its new name", func(d string) error { return os.Link(d+"/3.r", d+"/3") }},
 		{"under its old name", func(d string) error { return os.Rename(d+"/3.r", d+"/3") }},
