@@ -381,8 +381,8 @@ func TestVerifyDirectory(t *testing.T) {
 	}
 	b.must(load.Kill9())
 	b.wantVerified(b.Leader)
-	// What ops have just changed is not compared with its record before it has come to rest; a
-	// stop brings all to rest.
+	// A file that ops changed is settled some seconds later, which takes what it finds for ours:
+	// it must not come between these changes and the comparison. A stop settles all.
 	b.must(b.follower().Stop())
 	b.must(b.follower().StartReady(readyTimeout))
 	b.must(poke(filepath.Join(dir, "a/big"), 77))
