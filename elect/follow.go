@@ -225,17 +225,15 @@ func (m *Machine) booted() bool {
 // silent are the members with a copy that never lead and were not heard since this node started.
 // What a power loss has taken from this log they may still hold, so a node that starts gives
 // them a moment.
-func (m *Machine) silent() []string {
-	return slices.DeleteFunc(m.members.neverLead(m.cfg.ID), func(id string) bool {
-		p := m.find(id)
-		return p != nil && p.ever
-	})
-}
+func (m *Machine) silent() []string { return m.unheard(m.members.neverLead(m.cfg.ID)) }
 
 // unseen are the members that could have led while this node was away and were not
 // heard since it started.
-func (m *Machine) unseen() []string {
-	return slices.DeleteFunc(m.members.couldLead(m.cfg.ID), func(id string) bool {
+func (m *Machine) unseen() []string { return m.unheard(m.members.couldLead(m.cfg.ID)) }
+
+// unheard are those of some nodes that were not heard since this one started.
+func (m *Machine) unheard(ids []string) []string {
+	return slices.DeleteFunc(ids, func(id string) bool {
 		p := m.find(id)
 		return p != nil && p.ever
 	})

@@ -44,20 +44,18 @@ func (l Members) Voters() []string {
 
 // couldLead are the members other than self that may have led while self was away.
 func (l Members) couldLead(self string) []string {
-	var ids []string
-	for _, m := range l {
-		if !m.Removed && m.ID != self && (m.Role == volume.RoleAuto || m.Role == volume.RoleLeader) {
-			ids = append(ids, m.ID)
-		}
-	}
-	return ids
+	return l.ofRoles(self, volume.RoleAuto, volume.RoleLeader)
 }
 
 // neverLead are the members other than self that hold a copy and may not lead.
 func (l Members) neverLead(self string) []string {
+	return l.ofRoles(self, volume.RoleFollower)
+}
+
+func (l Members) ofRoles(self string, roles ...volume.Role) []string {
 	var ids []string
 	for _, m := range l {
-		if !m.Removed && m.ID != self && m.Role == volume.RoleFollower {
+		if !m.Removed && m.ID != self && slices.Contains(roles, m.Role) {
 			ids = append(ids, m.ID)
 		}
 	}

@@ -134,8 +134,11 @@ func (n *intentFile) take(boot string) {
 func (n *intentFile) slot(i int) []byte { return n.mem[slotsAt+i*slotLen:][:slotLen] }
 
 func (n *intentFile) state(i int) *atomic.Uint32 {
-	return (*atomic.Uint32)(unsafe.Pointer(&n.slot(i)[0]))
+	return stateOf(n.slot(i))
 }
+
+// stateOf is the state that a slot, or a place of progress.go, begins with.
+func stateOf(b []byte) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Pointer(&b[0])) }
 
 func (n *intentFile) close() error { return unix.Munmap(n.mem) }
 

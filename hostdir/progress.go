@@ -3,8 +3,6 @@ package hostdir
 import (
 	"context"
 	"encoding/binary"
-	"sync/atomic"
-	"unsafe"
 
 	"wolfdisk/volume"
 )
@@ -42,8 +40,6 @@ type progress struct {
 func (n *intentFile) progress(v volume.Version) []byte {
 	return n.mem[progressAt+progressLen*int(v&1):][:progressLen]
 }
-
-func stateOf(b []byte) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Pointer(&b[0])) }
 
 var _ volume.Resumer = (*Dir)(nil)
 

@@ -22,19 +22,11 @@ const busyFor = 3 * time.Second
 
 // promoteVerb has this node lead.
 func (n *node) promoteVerb(ctx context.Context, query url.Values, emit func(any) error) error {
-	var givenUp uint64
-	err := n.roleVerb(ctx, query, func(line any) error {
-		l := line.(admin.RoleLine)
-		l.GivenUp = givenUp
-		return emit(l)
-	}, func(id uint64, loss bool) elect.Event {
-		if loss {
-			givenUp = max(givenUp, uint64(n.dropUnfinished())) // asked again, it is gone
-			n.elector.tell(n.elector.local())                  // which is whole again
-		}
-		return elect.Promote{Request: id, AllowDataLoss: loss}
-	})
-	return err
+	lost := func(out *admin.RoleLine) {
+		out.GivenUp = uint64(n.dropUnfinished())
+		n.elector.tell(n.elector.local()) // the copy may be whole again
+	}
+	return n.roleVerb(ctx, query, emit, lost, func(id uint64, loss bool) elect.Event { return elect.Promote{Request: id, AllowDataLoss: loss} })
 }
 
 // dropUnfinished drops a copy that is being made, if the one it is to replace is whole and there
@@ -63,11 +55,13 @@ func (n *node) dropUnfinished() volume.Version {
 
 // demoteVerb has this node follow, and not ask for the lead again.
 func (n *node) demoteVerb(ctx context.Context, query url.Values, emit func(any) error) error {
-	return n.roleVerb(ctx, query, emit, func(id uint64, loss bool) elect.Event { return elect.Demote{Request: id, AllowDataLoss: loss} })
+	lost := func(*admin.RoleLine) {}
+	return n.roleVerb(ctx, query, emit, lost, func(id uint64, loss bool) elect.Event { return elect.Demote{Request: id, AllowDataLoss: loss} })
 }
 
-// roleVerb changes this node's role, and says who was absent if data may be lost by it.
-func (n *node) roleVerb(ctx context.Context, query url.Values, emit func(any) error, event func(id uint64, loss bool) elect.Event) error {
+// roleVerb changes this node's role, and says who was absent if data may be lost by it. lost is called
+// before, if it may, and says what else is lost.
+func (n *node) roleVerb(ctx context.Context, query url.Values, emit func(any) error, lost func(*admin.RoleLine), event func(id uint64, loss bool) elect.Event) error {
 	loss, err := boolParam(query, "allow_data_loss")
 	if err != nil {
 		return err
@@ -75,6 +69,7 @@ func (n *node) roleVerb(ctx context.Context, query url.Values, emit func(any) er
 	out := n.roleLine()
 	if loss {
 		out.Unseen = n.absent()
+		lost(&out)
 	}
 	return n.operate(ctx, emit, out, func(id uint64) elect.Event { return event(id, loss) })
 }
@@ -118,7 +113,7 @@ func (n *node) operate(ctx context.Context, emit func(any) error, before admin.R
 		return err
 	}
 	after := n.roleLine()
-	after.Unseen = before.Unseen
+	after.Unseen, after.GivenUp = before.Unseen, before.GivenUp
 	return emit(after)
 }
 

@@ -220,16 +220,17 @@ func (s *storage) halfApplied(ctx context.Context, o storageOptions, end volume.
 	if from > end.Version {
 		return nil, nil
 	}
-	half := &halfApplied{}
+	half := &halfApplied{touched: hostdir.NewTouched()}
 	for op, err := range s.ops(ctx, from) {
 		if err != nil {
 			return nil, volume.Wrap(err, "read the last frame of the log")
 		}
-		half.first = *op
-		break
+		if op.Version == from {
+			half.first = *op
+		}
+		half.touched.Add(op)
 	}
-	half.touched, err = s.touched(ctx, from, end.Version)
-	return half, err
+	return half, nil
 }
 
 // replay enters into the index what the log holds through a version and the index does not.
