@@ -360,15 +360,7 @@ func (c *checker) inode(diff Difference, p place, attr *volume.Attr, st *lowerSt
 // fields says what differs. Of a file with a record that is not clean, times may be
 // behind, and attributes are not read.
 func (c *checker) fields(p place, attr *volume.Attr, st *lowerStat, flags uint8, clean bool) (f DiffFields, err error) {
-	if attr.IsFile() && st.Size != attr.Size {
-		f |= FieldSize
-	}
-	if flags&flagOwner == 0 && (st.UID != attr.UID || st.GID != attr.GID) {
-		f |= FieldOwner
-	}
-	if flags&(flagMode|flagStandIn) == 0 && attr.Type() != volume.ModeLink && st.Mode != attr.Mode {
-		f |= FieldMode
-	}
+	f = st.differs(attr, flags)
 	if typ := st.typ(); (typ == volume.ModeBlock || typ == volume.ModeChar) && st.Rdev != attr.Rdev {
 		f |= FieldRdev
 	}
@@ -392,7 +384,12 @@ func (c *checker) fields(p place, attr *volume.Attr, st *lowerStat, flags uint8,
 		f |= FieldMtime
 	}
 	if flags&flagXattr == 0 {
-		same, err := c.sameXattrs(p, attr.Ino)
+		fd, err := c.d.openAt(p.dir, p.name, oPath)
+		if err != nil {
+			return f, err
+		}
+		defer unix.Close(fd)
+		same, err := c.d.sameXattrs(object{fd, true}, attr.Ino, c.view)
 		if err != nil {
 			return f, err
 		}
@@ -403,18 +400,28 @@ func (c *checker) fields(p place, attr *volume.Attr, st *lowerStat, flags uint8,
 	return f, nil
 }
 
-func (c *checker) sameXattrs(p place, ino volume.Ino) (bool, error) {
-	fd, err := c.d.openAt(p.dir, p.name, oPath)
+// differs says in which of size, owner and mode a lower file differs from its inode,
+// but for what the lower file system refused.
+func (st *lowerStat) differs(attr *volume.Attr, flags uint8) (f DiffFields) {
+	if attr.IsFile() && st.Size != attr.Size {
+		f |= FieldSize
+	}
+	if flags&flagOwner == 0 && (st.UID != attr.UID || st.GID != attr.GID) {
+		f |= FieldOwner
+	}
+	if flags&(flagMode|flagStandIn) == 0 && attr.Type() != volume.ModeLink && st.Mode != attr.Mode {
+		f |= FieldMode
+	}
+	return f
+}
+
+// sameXattrs reports whether an open object has the attributes of its inode.
+func (d *Dir) sameXattrs(o object, ino volume.Ino, view volume.View) (bool, error) {
+	want, err := view.Xattrs(ino)
 	if err != nil {
 		return false, err
 	}
-	defer unix.Close(fd)
-	o := object{fd, true}
-	want, err := c.view.Xattrs(ino)
-	if err != nil {
-		return false, err
-	}
-	names, err := c.d.sys.listXattr(o)
+	names, err := d.sys.listXattr(o)
 	if err != nil {
 		return false, err
 	}
@@ -428,7 +435,7 @@ func (c *checker) sameXattrs(p place, ino volume.Ino) (bool, error) {
 		if ignoredXattr(x.Name) {
 			continue
 		}
-		v, err := c.d.sys.getXattr(o, x.Name)
+		v, err := d.sys.getXattr(o, x.Name)
 		if err != nil || !bytes.Equal(v, x.Value) {
 			return false, nil
 		}

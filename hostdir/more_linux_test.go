@@ -263,6 +263,69 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// TestSettleEdited: what somebody did to a file between our op on it and its settling is
+// not taken for ours.
+func TestSettleEdited(t *testing.T) {
+	edits := map[string]struct {
+		fields DiffFields
+		do     func(p string) error
+	}{
+		"mode":    {FieldMode, func(p string) error { return os.Chmod(p, 0o600) }},
+		"longer":  {FieldSize, func(p string) error { return os.Truncate(p, 100) }},
+		"shorter": {FieldSize, func(p string) error { return os.Truncate(p, 1) }},
+		"xattr":   {FieldXattrs, func(p string) error { return unix.Lsetxattr(p, "user.new", []byte("1"), 0) }},
+		"value":   {FieldXattrs, func(p string) error { return unix.Lsetxattr(p, "user.old", []byte("1"), 0) }},
+	}
+	if os.Getuid() == 0 {
+		edits["owner"] = struct {
+			fields DiffFields
+			do     func(p string) error
+		}{FieldOwner, func(p string) error { return os.Chown(p, 12, 34) }}
+	}
+	for name, e := range edits {
+		for _, again := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, "/", again), func(t *testing.T) {
+				r := newRig(t)
+				f := r.file(1, "f", "content")
+				r.do(&volume.Op{Kind: volume.OpSetXattr, Ino: f, Name: "user.old", Data: []byte("0")})
+				if again { // it was settled before
+					if _, err := r.dir.SettleAll(r.index); err != nil {
+						t.Fatal(err)
+					}
+					r.write(f, 0, "CONTENT")
+				}
+				if err := e.do(filepath.Join(r.path, "f")); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.dir.Settle(f, r.index); err != nil {
+					t.Fatal(err)
+				}
+				var found []Difference
+				check := func(when string) {
+					t.Helper()
+					found = nil
+					err := r.dir.Check(ctx, r.index, func(d Difference) error { found = append(found, d); return nil })
+					if err != nil || len(found) != 1 || found[0].Ino != f || found[0].Fields != e.fields {
+						t.Fatalf("%s: found %v, %v; want a change of %v", when, found, err, e.fields)
+					}
+				}
+				check("settled")
+				r.close()
+				r.open(false)
+				check("started again")
+				// What reconciling records of it is all that there is to say.
+				r.describe(found[0])
+				if _, err := r.dir.SettleAll(r.index); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.dir.Check(ctx, r.index, func(d Difference) error { return fmt.Errorf("%s", d) }); err != nil {
+					t.Fatalf("after reconciling: %v", err)
+				}
+			})
+		}
+	}
+}
+
 // TestSettleWhileMade: a file that is made while everything is settled is settled later,
 // when its op is in the index; one whose op never gets there is not kept for ever.
 func TestSettleWhileMade(t *testing.T) {

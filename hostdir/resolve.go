@@ -305,8 +305,10 @@ func (d *Dir) reopenFile(path int, attr *volume.Attr, write bool) (fd int, writa
 	}
 	if err == unix.EACCES && d.uid != 0 {
 		if release, lerr := d.lease(path, 0o600); lerr == nil {
+			// Its ctime below is changed by the lease, and by the end of it.
+			d.dirty.mark(attr.Ino, attr.Ctime)
+			defer d.dirty.mark(attr.Ino, attr.Ctime)
 			defer release()
-			d.dirty.mark(attr.Ino, attr.Ctime) // its ctime below is changed by the lease
 			if try(unix.O_RDWR) == nil {
 				return fd, true, nil
 			}

@@ -146,6 +146,20 @@ func (r *rig) crash() {
 
 func (r *rig) ino() volume.Ino { r.next++; return volume.MakeIno(0, r.next) }
 
+// describe enters what Describe says of a difference.
+func (r *rig) describe(diff Difference) {
+	r.t.Helper()
+	err := r.dir.Describe(ctx, diff, r.index, func() (volume.Ino, error) { return r.ino(), nil }, func(op *volume.Op, lower []volume.LowerRecord) error {
+		r.now.Sec++
+		op.Time = r.now
+		r.index.apply(op, lower)
+		return nil
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // try applies an op and enters it.
 func (r *rig) try(op *volume.Op) error {
 	r.now.Nsec += 1_000_003

@@ -35,15 +35,7 @@ func TestSuspect(t *testing.T) {
 	if len(found) != 1 || found[0].Ino != f || found[0].Kind != DiffChanged {
 		t.Fatalf("found %v", found)
 	}
-	err := r.dir.Describe(ctx, found[0], r.index, func() (volume.Ino, error) { return r.ino(), nil }, func(op *volume.Op, lower []volume.LowerRecord) error {
-		r.now.Sec++
-		op.Time = r.now
-		r.index.apply(op, lower)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.describe(found[0])
 	if got := string(r.index.inodes[f].content); got != "cONTENT" {
 		t.Errorf("recorded %q", got)
 	}
@@ -78,15 +70,7 @@ func TestMovedAndEdited(t *testing.T) {
 		if diff.Kind != DiffExtra {
 			continue
 		}
-		err := r.dir.Describe(ctx, diff, r.index, func() (volume.Ino, error) { return r.ino(), nil }, func(op *volume.Op, lower []volume.LowerRecord) error {
-			r.now.Sec++
-			op.Time = r.now
-			r.index.apply(op, lower)
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		r.describe(diff)
 	}
 	if n := r.index.inodes[f]; string(n.content) != "CONTENT" || r.index.inodes[1].entries["g"].Ino != f {
 		t.Errorf("%q at %v", n.content, r.index.inodes[1].entries)

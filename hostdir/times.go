@@ -105,10 +105,9 @@ func (s *dirtySet) len() int {
 	return n
 }
 
-// idle returns up to max inodes that no op was applied to in the last two seconds, or
-// with all every inode.
+// idle returns up to max inodes that are idle, or with all every inode.
 func (s *dirtySet) idle(max int, all bool) []volume.Ino {
-	before := seconds() - 2
+	before := seconds() - idleAfter
 	var out []volume.Ino
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -125,6 +124,9 @@ func (s *dirtySet) idle(max int, all bool) []volume.Ino {
 	}
 	return out
 }
+
+// idleAfter is for how long no op was applied to what is idle, seconds.
+const idleAfter = 2
 
 // madeWithin is longer than an op takes from the directory into the index, seconds.
 const madeWithin = 600
@@ -160,6 +162,9 @@ func (d *Dir) Settle(ino volume.Ino, view volume.View) error {
 	}
 	obj, release, err := d.object(ino, &attr, view)
 	if volume.KindOf(err) == volume.Missing {
+		if mark.at > seconds()-idleAfter {
+			return nil // the op that ends it may be on its way, from below into the index
+		}
 		d.dirty.clear(ino, mark)
 		d.foreign(ino, "its file is gone")
 		return nil
@@ -182,7 +187,10 @@ func (d *Dir) Settle(ino volume.Ino, view volume.View) error {
 	return nil
 }
 
-// settleObject sets an open object's times and returns its new record.
+// settleObject sets an open object's times and returns its new record. What we do not
+// know to be ours is not taken for it: a file that is not as its inode gets a record that
+// no file is like, so that Check reports it and opening it is noticed. If it is an op on its
+// way that makes the difference, that op has it settled again.
 func (d *Dir) settleObject(obj object, attr *volume.Attr, view volume.View) (*record, error) {
 	if err := d.setTimes(obj, attr); err != nil {
 		return nil, err
@@ -203,6 +211,16 @@ func (d *Dir) settleObject(obj object, attr *volume.Attr, view volume.View) (*re
 		rec.key = old.key
 	} else if rec.key, err = d.keyOf(obj.fd, &st); err != nil {
 		return nil, err
+	}
+	same := st.differs(attr, rec.flags) == 0
+	if same && rec.flags&flagXattr == 0 {
+		same, err = d.sameXattrs(obj, attr.Ino, view)
+		if err != nil && volume.KindOf(err) != volume.Stale { // which ended meanwhile
+			return nil, err
+		}
+	}
+	if !same {
+		rec.ctime = volume.Time{}
 	}
 	return rec, nil
 }
