@@ -324,6 +324,24 @@ func (m *Machine) unfitWhy() string { return m.unfitFor(m.alone()) }
 // unfitFor is unfitWhy for an operator who insists: then a replaced store is no reason, since there may be
 // nobody left who could accept it.
 func (m *Machine) unfitFor(insist bool) string {
+	if why := m.barred(insist); why != "" {
+		return why
+	}
+	switch {
+	case m.copy.Founder && m.copy.Position.Version == 0:
+		if m.members.others(m.cfg.ID) || m.anyCopy() {
+			return "others hold the volume"
+		}
+	case m.copy.Position.Version == 0:
+		return "its copy is empty"
+	case !m.copy.Consistent:
+		return "its copy is not complete"
+	}
+	return ""
+}
+
+// barred says why this node may not lead whatever copy it has; "" if nothing is in the way.
+func (m *Machine) barred(insist bool) string {
 	switch {
 	case m.cfg.Role != volume.RoleAuto && m.cfg.Role != volume.RoleLeader:
 		return "its role is " + m.cfg.Role.String()
@@ -339,14 +357,6 @@ func (m *Machine) unfitFor(insist bool) string {
 		return "its copy is being reconciled"
 	case m.storeChanged(m.cfg.ID, m.state.Store) && (!insist || m.members.removed(m.cfg.ID)):
 		return "the cluster remembers another store of it: see wolfdiskctl member accept-store"
-	case m.copy.Founder && m.copy.Position.Version == 0:
-		if m.members.others(m.cfg.ID) || m.anyCopy() {
-			return "others hold the volume"
-		}
-	case m.copy.Position.Version == 0:
-		return "its copy is empty"
-	case !m.copy.Consistent:
-		return "its copy is not complete"
 	}
 	return ""
 }

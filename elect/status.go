@@ -16,6 +16,7 @@ type Status struct {
 	GateOpen bool
 	GateWhy  string // it is shut
 	Unfit    string // why this node may not lead; "" if it may
+	Barred   string // why it may not whatever copy it has, and whoever insists; "" if nothing bars it
 	Unseen   []string
 	Handover string // to whom a hand-over is under way
 	Demoted  bool
@@ -36,7 +37,7 @@ type PeerStatus struct {
 // Status describes the machine as of its last step. It changes nothing.
 func (m *Machine) Status() Status {
 	s := Status{
-		Phase: m.phase, Leader: m.leader, Epoch: m.reign, Promise: m.saved, GateOpen: m.open, Unfit: m.unfitWhy(), Demoted: m.demoted,
+		Phase: m.phase, Leader: m.leader, Epoch: m.reign, Promise: m.saved, GateOpen: m.open, Unfit: m.unfitWhy(), Barred: m.barred(true), Demoted: m.demoted,
 	}
 	if !m.bootDone {
 		s.Unseen = m.unseen()

@@ -32,12 +32,14 @@ func (n *node) promoteVerb(ctx context.Context, query url.Values, emit func(any)
 // dropUnfinished drops a copy that is being made, if the one it is to replace is whole and there
 // is no leader to go on with: an operator insists on leading with that. It returns the version
 // that the dropped one had come to, 0 if there is none or its names were not complete. A node
-// whose only copy is not whole stays as it is, and may not lead.
+// whose only copy is not whole stays as it is and may not lead, as does one that may not lead with
+// any copy.
 func (n *node) dropUnfinished() volume.Version {
 	n.mu.Lock()
 	st, sync := n.store, n.sync
 	n.mu.Unlock()
-	if sync == nil || st == nil || n.between.Load() || st.engine.Position().Version == 0 || n.leaderSession() != nil {
+	if sync == nil || st == nil || n.between.Load() || st.engine.Position().Version == 0 || n.leaderSession() != nil ||
+		n.elector.status.Load().Barred != "" {
 		return 0
 	}
 	var at volume.Version

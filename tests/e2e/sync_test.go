@@ -146,28 +146,34 @@ func TestResyncInterrupted(t *testing.T) {
 // operator insists, with the whole copy that it had before; one that had none does not at all.
 func TestPromoteUnfinished(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "beta", "gamma")
+	b := newBed(t, "beta", "gamma", "delta")
 	frugal(b, "16MiB") // so that a new node needs a snapshot
-	gamma := b.Followers[1]
+	gamma, delta := b.Followers[1], b.Followers[2]
 	for _, n := range b.Followers {
 		n.Role = "auto"
 	}
+	delta.Role = "follower"
 	b.must(b.Leader.StartReady(readyTimeout))
 	b.must(b.follower().StartReady(readyTimeout))
+	b.must(delta.StartReady(readyTimeout))
 	b.shell("mkdir d; echo whole >d/f; head -c 100000000 /dev/urandom >big")
 	f := b.follower()
-	_, err := b.CatchUp(f, equalTimeout)
-	b.must(err)
-	_, err = b.Leader.WaitStatus(readyTimeout, "trimmed", func(s cluster.Status) bool { return s.Oplog.First > 1 })
+	for _, n := range []*cluster.Node{f, delta} {
+		_, err := b.CatchUp(n, equalTimeout)
+		b.must(err)
+	}
+	_, err := b.Leader.WaitStatus(readyTimeout, "trimmed", func(s cluster.Status) bool { return s.Oplog.First > 1 })
 	b.must(err)
 	seen, err := cluster.Describe(f.Mount, equalTimeout)
 	b.must(err)
 	b.ok(f.Ctl(10*time.Second, "resync", "--full"))
 	b.copying(f)
+	b.ok(delta.Ctl(10*time.Second, "resync", "--full"))
+	b.copying(delta)
 	b.must(gamma.Start())
 	b.copying(gamma)
 	b.must(b.Leader.Kill9())
-	for _, n := range b.Followers {
+	for _, n := range []*cluster.Node{f, gamma} {
 		r := n.Ctl(20*time.Second, "promote")
 		if r.Code != 6 || !strings.Contains(r.Stderr, "not complete") && !strings.Contains(r.Stderr, "empty") {
 			t.Fatalf("promote of %s, which is syncing: code %d, %s", n.ID, r.Code, r.Stderr)
@@ -175,6 +181,12 @@ func TestPromoteUnfinished(t *testing.T) {
 	}
 	if r := gamma.Ctl(20*time.Second, "promote", "--allow-data-loss"); r.Code != 6 {
 		t.Fatalf("promote of a node that never had a whole copy: code %d, %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if r := delta.Ctl(20*time.Second, "promote", "--allow-data-loss"); r.Code != 6 || !strings.Contains(r.Stderr, "its role is follower") {
+		t.Fatalf("promote of a node that never leads: code %d, %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if strings.Contains(delta.Log(), "WD-1348") {
+		t.Fatal("a node that was not promoted gave its copy up for nothing")
 	}
 	out := b.ok(f.Ctl(20*time.Second, "promote", "--allow-data-loss")).Stdout
 	if !strings.Contains(out, "beta is leader") || !strings.Contains(out, "given up: an unfinished copy of version") || !strings.Contains(out, "left behind: what only alpha holds") {
