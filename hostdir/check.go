@@ -417,31 +417,22 @@ func (st *lowerStat) differs(attr *volume.Attr, flags uint8) (f DiffFields) {
 
 // sameXattrs reports whether an open object has the attributes of its inode.
 func (d *Dir) sameXattrs(o object, ino volume.Ino, view volume.View) (bool, error) {
+	return d.sameXattrsBut(o, ino, view, ignoredXattr)
+}
+
+func (d *Dir) sameXattrsBut(o object, ino volume.Ino, view volume.View, ignored func(name string) bool) (bool, error) {
 	want, err := view.Xattrs(ino)
 	if err != nil {
 		return false, err
 	}
-	names, err := d.sys.listXattr(o)
+	have, err := d.lowerXattrs(o)
 	if err != nil {
 		return false, err
 	}
-	have := 0
-	for _, n := range names {
-		if !ignoredXattr(n) {
-			have++
-		}
-	}
-	for _, x := range want {
-		if ignoredXattr(x.Name) {
-			continue
-		}
-		v, err := d.sys.getXattr(o, x.Name)
-		if err != nil || !bytes.Equal(v, x.Value) {
-			return false, nil
-		}
-		have--
-	}
-	return have == 0, nil
+	skip := func(x volume.Xattr) bool { return ignored(x.Name) }
+	return slices.EqualFunc(slices.DeleteFunc(slices.Clone(want), skip), slices.DeleteFunc(have, skip), func(a, b volume.Xattr) bool {
+		return a.Name == b.Name && bytes.Equal(a.Value, b.Value)
+	}), nil
 }
 
 // missing reports what the index has in a directory beyond the names found below.

@@ -2,6 +2,7 @@ package hostdir
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -214,7 +215,7 @@ func (d *Dir) settleObject(obj object, attr *volume.Attr, view volume.View) (*re
 	}
 	same := st.differs(attr, rec.flags) == 0
 	if same && rec.flags&flagXattr == 0 {
-		same, err = d.sameXattrs(obj, attr.Ino, view)
+		same, err = d.sameXattrsBut(obj, attr.Ino, view, rewritten)
 		if err != nil && volume.KindOf(err) != volume.Stale { // which ended meanwhile
 			return nil, err
 		}
@@ -223,6 +224,12 @@ func (d *Dir) settleObject(obj object, attr *volume.Attr, view volume.View) (*re
 		rec.ctime = volume.Time{}
 	}
 	return rec, nil
+}
+
+// rewritten reports attributes that a file system may give back otherwise than it got them, as
+// ACLs that say no more than the mode, and those that are not compared at all.
+func rewritten(name string) bool {
+	return strings.HasPrefix(name, "system.") || strings.HasPrefix(name, "security.") || ignoredXattr(name)
 }
 
 // setTimes sets the lower times; a file system that cannot hold them is counted.

@@ -44,6 +44,9 @@ func (s *sys) getXattr(o object, name string) ([]byte, error) {
 		if err == unix.ERANGE && size < volume.MaxXattrLen {
 			continue
 		}
+		if err == unix.EINVAL && name == volume.XattrCapability {
+			err = errNoXattr // an empty one can be set, but is none
+		}
 		if err != nil {
 			return nil, err
 		}
