@@ -141,6 +141,10 @@ func (w *description) knownAs(key string, st *lowerStat) (volume.Attr, error) {
 	if err != nil || !ok || attr.Nlink == 0 || attr.Type() != st.typ() {
 		return volume.Attr{}, err
 	}
+	// Its record may have become another since it was stored.
+	if rec, err := w.d.recordOf(ino, w.view); err != nil || rec != nil && rec.key != key {
+		return volume.Attr{}, err
+	}
 	return attr, nil
 }
 
@@ -325,6 +329,12 @@ func (d *Dir) DescribeTimes(ctx context.Context, ino volume.Ino, view volume.Vie
 // replaced takes the name from the old file, and the new one is described as such. A
 // directory that was made anew stays the same inode, and only what is in it counts.
 func (w *description) replaced(diff Difference) error {
+	// What was described before may have moved it: the place is no longer its own.
+	if diff.Ino != volume.RootIno {
+		if ino, err := w.indexed(diff.Parent, diff.Name); err != nil || ino != diff.Ino {
+			return err
+		}
+	}
 	attr, ok, err := w.inode(diff.Ino)
 	if err != nil || !ok {
 		return err
