@@ -336,11 +336,16 @@ func (r *reconciler) dirTimes(ctx context.Context) error {
 	return nil
 }
 
-// withSuspects adds the inodes that are to be recorded whole, whatever they look like.
-func (r *reconciler) withSuspects(changed []hostdir.Difference) []hostdir.Difference {
+// withSuspects adds the inodes that are to be recorded whole, whatever they look like. Of one
+// that was found at several names one is enough.
+func (r *reconciler) withSuspects(found []hostdir.Difference) []hostdir.Difference {
 	known := map[volume.Ino]bool{}
-	for _, d := range changed {
-		known[d.Ino] = true
+	var changed []hostdir.Difference
+	for _, d := range found {
+		if !known[d.Ino] {
+			known[d.Ino] = true
+			changed = append(changed, d)
+		}
 	}
 	for _, ino := range r.suspects {
 		if !known[ino] {

@@ -1,0 +1,268 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"wolfdisk/node/config"
+	"wolfdisk/volume"
+	"wolfdisk/volume/volumetest"
+)
+
+// editor changes a directory as somebody does who is no daemon, by seed.
+type editor struct {
+	rng  *rand.Rand
+	root string
+	did  []string // what it has done
+}
+
+// paths are those below the root that are not the daemon's own.
+func (e *editor) paths(keep func(fs.FileMode) bool) (out []string) {
+	filepath.WalkDir(e.root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || p == e.root {
+			return nil
+		}
+		if strings.HasPrefix(d.Name(), ".wolfdisk") && filepath.Dir(p) == e.root {
+			return fs.SkipDir
+		}
+		if keep(d.Type()) {
+			out = append(out, p)
+		}
+		return nil
+	})
+	return out
+}
+
+func (e *editor) pick(keep func(fs.FileMode) bool) string {
+	if all := e.paths(keep); len(all) > 0 {
+		return all[e.rng.IntN(len(all))]
+	}
+	return filepath.Join(e.root, "none")
+}
+
+func (e *editor) any() string  { return e.pick(func(fs.FileMode) bool { return true }) }
+func (e *editor) file() string { return e.pick(fs.FileMode.IsRegular) }
+func (e *editor) dir() string {
+	if e.rng.IntN(3) == 0 {
+		return e.root
+	}
+	if d := e.pick(fs.FileMode.IsDir); d != filepath.Join(e.root, "none") {
+		return d
+	}
+	return e.root
+}
+
+// place is a name that is free or not.
+func (e *editor) place() string { return filepath.Join(e.dir(), string(rune('a'+e.rng.IntN(9)))) }
+
+func (e *editor) text() []byte {
+	b := make([]byte, e.rng.IntN(3*5000))
+	for i := range b {
+		b[i] = byte(e.rng.IntN(4))
+	}
+	return b
+}
+
+func (e *editor) write(p string, flags int) error {
+	f, err := os.OpenFile(p, os.O_WRONLY|unix.O_NONBLOCK|flags, 0o640) // it may be a FIFO
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(e.text())
+	return errors.Join(err, f.Close())
+}
+
+// edit does one thing. That it cannot be done is part of the game.
+func (e *editor) edit() {
+	var what string
+	var err error
+	say := func(format string, args ...any) { what = fmt.Sprintf(strings.ReplaceAll(format, e.root, ""), args...) }
+	switch e.rng.IntN(17) {
+	case 0, 1:
+		p := e.place()
+		say("write %s", p)
+		err = e.write(p, os.O_CREATE|os.O_TRUNC)
+	case 2:
+		p := e.file()
+		say("append %s", p)
+		err = e.write(p, os.O_APPEND)
+	case 3:
+		p := e.file()
+		say("truncate %s", p)
+		err = os.Truncate(p, e.rng.Int64N(9000))
+	case 4, 5:
+		p, to := e.any(), e.place()
+		say("rename %s %s", p, to)
+		err = os.Rename(p, to)
+	case 6:
+		p, to := e.any(), e.any()
+		say("exchange %s %s", p, to)
+		err = unix.Renameat2(unix.AT_FDCWD, p, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
+	case 7: // another in its place
+		p, to := e.any(), e.place()
+		say("move away and make anew %s %s", p, to)
+		st, serr := os.Lstat(p)
+		if err = os.Rename(p, to); err == nil && serr == nil {
+			if st.IsDir() {
+				err = os.Mkdir(p, 0o750)
+			} else {
+				err = e.write(p, os.O_CREATE)
+			}
+		}
+	case 8:
+		p := e.place()
+		say("mkdir %s", p)
+		err = os.MkdirAll(filepath.Join(p, "a", "b"), 0o755)
+	case 9:
+		p := e.any()
+		say("remove %s", p)
+		err = os.Remove(p)
+	case 10:
+		p := e.any()
+		if e.rng.IntN(3) > 0 {
+			p = e.file()
+		}
+		say("remove all %s", p)
+		err = os.RemoveAll(p)
+	case 11:
+		p, to := e.file(), e.place()
+		say("link %s %s", p, to)
+		err = os.Link(p, to)
+	case 12:
+		p := e.place()
+		say("symlink %s", p)
+		err = os.Symlink(fmt.Sprint("to", e.rng.IntN(5)), p)
+	case 13:
+		p := e.any()
+		say("chmod %s", p)
+		if st, serr := os.Lstat(p); serr == nil && st.Mode()&fs.ModeSymlink == 0 {
+			err = os.Chmod(p, fs.FileMode(e.rng.IntN(0o1000))|0o500)
+		}
+	case 14:
+		p := e.any()
+		say("chown %s", p)
+		err = os.Lchown(p, e.rng.IntN(3), e.rng.IntN(3))
+	case 15:
+		p := e.any()
+		say("attribute %s", p)
+		if e.rng.IntN(2) == 0 {
+			err = unix.Lsetxattr(p, "trusted.e", []byte{byte(e.rng.IntN(3))}, 0)
+		} else {
+			err = unix.Lremovexattr(p, "trusted.e")
+		}
+	case 16: // of another type
+		p := e.any()
+		say("another type %s", p)
+		st, serr := os.Lstat(p)
+		if err = os.RemoveAll(p); err == nil && serr == nil {
+			switch {
+			case st.IsDir():
+				err = unix.Mkfifo(p, 0o600)
+			case e.rng.IntN(2) == 0:
+				err = os.Mkdir(p, 0o700)
+			default:
+				err = os.Symlink("elsewhere", p)
+			}
+		}
+	}
+	e.did = append(e.did, fmt.Sprint(strings.ReplaceAll(what, e.root+"/", ""), ": ", err))
+}
+
+// TestEdits: whatever somebody makes of a directory while nobody looks becomes ops, after which the
+// directory, the index and a replica are equal, and the next start finds nothing more to do.
+func TestEdits(t *testing.T) {
+	seeds := uint64(150)
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { edits(t, seed) })
+	}
+}
+
+func edits(t *testing.T, seed uint64) {
+	ctx := context.Background()
+	m := newMachine(t)
+	m.insist = config.Insist{ConfirmDeletes: true}
+	m.tune = func(c *config.Config) { c.Oplog.SegmentSize = 1 << 20 }
+	gen := volumetest.Random(seed)
+	ed := &editor{rng: rand.New(rand.NewPCG(seed, 7)), root: m.dir}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("edits since the last start:\n%s", strings.Join(ed.did, "\n"))
+		}
+	})
+	m.must(m.lead(ctx))
+	for round := range 4 {
+		ed.did = nil
+		l := m.n.leading()
+		for range 20 + ed.rng.IntN(150) {
+			m.step(l, gen, gen.Next())
+		}
+		how := ed.rng.IntN(3)
+		switch how {
+		case 0:
+			m.must(m.n.release())
+		case 1:
+			m.kill()
+			time.Sleep(1200 * time.Millisecond) // edits are told from what the daemon did last by their time
+		case 2:
+			m.powerLoss()
+			m.up()
+		}
+		time.Sleep(20 * time.Millisecond) // the clock of files goes in steps
+		for range 1 + ed.rng.IntN(25) {
+			ed.edit()
+		}
+		m.must(m.lead(ctx))
+		m.agree()
+		at := m.n.storage().engine.Position()
+		m.must(m.n.release())
+		m.must(m.lead(ctx))
+		m.agree()
+		if now := m.n.storage().engine.Position(); now.Version != at.Version {
+			t.Errorf("the next start wrote: %v, then %v", at, now)
+		}
+		if t.Failed() {
+			t.Fatalf("round %d, ended in way %d", round, how)
+		}
+	}
+	m.kill()
+}
+
+// TestEditOfManyNames: a file that was edited is recorded once, however many names it has.
+func TestEditOfManyNames(t *testing.T) {
+	ctx := context.Background()
+	m := newMachine(t)
+	m.must(m.lead(ctx))
+	ino := m.file(volume.RootIno, "a", "text")
+	for _, name := range []string{"b", "c"} {
+		m.do(volume.Request{Kind: volume.OpLink, Ino: ino, Parent: volume.RootIno, Name: name})
+	}
+	at := m.n.storage().engine.Position().Version
+	m.must(m.n.release())
+	m.must(os.WriteFile(m.in("b"), []byte("other text"), 0))
+	m.must(m.lead(ctx))
+	m.agree()
+	writes := 0
+	for op, err := range m.n.storage().ops(ctx, at+1) {
+		m.must(err)
+		if op.Kind == volume.OpWrite {
+			writes++
+		}
+	}
+	if writes != 1 {
+		t.Errorf("its content was written %d times", writes)
+	}
+	m.kill()
+}
