@@ -247,7 +247,7 @@ func TestEditOfManyNames(t *testing.T) {
 	m.must(m.lead(ctx))
 	ino := m.file(volume.RootIno, "a", "text")
 	for _, name := range []string{"b", "c"} {
-		m.do(volume.Request{Kind: volume.OpLink, Ino: ino, Parent: volume.RootIno, Name: name})
+		m.do(volume.Request{Kind: volume.OpLink, Ino: ino, NewParent: volume.RootIno, NewName: name})
 	}
 	at := m.n.storage().engine.Position().Version
 	m.must(m.n.release())
