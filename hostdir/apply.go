@@ -14,31 +14,32 @@ func (d *Dir) Apply(ctx context.Context, op *volume.Op, view volume.View) (volum
 	}
 	// Before anything changes below, or who opens the file meanwhile takes that for somebody
 	// else's change; content ops do so when they have opened it.
+	var first firstMarks
 	switch op.Kind {
 	case volume.OpWrite, volume.OpTruncate, volume.OpFallocate, volume.OpCopyChunks, volume.OpEnd:
 	default:
-		d.markDirty(op)
+		first = d.markDirty(op)
 	}
 	var err error
 	switch op.Kind {
 	case volume.OpCreate:
 		applied.Lower, err = d.applyCreate(op, view)
 	case volume.OpLink:
-		err = d.applyLink(op, view)
+		err = d.applyLink(op, first, view)
 	case volume.OpUnlink, volume.OpRmdir:
-		err = d.applyRemove(op, view)
+		err = d.applyRemove(op, first, view)
 	case volume.OpRename:
-		err = d.applyRename(op, view)
+		err = d.applyRename(op, first, view)
 	case volume.OpPublish:
 		err = d.applyPublish(op, view)
 	case volume.OpSetAttr:
-		err = d.applySetAttr(op, view)
+		err = d.applySetAttr(op, first, view)
 	case volume.OpWrite:
 		applied.N, err = d.applyWrite(op, view)
 	case volume.OpTruncate, volume.OpFallocate, volume.OpCopyChunks:
 		err = d.applyContent(ctx, op, view)
 	case volume.OpSetXattr, volume.OpRemoveXattr:
-		err = d.applyXattr(op, view)
+		err = d.applyXattr(op, first, view)
 	case volume.OpEnd:
 		err = d.applyEnd(op)
 	case volume.OpReign, volume.OpMember:
@@ -54,25 +55,28 @@ func (d *Dir) Apply(ctx context.Context, op *volume.Op, view volume.View) (volum
 	return applied, err
 }
 
+// firstMarks says of an op's inodes that they were as the index has them until now: the last
+// moment to see that somebody else has changed them.
+type firstMarks struct{ ino, replaced bool }
+
 // markDirty notes the inodes whose times an op changes, also after a failure: what was
 // undone has a new ctime below.
-func (d *Dir) markDirty(op *volume.Op) {
+func (d *Dir) markDirty(op *volume.Op) (first firstMarks) {
 	ends := op.Flags&volume.OpEnds != 0
+	d.dirty.mark(op.Parent, op.Time)
 	switch op.Kind {
 	case volume.OpUnlink, volume.OpRmdir:
-		d.dirty.mark(op.Parent, op.Time)
-		if !ends {
-			d.dirty.mark(op.Ino, op.Time)
+		if ends {
+			return first
 		}
-		return
 	case volume.OpRename, volume.OpPublish:
 		d.dirty.mark(op.NewParent, op.Time)
 		if !ends {
-			d.dirty.mark(op.Replaced, op.Time)
+			first.replaced = d.dirty.mark(op.Replaced, op.Time)
 		}
 	}
-	d.dirty.mark(op.Parent, op.Time)
-	d.dirty.mark(op.Ino, op.Time)
+	first.ino = d.dirty.mark(op.Ino, op.Time)
+	return first
 }
 
 // forget drops all that is held of an inode whose life has ended.

@@ -82,10 +82,7 @@ func (d *Dir) removeXattr(o object, ino volume.Ino, name string) error {
 }
 
 // applySetAttr applies owner, then mode; times wait until the inode is settled.
-func (d *Dir) applySetAttr(op *volume.Op, view volume.View) error {
-	if op.Mask&(volume.SetUID|volume.SetGID|volume.SetMode) == 0 && op.Flags&volume.OpDropCaps == 0 {
-		return nil
-	}
+func (d *Dir) applySetAttr(op *volume.Op, first firstMarks, view volume.View) error {
 	attr, err := view.Inode(op.Ino)
 	if err != nil {
 		return volume.Wrap(err, "set attributes of "+op.Ino.String())
@@ -103,14 +100,18 @@ func (d *Dir) applySetAttr(op *volume.Op, view volume.View) error {
 	if op.Mask&volume.SetMode != 0 {
 		want.Mode = attr.Type() | op.Mode
 	}
-	if want == attr && op.Flags&volume.OpDropCaps == 0 {
-		return nil // what it is already: tar and cp -a chown every file to its owner
+	same := want == attr && op.Flags&volume.OpDropCaps == 0 // tar and cp -a chown every file to its owner
+	if same && !(first.ino && attr.IsFile()) {
+		return nil
 	}
 	o, release, err := d.object(op.Ino, &attr, view)
 	if err != nil {
 		return err
 	}
 	defer release()
+	if err := d.detectFirst(first.ino, o.fd, &attr, view); err != nil || same {
+		return err
+	}
 	err = d.changeAttr(o, op, &attr, &want)
 	if err != nil {
 		d.restoreBasics(o, &attr)
@@ -153,7 +154,7 @@ func (d *Dir) restoreBasics(o object, attr *volume.Attr) {
 }
 
 // applyXattr sets or removes one attribute, and the mode that an ACL brings.
-func (d *Dir) applyXattr(op *volume.Op, view volume.View) error {
+func (d *Dir) applyXattr(op *volume.Op, first firstMarks, view volume.View) error {
 	if volume.IsReservedXattr(op.Name) {
 		return nil
 	}
@@ -169,6 +170,9 @@ func (d *Dir) applyXattr(op *volume.Op, view volume.View) error {
 		return err
 	}
 	defer release()
+	if err := d.detectFirst(first.ino, o.fd, &attr, view); err != nil {
+		return err
+	}
 	if op.Kind == volume.OpSetXattr {
 		err = d.setXattr(o, op.Ino, op.Name, op.Data)
 	} else {

@@ -45,7 +45,7 @@ func child() int {
 		}
 		r.now.Sec++
 		op.Time = r.now
-		slot := d.Begin(op)
+		slot := d.Begin(op, r.index)
 		a, err := d.Apply(ctx, op, r.index)
 		if err != nil {
 			fmt.Println("error", op.Kind, err)
@@ -170,7 +170,7 @@ func TestIntentSteps(t *testing.T) {
 			}
 			r.now.Sec++
 			op.Time = r.now
-			r.dir.Begin(op)
+			r.dir.Begin(op, r.index)
 			a, err := r.dir.Apply(ctx, op, r.index)
 			if err != nil {
 				t.Fatal(err)
@@ -211,7 +211,7 @@ func TestIntentSteps(t *testing.T) {
 // TestIntentsOfAnotherBoot are of no use after a power loss.
 func TestIntentsOfAnotherBoot(t *testing.T) {
 	r := newRig(t, farBoot("one"))
-	r.dir.Begin(&volume.Op{Kind: volume.OpWrite, Ino: 2, Offset: 5, Data: []byte("abc")})
+	r.dir.Begin(&volume.Op{Kind: volume.OpWrite, Ino: 2, Offset: 5, Data: []byte("abc")}, r.index)
 	r.dir.Close()
 	r.open(false)
 	in := r.dir.Intents()

@@ -30,6 +30,7 @@ import (
 //	  40  8   offset  48 length   56 size
 //	  64  4   flags   68 mask     72 mode         76 alloc
 //	  80  12  op time
+//	  96  8   of an exchange: lower inode of the inode    104 of the replaced one, 0 if not known
 //	 128  255 name  384  255 new name
 //
 // A slot is valid only if its state is 1: a process dies between instructions, and its
@@ -55,6 +56,9 @@ type Intent struct {
 	Mask                             volume.SetMask
 	Mode, Alloc                      uint32
 	Time                             volume.Time
+	// Lower and LowerReplaced are, of an exchange, the lower inode numbers of Ino and Replaced, 0
+	// where not known: by their names they cannot be told from each other.
+	Lower, LowerReplaced uint64
 }
 
 // intentFile hands out slots.
@@ -152,11 +156,26 @@ type Slot struct {
 // 64 ops are under way. Done is called once the op is in the log, or an
 // error says that nothing has changed; if an op was applied but can be neither recorded
 // nor undone the slot is left as it is, for the next start.
-func (d *Dir) Begin(op *volume.Op) Slot {
+func (d *Dir) Begin(op *volume.Op, view volume.View) Slot {
 	s := Slot{d.intents, <-d.intents.free}
-	writeSlot(s.file.slot(s.at), op)
+	b := s.file.slot(s.at)
+	writeSlot(b, op)
+	var lower, replaced uint64
+	if op.Flags&volume.OpExchange != 0 {
+		lower, replaced = d.lowerIno(op.Ino, view), d.lowerIno(op.Replaced, view)
+	}
+	binary.LittleEndian.PutUint64(b[96:], lower)
+	binary.LittleEndian.PutUint64(b[104:], replaced)
 	s.file.state(s.at).Store(1)
 	return s
+}
+
+// lowerIno is the lower inode number in an inode's record, 0 if that cannot be had.
+func (d *Dir) lowerIno(ino volume.Ino, view volume.View) uint64 {
+	if rec, err := d.recordOf(ino, view); err == nil && rec != nil {
+		return rec.ino
+	}
+	return 0
 }
 
 // Done frees the slot.
@@ -218,6 +237,7 @@ func readSlot(b []byte) (in Intent, ok bool) {
 		Offset: int64(le.Uint64(b[40:])), Length: int64(le.Uint64(b[48:])), Size: int64(le.Uint64(b[56:])),
 		Flags: le.Uint32(b[64:]), Mask: volume.SetMask(le.Uint32(b[68:])), Mode: le.Uint32(b[72:]), Alloc: le.Uint32(b[76:]),
 		Time: volume.Time{Sec: int64(le.Uint64(b[80:])), Nsec: le.Uint32(b[88:])},
+		Lower: le.Uint64(b[96:]), LowerReplaced: le.Uint64(b[104:]),
 	}
 	ok = in.Offset >= 0 && in.Length >= 0 && in.Size >= 0 && in.Offset <= volume.MaxFileSize-in.Length && in.Time.Nsec < 1e9
 	return in, ok

@@ -46,7 +46,7 @@ func (d *Dir) look(p place, ino volume.Ino, view volume.View) (whose, error) {
 }
 
 // applyLink gives an inode a further name, or a nameless one its first.
-func (d *Dir) applyLink(op *volume.Op, view volume.View) error {
+func (d *Dir) applyLink(op *volume.Op, first firstMarks, view volume.View) error {
 	p, release, err := d.parentOf(op.Parent, op.Name, op.Ino, view)
 	if err != nil {
 		return err
@@ -67,6 +67,9 @@ func (d *Dir) applyLink(op *volume.Op, view volume.View) error {
 		return wrap(err)
 	}
 	defer put()
+	if err := d.detectFirst(first.ino, o.fd, &attr, view); err != nil {
+		return wrap(err)
+	}
 	return wrap(d.clearing(p, func() error {
 		err := d.sys.link(o.fd, p.dir, p.name)
 		if err == unix.EEXIST && d.leadsTo(p, o.fd) {
@@ -87,13 +90,16 @@ func (d *Dir) leadsTo(p place, fd int) bool {
 }
 
 // applyRemove takes a name away; an inode that lives on without one goes to staging.
-func (d *Dir) applyRemove(op *volume.Op, view volume.View) error {
+func (d *Dir) applyRemove(op *volume.Op, first firstMarks, view volume.View) error {
 	p, release, err := d.parentOf(op.Parent, op.Name, op.Ino, view)
 	if err != nil {
 		return err
 	}
 	defer release()
 	wrap := func(err error) error { return volume.Wrapf(err, "remove %.300q from %s", op.Name, op.Parent) }
+	if err := d.detectAt(first.ino, p, op.Ino, view); err != nil {
+		return wrap(err)
+	}
 	w, err := d.look(p, op.Ino, view)
 	if err != nil {
 		return wrap(err)
@@ -143,7 +149,7 @@ func (d *Dir) dropName(p place, ino volume.Ino, view volume.View) error {
 	})
 }
 
-func (d *Dir) applyRename(op *volume.Op, view volume.View) error {
+func (d *Dir) applyRename(op *volume.Op, first firstMarks, view volume.View) error {
 	from, release, err := d.parentOf(op.Parent, op.Name, op.Ino, view)
 	if err != nil {
 		return err
@@ -154,6 +160,13 @@ func (d *Dir) applyRename(op *volume.Op, view volume.View) error {
 		return err
 	}
 	defer release2()
+	err = d.detectAt(first.ino, from, op.Ino, view)
+	if err == nil {
+		err = d.detectAt(first.replaced, to, op.Replaced, view)
+	}
+	if err != nil {
+		return volume.Wrapf(err, "rename %.300q in %s", op.Name, op.Parent)
+	}
 	switch {
 	case op.Flags&volume.OpExchange != 0:
 		err = d.exchange(from, to, op.Ino)

@@ -246,7 +246,15 @@ func (d *Dir) openPath(ino volume.Ino, attr *volume.Attr, view volume.View) (int
 // it is put back when done.
 func (d *Dir) file(ino volume.Ino, write bool, view volume.View) (*openFD, error) {
 	if e := d.files.get(ino); e != nil {
-		if e.writable || !write {
+		if !write {
+			return e, nil
+		}
+		if e.writable {
+			err := d.notice(e, view)
+			if err != nil {
+				d.files.put(e)
+				return nil, err
+			}
 			return e, nil
 		}
 		d.files.put(e)
@@ -324,25 +332,83 @@ func (d *Dir) reopenFile(path int, attr *volume.Attr, write bool) (fd int, writa
 	return -1, false, refused
 }
 
-// detect compares a file just opened with its record: if we have not changed it since
-// and it is different, somebody else did.
+// notice is detect for a file that has been open.
+func (d *Dir) notice(e *openFD, view volume.View) error {
+	if _, dirty := d.dirty.get(e.ino); dirty {
+		return nil
+	}
+	attr, err := view.Inode(e.ino)
+	if err != nil {
+		return volume.Wrap(err, "open inode "+e.ino.String())
+	}
+	return d.detect(e.fd, &attr, view)
+}
+
+// detect compares a file just opened, or about to be changed, with its record: if we have not
+// changed it since and it is different, somebody else did.
 func (d *Dir) detect(fd int, attr *volume.Attr, view volume.View) error {
 	if _, dirty := d.dirty.get(attr.Ino); dirty {
 		return nil
 	}
-	rec, err := d.recordOf(attr.Ino, view)
-	if err != nil || rec == nil || rec.flags&flagClean == 0 || rec.version != attr.Version {
+	return d.detectFirst(true, fd, attr, view)
+}
+
+// detectFirst does so for an op that is the first to change an inode.
+func (d *Dir) detectFirst(first bool, fd int, attr *volume.Attr, view volume.View) error {
+	if !first || !attr.IsFile() {
+		return nil
+	}
+	rec, err := d.cleanRecord(attr, view)
+	if err != nil || rec == nil {
 		return err
 	}
 	st, err := fstat(fd)
 	if err != nil {
 		return volume.Wrap(err, "stat inode "+attr.Ino.String())
 	}
-	if st.Ino == rec.ino && (st.Ctime != rec.ctime || st.Size != rec.size) {
-		d.suspect(attr.Ino, rec)
-		d.foreign(attr.Ino, "its file was changed")
-	}
+	d.compare(&st, rec, attr.Ino)
 	return nil
+}
+
+// detectAt is detectFirst for a file of which only a name is known.
+func (d *Dir) detectAt(first bool, p place, ino volume.Ino, view volume.View) error {
+	if !first {
+		return nil
+	}
+	attr, err := view.Inode(ino)
+	if err != nil || !attr.IsFile() {
+		return err
+	}
+	rec, err := d.cleanRecord(&attr, view)
+	if err != nil || rec == nil {
+		return err
+	}
+	st, err := statAt(p.dir, p.name)
+	if err == unix.ENOENT {
+		return nil // which the op will find as well
+	}
+	if err != nil {
+		return volume.Wrap(err, "stat inode "+ino.String())
+	}
+	d.compare(&st, rec, ino)
+	return nil
+}
+
+// cleanRecord is the record of an inode if it says how the file was left; nil if not.
+func (d *Dir) cleanRecord(attr *volume.Attr, view volume.View) (*record, error) {
+	rec, err := d.recordOf(attr.Ino, view)
+	if err != nil || rec == nil || rec.flags&flagClean == 0 || rec.version != attr.Version {
+		return nil, err
+	}
+	return rec, nil
+}
+
+// compare tells of a file that is not as its record says.
+func (d *Dir) compare(st *lowerStat, rec *record, ino volume.Ino) {
+	if st.Ino == rec.ino && (st.Ctime != rec.ctime || st.Size != rec.size) {
+		d.suspect(ino, rec)
+		d.foreign(ino, "its file was changed")
+	}
 }
 
 // suspect remembers that the content of a file has to be recorded, whatever is done to

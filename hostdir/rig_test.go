@@ -171,7 +171,7 @@ func (r *rig) try(op *volume.Op) error {
 	if err := op.Validate(); err != nil {
 		r.t.Fatalf("invalid op: %v", err)
 	}
-	slot := r.dir.Begin(op)
+	slot := r.dir.Begin(op, r.index)
 	defer slot.Done()
 	a, err := r.dir.Apply(ctx, op, r.index)
 	if err != nil {

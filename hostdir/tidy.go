@@ -2,6 +2,7 @@ package hostdir
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -50,11 +51,63 @@ func ignoreMissing(err error) error {
 	return err
 }
 
+// relearnSwapped makes the record of an inode that an exchange was under way of: its file
+// has its name or the other one.
+func (d *Dir) relearnSwapped(in Intent, ino volume.Ino, lower uint64, view volume.View) error {
+	if lower == 0 {
+		return nil
+	}
+	if rec, err := d.recordOf(ino, view); err != nil || rec != nil {
+		return err
+	}
+	attr, err := view.Inode(ino)
+	if err != nil {
+		if volume.KindOf(err) == volume.NotFound {
+			return nil
+		}
+		return err
+	}
+	for _, ref := range []volume.NameRef{{Parent: in.Parent, Name: in.Name}, {Parent: in.NewParent, Name: in.NewName}} {
+		p, release, err := d.parentOf(ref.Parent, ref.Name, 0, view)
+		if err != nil {
+			if err = ignoreMissing(err); err != nil {
+				return err
+			}
+			continue
+		}
+		found, err := d.recordIf(p, ino, lower, attr.Type())
+		release()
+		if found || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordIf makes an inode's record of what has a name if its number and type are those given.
+func (d *Dir) recordIf(p place, ino volume.Ino, lower uint64, typ uint32) (bool, error) {
+	fd, err := d.openAt(p.dir, p.name, oPath)
+	if err != nil {
+		return false, notThere(err)
+	}
+	defer unix.Close(fd)
+	st, err := fstat(fd)
+	if err != nil || st.Ino != lower || st.typ() != typ {
+		return false, err
+	}
+	return true, d.checkFound(fd, ino, typ, nil)
+}
+
 // Relearn makes records for inodes whose own were lost because the daemon died before the
 // index had been flushed. After such a crash the caller runs it over what the ops since the last checkpoint
 // touched, with the index at the end of the log, and stores PendingLower.
 // It also leaves these inodes to be settled.
 func (d *Dir) Relearn(ctx context.Context, view volume.View, t *Touched) error {
+	for _, in := range d.Intents() {
+		if err := errors.Join(d.relearnSwapped(in, in.Ino, in.Lower, view), d.relearnSwapped(in, in.Replaced, in.LowerReplaced, view)); err != nil {
+			return volume.Wrap(err, "find what was being exchanged")
+		}
+	}
 	for ino := range t.Inodes {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -45,9 +45,10 @@ var started = time.Now()
 // seconds is a monotonic clock.
 func seconds() int64 { return int64(time.Since(started) / time.Second) }
 
-func (s *dirtySet) mark(ino volume.Ino, op volume.Time) {
+// mark notes an inode; first says that it was as the index has it until now.
+func (s *dirtySet) mark(ino volume.Ino, op volume.Time) (first bool) {
 	if ino == 0 {
-		return
+		return false
 	}
 	now := seconds()
 	sh := &s.shards[uint64(ino)%cacheShards]
@@ -59,6 +60,7 @@ func (s *dirtySet) mark(ino volume.Ino, op volume.Time) {
 	sh.n++
 	sh.m[ino] = dirtyMark{op, now, sh.n}
 	sh.mu.Unlock()
+	return !had
 }
 
 // settle keeps others from setting the times of an inode until the function it returns is

@@ -400,7 +400,7 @@ func (l *Leader) apply(ctx context.Context, op *volume.Op, t *ticket) (int, erro
 	}
 	var slot hostdir.Slot
 	if l.opt.Dir != nil {
-		slot = l.opt.Dir.Begin(op)
+		slot = l.opt.Dir.Begin(op, l.Engine)
 	}
 	since := l.busy.begin()
 	done, err := l.Backing.Apply(ctx, op, l.Engine)

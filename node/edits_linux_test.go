@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -188,6 +189,72 @@ func TestEdits(t *testing.T) {
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { edits(t, seed) })
 	}
+}
+
+// TestEditsBehind: the same while the daemon runs and makes ops of its own of what was edited,
+// once the directory is reconciled.
+func TestEditsBehind(t *testing.T) {
+	seeds := uint64(150)
+	if testing.Short() {
+		seeds = 15
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { editsBehind(t, seed) })
+	}
+}
+
+func editsBehind(t *testing.T, seed uint64) {
+	ctx := context.Background()
+	m := newMachine(t)
+	m.tune = func(c *config.Config) { c.Oplog.SegmentSize = 1 << 20 }
+	gen := volumetest.Random(seed)
+	ed := &editor{rng: rand.New(rand.NewPCG(seed, 8)), root: m.dir}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("edits since the last reconcile:\n%s", strings.Join(ed.did, "\n"))
+		}
+	})
+	m.must(m.lead(ctx))
+	st, l := m.n.storage(), m.n.leading()
+	for round := range 5 {
+		ed.did = nil
+		for range 20 + ed.rng.IntN(100) {
+			m.stepping(l, gen, gen.Next(), volume.Missing) // of a file that it has open and somebody removed
+		}
+		records, err := st.dir.SettleAll(st.engine)
+		m.must(errors.Join(err, st.engine.PutLower(records)))
+		time.Sleep(20 * time.Millisecond) // the clock of files goes in steps
+		for range 1 + ed.rng.IntN(15) {
+			ed.edit()
+			if ed.rng.IntN(3) == 0 {
+				s := gen.Next()
+				m.stepping(l, gen, s, volume.Missing) // its file is gone
+				ed.did = append(ed.did, fmt.Sprintf("%+v", s.Req))
+			}
+		}
+		for pass := 0; ; pass++ {
+			before := st.engine.Position().Version
+			m.must(m.n.reconcileVerb(ctx, url.Values{"confirm_deletes": {"true"}}, func(any) error { return nil }))
+			if st.engine.Position().Version == before {
+				break
+			}
+			if pass == 5 {
+				t.Fatalf("round %d: reconciling comes to no end", round)
+			}
+		}
+		m.agree()
+		if t.Failed() {
+			t.Fatalf("round %d", round)
+		}
+	}
+	at := st.engine.Position()
+	m.must(m.n.release())
+	m.must(m.lead(ctx))
+	m.agree()
+	if now := m.n.storage().engine.Position(); now.Version != at.Version {
+		t.Errorf("the next start wrote: %v, then %v", at, now)
+	}
+	m.kill()
 }
 
 func edits(t *testing.T, seed uint64) {
