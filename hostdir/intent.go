@@ -236,7 +236,7 @@ func readSlot(b []byte) (in Intent, ok bool) {
 		NewParent: volume.Ino(le.Uint64(b[24:])), Replaced: volume.Ino(le.Uint64(b[32:])),
 		Offset: int64(le.Uint64(b[40:])), Length: int64(le.Uint64(b[48:])), Size: int64(le.Uint64(b[56:])),
 		Flags: le.Uint32(b[64:]), Mask: volume.SetMask(le.Uint32(b[68:])), Mode: le.Uint32(b[72:]), Alloc: le.Uint32(b[76:]),
-		Time: volume.Time{Sec: int64(le.Uint64(b[80:])), Nsec: le.Uint32(b[88:])},
+		Time:  volume.Time{Sec: int64(le.Uint64(b[80:])), Nsec: le.Uint32(b[88:])},
 		Lower: le.Uint64(b[96:]), LowerReplaced: le.Uint64(b[104:]),
 	}
 	ok = in.Offset >= 0 && in.Length >= 0 && in.Size >= 0 && in.Offset <= volume.MaxFileSize-in.Length && in.Time.Nsec < 1e9
