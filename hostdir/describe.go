@@ -102,15 +102,8 @@ func (w *description) extra(diff Difference) error {
 // moved emits a name that a known inode has got. Its ctime below tells of that name or
 // of a change: what else differs is found here, for it counts as seen from now on.
 func (w *description) moved(diff Difference, p place, known *volume.Attr, st *lowerStat) error {
-	c := &checker{d: w.d, ctx: w.ctx, view: w.view}
-	var also *Difference
-	c.fn = func(d Difference) error {
-		if d.Kind == DiffChanged && (d.Fields != 0 || d.Why != "") {
-			also = &d
-		}
-		return nil
-	}
-	if err := c.inode(Difference{Ino: known.Ino, Path: diff.Path}, p, known, st); err != nil {
+	also, err := w.alsoChanged(known, p, diff.Path, st)
+	if err != nil {
 		return err
 	}
 	if known.IsDir() {
@@ -125,6 +118,17 @@ func (w *description) moved(diff Difference, p place, known *volume.Attr, st *lo
 		return nil
 	}
 	return w.changed(*also)
+}
+
+// alsoChanged is what differs in a known inode's file besides its name, nil if nothing does.
+func (w *description) alsoChanged(known *volume.Attr, p place, path string, st *lowerStat) (also *Difference, err error) {
+	c := &checker{d: w.d, ctx: w.ctx, view: w.view, fn: func(d Difference) error {
+		if d.Kind == DiffChanged && (d.Fields != 0 || d.Why != "") {
+			also = &d
+		}
+		return nil
+	}}
+	return also, c.inode(Difference{Ino: known.Ino, Path: path}, p, known, st)
 }
 
 // knownAs is the inode with a name that a lower file is already; its Ino is 0 if there
@@ -151,21 +155,80 @@ func (w *description) knownAs(key string, st *lowerStat) (volume.Attr, error) {
 // movedDir emits the rename of a directory that is found at a new name. If it lies, by
 // the index, above its new place, something else has to move first.
 func (w *description) movedDir(diff Difference, ino volume.Ino) (done bool, err error) {
-	for up, depth := diff.Parent, 0; up != volume.RootIno; depth++ {
-		names, err := w.view.Names(up)
-		if err != nil {
-			return false, err
-		}
-		if up == ino || len(names) == 0 || depth > maxDepth {
-			return false, nil
-		}
-		up = names[0].Parent
+	if below, err := w.isBelow(diff.Parent, ino); err != nil || below {
+		return false, err
 	}
 	names, err := w.view.Names(ino)
 	if err != nil || len(names) == 0 {
 		return false, err
 	}
 	return true, w.emit(&volume.Op{Kind: volume.OpRename, Ino: ino, Parent: names[0].Parent, Name: names[0].Name, NewParent: diff.Parent, NewName: diff.Name})
+}
+
+// isBelow reports whether a directory is another or below it in the index, or leads nowhere.
+func (w *description) isBelow(dir, above volume.Ino) (bool, error) {
+	for depth := 0; dir != volume.RootIno; depth++ {
+		names, err := w.view.Names(dir)
+		if err != nil {
+			return false, err
+		}
+		if dir == above || len(names) == 0 || depth > maxDepth {
+			return true, nil
+		}
+		dir = names[0].Parent
+	}
+	return above == volume.RootIno, nil
+}
+
+// swapped emits the exchange of two names if what another inode has in a directory is found at
+// the difference, and its own file at a name of that one; and what else of the two has changed.
+func (w *description) swapped(diff Difference, here place, attr, known *volume.Attr, st *lowerStat) (done bool, err error) {
+	rec, err := w.d.recordOf(diff.Ino, w.view)
+	if err != nil || rec == nil {
+		return false, err
+	}
+	names, err := w.view.Names(known.Ino)
+	if err != nil {
+		return false, err
+	}
+	for _, ref := range names {
+		for _, pair := range [][2]volume.Ino{{ref.Parent, diff.Ino}, {diff.Parent, known.Ino}} {
+			if below, err := w.isBelow(pair[0], pair[1]); err != nil || below {
+				return false, err
+			}
+		}
+		if done, err := w.swappedWith(diff, ref, rec, here, attr, known, st); err != nil || done {
+			return done, err
+		}
+	}
+	return false, nil
+}
+
+func (w *description) swappedWith(diff Difference, ref volume.NameRef, rec *record, here place, attr, known *volume.Attr, st *lowerStat) (done bool, err error) {
+	there, release, err := w.d.parentOf(ref.Parent, ref.Name, 0, w.view)
+	if err != nil {
+		return false, ignoreMissing(err)
+	}
+	defer release()
+	own, err := statAt(there.dir, there.name)
+	if err != nil || own.Ino != rec.ino || own.Dev != w.d.rootDev {
+		return false, notThere(err)
+	}
+	var also [2]*Difference
+	if also[0], err = w.alsoChanged(known, here, diff.Path, st); err == nil {
+		also[1], err = w.alsoChanged(attr, there, diff.Path, &own)
+	}
+	if err != nil {
+		return false, err
+	}
+	err = w.emit(&volume.Op{Kind: volume.OpRename, Ino: diff.Ino, Parent: diff.Parent, Name: diff.Name,
+		NewParent: ref.Parent, NewName: ref.Name, Replaced: known.Ino, Flags: volume.OpExchange})
+	for _, d := range also {
+		if err == nil && d != nil {
+			err = w.changed(*d)
+		}
+	}
+	return true, err
 }
 
 // create emits a new inode, and its content and times.
@@ -339,15 +402,12 @@ func (w *description) replaced(diff Difference) error {
 	if err != nil || !ok {
 		return err
 	}
-	if !attr.IsDir() {
-		return w.removed(diff)
-	}
 	p, release, err := w.d.parentOf(diff.Parent, diff.Name, 0, w.view)
 	if err != nil {
 		return ignoreMissing(err)
 	}
 	defer release()
-	fd, err := w.d.openAt(p.dir, p.name, oPath|unix.O_DIRECTORY)
+	fd, err := w.d.openAt(p.dir, p.name, oPath)
 	if err != nil {
 		return notThere(err)
 	}
@@ -360,11 +420,21 @@ func (w *description) replaced(diff Difference) error {
 	if err != nil {
 		return err
 	}
-	if known, err := w.knownAs(key, &st); err != nil || known.Ino != 0 && known.Ino != diff.Ino {
-		if err != nil {
+	known, err := w.knownAs(key, &st)
+	if err != nil {
+		return err
+	}
+	if known.Ino != 0 && known.Ino != diff.Ino {
+		if done, err := w.swapped(diff, p, &attr, &known, &st); err != nil || done {
 			return err
 		}
 		return w.removed(diff)
+	}
+	if !attr.IsDir() {
+		return w.removed(diff)
+	}
+	if st.typ() != volume.ModeDir {
+		return nil // it has become another thing since
 	}
 	w.d.dirs.drop(diff.Ino)
 	w.d.pending.put(diff.Ino, &record{ino: st.Ino, ctime: st.Ctime, size: st.Size, key: key})

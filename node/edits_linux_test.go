@@ -333,3 +333,40 @@ func TestEditOfManyNames(t *testing.T) {
 	}
 	m.kill()
 }
+
+// TestExchangedWhileStopped: names that were exchanged stay the inodes that they were, directories
+// with all that is in them.
+func TestExchangedWhileStopped(t *testing.T) {
+	ctx := context.Background()
+	m := newMachine(t)
+	m.must(m.lead(ctx))
+	old, fresh := m.mkdir(volume.RootIno, "current"), m.mkdir(m.mkdir(volume.RootIno, "next"), "release")
+	inside := []volume.Ino{m.file(old, "f", "old"), m.file(fresh, "f", "new"), m.mkdir(old, "type"), m.file(fresh, "type", "file")}
+	a, b := m.file(volume.RootIno, "a", "aaaa"), m.file(volume.RootIno, "b", "bbbb")
+	m.must(m.n.release())
+	for _, pair := range [][2]string{{"current", "next/release"}, {"a", "b"}} {
+		m.must(unix.Renameat2(unix.AT_FDCWD, m.in(pair[0]), unix.AT_FDCWD, m.in(pair[1]), unix.RENAME_EXCHANGE))
+	}
+	at := m.n.storage()
+	before := at.log.Last().Version
+	m.must(m.lead(ctx))
+	m.agree()
+	l := m.n.leading()
+	for name, want := range map[string]volume.Ino{"current": fresh, "a": b, "b": a} {
+		if got, err := l.Lookup(ctx, volume.RootIno, name); err != nil || got.Ino != want {
+			t.Errorf("%s is %s, %v, want %s", name, got.Ino, err, want)
+		}
+	}
+	for _, ino := range inside {
+		if _, err := l.GetAttr(ctx, ino); err != nil {
+			t.Errorf("%s was in one of the directories: %v", ino, err)
+		}
+	}
+	for op, err := range m.n.storage().ops(ctx, before+1) {
+		m.must(err)
+		if op.Kind == volume.OpWrite || op.Kind == volume.OpUnlink || op.Kind == volume.OpCreate {
+			t.Errorf("recorded: %s of %s", op.Kind, op.Ino)
+		}
+	}
+	m.kill()
+}

@@ -284,7 +284,8 @@ func (r *reconciler) arrived(ctx context.Context, d hostdir.Difference) (left bo
 	return left, nil
 }
 
-// describe records one difference, which is looked at again first while ops go on.
+// describe records one difference. It is looked at again first while ops go on, and if what was
+// recorded before it may have moved what it is about.
 func (r *reconciler) describe(ctx context.Context, d hostdir.Difference) error {
 	before := r.ops
 	err := r.quietly(func(record recordFunc) error {
@@ -294,11 +295,12 @@ func (r *reconciler) describe(ctx context.Context, d hostdir.Difference) error {
 				return record(op, lower)
 			})
 		}
-		if !r.live || d.Parent == 0 && d.Ino != volume.RootIno {
+		stale := d.Kind == hostdir.DiffType || d.Kind == hostdir.DiffReplaced
+		if !r.live && !stale || d.Parent == 0 && d.Ino != volume.RootIno {
 			return say(d)
 		}
 		path := strings.TrimSuffix(d.Path, d.Name)
-		return r.st.dir.CheckName(ctx, r.st.engine, d.Parent, d.Name, path, hostdir.CheckOptions{Live: true}, say)
+		return r.st.dir.CheckName(ctx, r.st.engine, d.Parent, d.Name, path, hostdir.CheckOptions{Live: r.live}, say)
 	})
 	if err != nil || r.ops == before {
 		return err
