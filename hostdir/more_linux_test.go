@@ -326,6 +326,22 @@ func TestSettleEdited(t *testing.T) {
 	}
 }
 
+// TestSettleRefused: what the lower file system did not take is nobody's edit.
+func TestSettleRefused(t *testing.T) {
+	r := newRig(t)
+	f := r.create(1, "fifo", volume.ModeFIFO|0o644) // no FIFO has user attributes below
+	r.do(&volume.Op{Kind: volume.OpSetXattr, Ino: f, Name: "user.a", Data: []byte("0")})
+	if r.dir.Stats().RefusedXattr != 1 {
+		t.Fatalf("%+v", r.dir.Stats())
+	}
+	if _, err := r.dir.SettleAll(r.index); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.dir.Check(ctx, r.index, func(d Difference) error { return fmt.Errorf("%s", d) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestSettleWhileMade: a file that is made while everything is settled is settled later,
 // when its op is in the index; one whose op never gets there is not kept for ever.
 func TestSettleWhileMade(t *testing.T) {

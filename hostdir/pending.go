@@ -45,6 +45,13 @@ func (p *pending) refuse(ino volume.Ino, flag uint8) {
 	p.refused[ino] |= flag
 }
 
+// refusals is what was refused for an inode since its last record.
+func (p *pending) refusals(ino volume.Ino) uint8 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused[ino]
+}
+
 // takeRefused returns and forgets what was refused for an inode.
 func (p *pending) takeRefused(ino volume.Ino) uint8 {
 	p.mu.Lock()

@@ -350,7 +350,15 @@ func (d *Dir) detect(fd int, attr *volume.Attr, view volume.View) error {
 	if _, dirty := d.dirty.get(attr.Ino); dirty {
 		return nil
 	}
-	return d.detectFirst(true, fd, attr, view)
+	rec, st, err := d.left(fd, attr, view)
+	if err != nil || rec == nil {
+		return err
+	}
+	if _, dirty := d.dirty.get(attr.Ino); dirty {
+		return nil // an op has begun meanwhile, and what is different may be its doing
+	}
+	d.compare(&st, rec, attr.Ino)
+	return nil
 }
 
 // detectFirst does so for an op that is the first to change an inode.
@@ -358,16 +366,21 @@ func (d *Dir) detectFirst(first bool, fd int, attr *volume.Attr, view volume.Vie
 	if !first || !attr.IsFile() {
 		return nil
 	}
-	rec, err := d.cleanRecord(attr, view)
+	rec, st, err := d.left(fd, attr, view)
 	if err != nil || rec == nil {
 		return err
 	}
-	st, err := fstat(fd)
-	if err != nil {
-		return volume.Wrap(err, "stat inode "+attr.Ino.String())
-	}
 	d.compare(&st, rec, attr.Ino)
 	return nil
+}
+
+// left is how an open file was left, nil if that is not known, and how it is.
+func (d *Dir) left(fd int, attr *volume.Attr, view volume.View) (rec *record, st lowerStat, err error) {
+	if rec, err = d.cleanRecord(attr, view); err != nil || rec == nil {
+		return nil, st, err
+	}
+	st, err = fstat(fd)
+	return rec, st, volume.Wrap(err, "stat inode "+attr.Ino.String())
 }
 
 // detectAt is detectFirst for a file of which only a name is known.

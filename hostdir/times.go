@@ -215,6 +215,7 @@ func (d *Dir) settleObject(obj object, attr *volume.Attr, view volume.View) (*re
 	} else if rec.key, err = d.keyOf(obj.fd, &st); err != nil {
 		return nil, err
 	}
+	rec.flags |= d.pending.refusals(attr.Ino)
 	same := st.differs(attr, rec.flags) == 0
 	if same && rec.flags&flagXattr == 0 {
 		same, err = d.sameXattrsBut(obj, attr.Ino, view, rewritten)
