@@ -31,7 +31,7 @@ func (d *Dir) Apply(ctx context.Context, op *volume.Op, view volume.View) (volum
 	case volume.OpRename:
 		err = d.applyRename(op, first, view)
 	case volume.OpPublish:
-		err = d.applyPublish(op, view)
+		err = d.applyPublish(op, first, view)
 	case volume.OpSetAttr:
 		err = d.applySetAttr(op, first, view)
 	case volume.OpWrite:
@@ -64,18 +64,15 @@ type firstMarks struct{ ino, replaced bool }
 func (d *Dir) markDirty(op *volume.Op) (first firstMarks) {
 	ends := op.Flags&volume.OpEnds != 0
 	d.dirty.mark(op.Parent, op.Time)
-	switch op.Kind {
-	case volume.OpUnlink, volume.OpRmdir:
-		if ends {
-			return first
-		}
-	case volume.OpRename, volume.OpPublish:
+	if removes := op.Kind == volume.OpUnlink || op.Kind == volume.OpRmdir; !removes || !ends {
+		first.ino = d.dirty.mark(op.Ino, op.Time)
+	}
+	if op.Kind == volume.OpRename || op.Kind == volume.OpPublish {
 		d.dirty.mark(op.NewParent, op.Time)
 		if !ends {
 			first.replaced = d.dirty.mark(op.Replaced, op.Time)
 		}
 	}
-	first.ino = d.dirty.mark(op.Ino, op.Time)
 	return first
 }
 

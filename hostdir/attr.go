@@ -109,7 +109,7 @@ func (d *Dir) applySetAttr(op *volume.Op, first firstMarks, view volume.View) er
 		return err
 	}
 	defer release()
-	if err := d.detectFirst(first.ino, o.fd, &attr, view); err != nil || same {
+	if err := d.detectFirst(first.ino, &attr, view, o.stat); err != nil || same {
 		return err
 	}
 	err = d.changeAttr(o, op, &attr, &want)
@@ -170,7 +170,7 @@ func (d *Dir) applyXattr(op *volume.Op, first firstMarks, view volume.View) erro
 		return err
 	}
 	defer release()
-	if err := d.detectFirst(first.ino, o.fd, &attr, view); err != nil {
+	if err := d.detectFirst(first.ino, &attr, view, o.stat); err != nil {
 		return err
 	}
 	if op.Kind == volume.OpSetXattr {

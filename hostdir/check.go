@@ -389,7 +389,7 @@ func (c *checker) fields(p place, attr *volume.Attr, st *lowerStat, flags uint8,
 			return f, err
 		}
 		defer unix.Close(fd)
-		same, err := c.d.sameXattrs(object{fd, true}, attr.Ino, c.view)
+		same, err := c.d.sameXattrs(object{fd, true}, attr.Ino, c.view, ignoredXattr)
 		if err != nil {
 			return f, err
 		}
@@ -415,12 +415,9 @@ func (st *lowerStat) differs(attr *volume.Attr, flags uint8) (f DiffFields) {
 	return f
 }
 
-// sameXattrs reports whether an open object has the attributes of its inode.
-func (d *Dir) sameXattrs(o object, ino volume.Ino, view volume.View) (bool, error) {
-	return d.sameXattrsBut(o, ino, view, ignoredXattr)
-}
-
-func (d *Dir) sameXattrsBut(o object, ino volume.Ino, view volume.View, ignored func(name string) bool) (bool, error) {
+// sameXattrs reports whether an open object has the attributes of its inode, but for those that
+// are to be ignored.
+func (d *Dir) sameXattrs(o object, ino volume.Ino, view volume.View, ignored func(name string) bool) (bool, error) {
 	want, err := view.Xattrs(ino)
 	if err != nil {
 		return false, err

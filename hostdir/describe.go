@@ -102,7 +102,7 @@ func (w *description) extra(diff Difference) error {
 // moved emits a name that a known inode has got. Its ctime below tells of that name or
 // of a change: what else differs is found here, for it counts as seen from now on.
 func (w *description) moved(diff Difference, p place, known *volume.Attr, st *lowerStat) error {
-	also, err := w.alsoChanged(known, p, diff.Path, st)
+	also, err := w.alsoChanged(sighting{known, p, st}, diff.Path)
 	if err != nil {
 		return err
 	}
@@ -120,15 +120,22 @@ func (w *description) moved(diff Difference, p place, known *volume.Attr, st *lo
 	return w.changed(*also)
 }
 
+// sighting is an inode, a name that its file was found at, and how it is.
+type sighting struct {
+	attr *volume.Attr
+	at   place
+	st   *lowerStat
+}
+
 // alsoChanged is what differs in a known inode's file besides its name, nil if nothing does.
-func (w *description) alsoChanged(known *volume.Attr, p place, path string, st *lowerStat) (also *Difference, err error) {
+func (w *description) alsoChanged(s sighting, path string) (also *Difference, err error) {
 	c := &checker{d: w.d, ctx: w.ctx, view: w.view, fn: func(d Difference) error {
 		if d.Kind == DiffChanged && (d.Fields != 0 || d.Why != "") {
 			also = &d
 		}
 		return nil
 	}}
-	return also, c.inode(Difference{Ino: known.Ino, Path: path}, p, known, st)
+	return also, c.inode(Difference{Ino: s.attr.Ino, Path: path}, s.at, s.attr, s.st)
 }
 
 // knownAs is the inode with a name that a lower file is already; its Ino is 0 if there
@@ -180,55 +187,69 @@ func (w *description) isBelow(dir, above volume.Ino) (bool, error) {
 	return above == volume.RootIno, nil
 }
 
-// swapped emits the exchange of two names if what another inode has in a directory is found at
-// the difference, and its own file at a name of that one; and what else of the two has changed.
-func (w *description) swapped(diff Difference, here place, attr, known *volume.Attr, st *lowerStat) (done bool, err error) {
+// swapped emits the exchange of two names if what was found at the difference is the file of
+// another inode, and that of this one is at a name of the other; and what else of the two has changed.
+func (w *description) swapped(diff Difference, attr *volume.Attr, other sighting) (done bool, err error) {
 	rec, err := w.d.recordOf(diff.Ino, w.view)
 	if err != nil || rec == nil {
 		return false, err
 	}
-	names, err := w.view.Names(known.Ino)
+	if below, err := w.isBelow(diff.Parent, other.attr.Ino); err != nil || below {
+		return false, err
+	}
+	names, err := w.view.Names(other.attr.Ino)
 	if err != nil {
 		return false, err
 	}
 	for _, ref := range names {
-		for _, pair := range [][2]volume.Ino{{ref.Parent, diff.Ino}, {diff.Parent, known.Ino}} {
-			if below, err := w.isBelow(pair[0], pair[1]); err != nil || below {
+		if below, err := w.isBelow(ref.Parent, diff.Ino); err != nil || below {
+			return false, err
+		}
+		there, release, err := w.d.parentOf(ref.Parent, ref.Name, 0, w.view)
+		if err != nil {
+			if err = ignoreMissing(err); err != nil {
 				return false, err
 			}
+			continue
 		}
-		if done, err := w.swappedWith(diff, ref, rec, here, attr, known, st); err != nil || done {
-			return done, err
+		st, err := statAt(there.dir, there.name)
+		if err == nil && st.Ino == rec.ino && st.Dev == w.d.rootDev {
+			err = w.exchange(diff, ref, sighting{attr, there, &st}, other)
+			release()
+			return true, err
+		}
+		release()
+		if err = notThere(err); err != nil {
+			return false, err
 		}
 	}
 	return false, nil
 }
 
-func (w *description) swappedWith(diff Difference, ref volume.NameRef, rec *record, here place, attr, known *volume.Attr, st *lowerStat) (done bool, err error) {
-	there, release, err := w.d.parentOf(ref.Parent, ref.Name, 0, w.view)
-	if err != nil {
-		return false, ignoreMissing(err)
-	}
-	defer release()
-	own, err := statAt(there.dir, there.name)
-	if err != nil || own.Ino != rec.ino || own.Dev != w.d.rootDev {
-		return false, notThere(err)
-	}
-	var also [2]*Difference
-	if also[0], err = w.alsoChanged(known, here, diff.Path, st); err == nil {
-		also[1], err = w.alsoChanged(attr, there, diff.Path, &own)
-	}
-	if err != nil {
-		return false, err
-	}
-	err = w.emit(&volume.Op{Kind: volume.OpRename, Ino: diff.Ino, Parent: diff.Parent, Name: diff.Name,
-		NewParent: ref.Parent, NewName: ref.Name, Replaced: known.Ino, Flags: volume.OpExchange})
-	for _, d := range also {
-		if err == nil && d != nil {
-			err = w.changed(*d)
+// exchange emits that the name of a difference and another one were exchanged. What differs
+// besides is looked for first, as when a file was moved.
+func (w *description) exchange(diff Difference, ref volume.NameRef, own, other sighting) error {
+	var also []*Difference
+	for _, s := range []sighting{own, other} {
+		d, err := w.alsoChanged(s, diff.Path)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			also = append(also, d)
 		}
 	}
-	return true, err
+	err := w.emit(&volume.Op{Kind: volume.OpRename, Ino: diff.Ino, Parent: diff.Parent, Name: diff.Name,
+		NewParent: ref.Parent, NewName: ref.Name, Replaced: other.attr.Ino, Flags: volume.OpExchange})
+	if err != nil {
+		return err
+	}
+	for _, d := range also {
+		if err := w.changed(*d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // create emits a new inode, and its content and times.
@@ -425,7 +446,7 @@ func (w *description) replaced(diff Difference) error {
 		return err
 	}
 	if known.Ino != 0 && known.Ino != diff.Ino {
-		if done, err := w.swapped(diff, p, &attr, &known, &st); err != nil || done {
+		if done, err := w.swapped(diff, &attr, sighting{&known, p, &st}); err != nil || done {
 			return err
 		}
 		return w.removed(diff)

@@ -84,7 +84,11 @@ func (i *inspection) indexed(parent volume.Ino, name string) (volume.Ino, error)
 
 // inode is the index's inode; ok is false if it has none.
 func (i *inspection) inode(ino volume.Ino) (attr volume.Attr, ok bool, err error) {
-	attr, err = i.view.Inode(ino)
+	return inodeOf(i.view, ino)
+}
+
+func inodeOf(view volume.View, ino volume.Ino) (attr volume.Attr, ok bool, err error) {
+	attr, err = view.Inode(ino)
 	if err != nil && volume.KindOf(err) == volume.NotFound {
 		return attr, false, nil
 	}

@@ -18,31 +18,34 @@ const (
 // look compares what has a name with the inode that the index has there, before it
 // is removed or replaced.
 func (d *Dir) look(p place, ino volume.Ino, view volume.View) (whose, error) {
+	w, _, err := d.lookAt(p, ino, view)
+	return w, err
+}
+
+// lookAt is look that also says what is there.
+func (d *Dir) lookAt(p place, ino volume.Ino, view volume.View) (whose, lowerStat, error) {
 	st, err := statAt(p.dir, p.name)
-	if err == unix.ENOENT {
-		return gone, nil
-	}
 	if err != nil {
-		return gone, err
+		return gone, st, notThere(err)
 	}
 	rec, err := d.recordOf(ino, view)
 	if err != nil {
-		return gone, err
+		return gone, st, err
 	}
 	if rec != nil {
 		if rec.ino == st.Ino && st.Dev == d.rootDev {
-			return ours, nil
+			return ours, st, nil
 		}
-		return others, nil
+		return others, st, nil
 	}
 	attr, err := view.Inode(ino)
 	if err != nil {
-		return gone, err
+		return gone, st, err
 	}
 	if attr.Type() == st.typ() {
-		return ours, nil
+		return ours, st, nil
 	}
-	return others, nil
+	return others, st, nil
 }
 
 // applyLink gives an inode a further name, or a nameless one its first.
@@ -67,7 +70,7 @@ func (d *Dir) applyLink(op *volume.Op, first firstMarks, view volume.View) error
 		return wrap(err)
 	}
 	defer put()
-	if err := d.detectFirst(first.ino, o.fd, &attr, view); err != nil {
+	if err := d.detectFirst(first.ino, &attr, view, o.stat); err != nil {
 		return wrap(err)
 	}
 	return wrap(d.clearing(p, func() error {
@@ -97,10 +100,13 @@ func (d *Dir) applyRemove(op *volume.Op, first firstMarks, view volume.View) err
 	}
 	defer release()
 	wrap := func(err error) error { return volume.Wrapf(err, "remove %.300q from %s", op.Name, op.Parent) }
-	if err := d.detectAt(first.ino, p, op.Ino, view); err != nil {
-		return wrap(err)
+	w, st, err := d.lookAt(p, op.Ino, view)
+	if err == nil && first.ino {
+		var attr volume.Attr
+		if attr, err = view.Inode(op.Ino); err == nil {
+			err = d.detectFirst(true, &attr, view, func() (lowerStat, error) { return st, nil })
+		}
 	}
-	w, err := d.look(p, op.Ino, view)
 	if err != nil {
 		return wrap(err)
 	}
@@ -160,20 +166,17 @@ func (d *Dir) applyRename(op *volume.Op, first firstMarks, view volume.View) err
 		return err
 	}
 	defer release2()
-	err = d.detectAt(first.ino, from, op.Ino, view)
-	if err == nil {
-		err = d.detectAt(first.replaced, to, op.Replaced, view)
-	}
-	if err != nil {
-		return volume.Wrapf(err, "rename %.300q in %s", op.Name, op.Parent)
-	}
+	err = d.detectNamed(first.ino, from, op.Ino, view)
 	switch {
+	case err != nil:
 	case op.Flags&volume.OpExchange != 0:
-		err = d.exchange(from, to, op.Ino)
+		if err = d.detectNamed(first.replaced, to, op.Replaced, view); err == nil {
+			err = d.exchange(from, to, op.Ino)
+		}
 	case op.Replaced == op.Ino: // two names of one file: the old one goes
 		err = d.within(from.dir, func() error { return unlinkAt(from.dir, from.name, false) })
 	default:
-		err = d.move(from, to, op, view)
+		err = d.move(from, to, op, first, view)
 	}
 	if err == unix.ENOENT {
 		err = volume.Errorf(volume.Missing, "it is not in the real directory any more: somebody moved or removed it behind the daemon: %w", unix.EIO)
@@ -184,18 +187,21 @@ func (d *Dir) applyRename(op *volume.Op, first firstMarks, view volume.View) err
 // move renames a lower file over a name that must be free or that of op.Replaced. What
 // is displaced and lives on is linked into staging first, so that the name
 // is never missing.
-func (d *Dir) move(from, to place, op *volume.Op, view volume.View) error {
+func (d *Dir) move(from, to place, op *volume.Op, first firstMarks, view volume.View) error {
 	ends := op.Flags&volume.OpEnds != 0
 	if op.Replaced == 0 {
 		return d.clearing(to, func() error {
 			return d.within(from.dir, func() error { return d.sys.renameNoReplace(from.dir, from.name, to.dir, to.name) })
 		})
 	}
-	w, err := d.look(to, op.Replaced, view)
+	w, st, err := d.lookAt(to, op.Replaced, view)
 	if err != nil {
 		return err
 	}
 	attr, err := view.Inode(op.Replaced)
+	if err == nil {
+		err = d.detectFirst(first.replaced, &attr, view, func() (lowerStat, error) { return st, nil })
+	}
 	if err != nil {
 		return err
 	}
@@ -278,7 +284,7 @@ func (d *Dir) exchange(a, b place, ino volume.Ino) error {
 }
 
 // applyPublish dresses a nameless file and gives it its name, displacing what had it.
-func (d *Dir) applyPublish(op *volume.Op, view volume.View) error {
+func (d *Dir) applyPublish(op *volume.Op, first firstMarks, view volume.View) error {
 	to, release, err := d.parentOf(op.Parent, op.Name, op.Ino, view)
 	if err != nil {
 		return err
@@ -298,7 +304,7 @@ func (d *Dir) applyPublish(op *volume.Op, view volume.View) error {
 	defer put()
 	err = d.dressForPublish(o, op)
 	if err == nil {
-		err = d.move(place{d.staging, op.Ino.String()}, to, op, view)
+		err = d.move(place{d.staging, op.Ino.String()}, to, op, first, view)
 	}
 	if err != nil {
 		if derr := d.dressed(o, &attr, view); derr != nil {

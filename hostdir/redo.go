@@ -111,11 +111,7 @@ func (r *redo) endLeases() {
 
 // inode is the index's inode; ok is false if its life has ended.
 func (r *redo) inode(ino volume.Ino) (attr volume.Attr, ok bool, err error) {
-	attr, err = r.view.Inode(ino)
-	if err != nil && volume.KindOf(err) == volume.NotFound {
-		return attr, false, nil
-	}
-	return attr, err == nil, err
+	return inodeOf(r.view, ino)
 }
 
 // who finds out which inode a lower file is: 0 if it is not known. It may be one whose life has

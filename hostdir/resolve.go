@@ -350,86 +350,68 @@ func (d *Dir) detect(fd int, attr *volume.Attr, view volume.View) error {
 	if _, dirty := d.dirty.get(attr.Ino); dirty {
 		return nil
 	}
-	rec, st, err := d.left(fd, attr, view)
+	rec, err := d.leftAs(attr, view, object{fd, false}.stat)
 	if err != nil || rec == nil {
 		return err
 	}
-	if _, dirty := d.dirty.get(attr.Ino); dirty {
-		return nil // an op has begun meanwhile, and what is different may be its doing
+	if _, dirty := d.dirty.get(attr.Ino); !dirty { // or an op has begun, whose doing it may be
+		d.suspect(attr.Ino, rec)
 	}
-	d.compare(&st, rec, attr.Ino)
 	return nil
 }
 
-// detectFirst does so for an op that is the first to change an inode.
-func (d *Dir) detectFirst(first bool, fd int, attr *volume.Attr, view volume.View) error {
-	if !first || !attr.IsFile() {
+// detectFirst does so for an op that is the first to change an inode, with what stat says of its
+// file.
+func (d *Dir) detectFirst(first bool, attr *volume.Attr, view volume.View, stat func() (lowerStat, error)) error {
+	if !first {
 		return nil
 	}
-	rec, st, err := d.left(fd, attr, view)
-	if err != nil || rec == nil {
-		return err
+	rec, err := d.leftAs(attr, view, stat)
+	if err == nil && rec != nil {
+		d.suspect(attr.Ino, rec)
 	}
-	d.compare(&st, rec, attr.Ino)
-	return nil
+	return err
 }
 
-// left is how an open file was left, nil if that is not known, and how it is.
-func (d *Dir) left(fd int, attr *volume.Attr, view volume.View) (rec *record, st lowerStat, err error) {
-	if rec, err = d.cleanRecord(attr, view); err != nil || rec == nil {
-		return nil, st, err
-	}
-	st, err = fstat(fd)
-	return rec, st, volume.Wrap(err, "stat inode "+attr.Ino.String())
-}
-
-// detectAt is detectFirst for a file of which only a name is known.
-func (d *Dir) detectAt(first bool, p place, ino volume.Ino, view volume.View) error {
+// detectNamed is detectFirst for an inode of which only the name of its file is known.
+func (d *Dir) detectNamed(first bool, p place, ino volume.Ino, view volume.View) error {
 	if !first {
 		return nil
 	}
 	attr, err := view.Inode(ino)
-	if err != nil || !attr.IsFile() {
-		return err
-	}
-	rec, err := d.cleanRecord(&attr, view)
-	if err != nil || rec == nil {
-		return err
-	}
-	st, err := statAt(p.dir, p.name)
-	if err == unix.ENOENT {
-		return nil // which the op will find as well
-	}
 	if err != nil {
-		return volume.Wrap(err, "stat inode "+ino.String())
+		return err
 	}
-	d.compare(&st, rec, ino)
-	return nil
+	return d.detectFirst(true, &attr, view, func() (lowerStat, error) { return statAt(p.dir, p.name) })
 }
 
-// cleanRecord is the record of an inode if it says how the file was left; nil if not.
-func (d *Dir) cleanRecord(attr *volume.Attr, view volume.View) (*record, error) {
+// leftAs is the record of a regular file that is not as that says it was left; nil if it is, if
+// the record does not say, or if there is no such file.
+func (d *Dir) leftAs(attr *volume.Attr, view volume.View, stat func() (lowerStat, error)) (*record, error) {
+	if !attr.IsFile() {
+		return nil, nil
+	}
 	rec, err := d.recordOf(attr.Ino, view)
 	if err != nil || rec == nil || rec.flags&flagClean == 0 || rec.version != attr.Version {
 		return nil, err
 	}
+	st, err := stat()
+	if err != nil {
+		return nil, volume.Wrap(notThere(err), "stat inode "+attr.Ino.String())
+	}
+	if st.Ino != rec.ino || st.Ctime == rec.ctime && st.Size == rec.size {
+		return nil, nil
+	}
 	return rec, nil
 }
 
-// compare tells of a file that is not as its record says.
-func (d *Dir) compare(st *lowerStat, rec *record, ino volume.Ino) {
-	if st.Ino == rec.ino && (st.Ctime != rec.ctime || st.Size != rec.size) {
-		d.suspect(ino, rec)
-		d.foreign(ino, "its file was changed")
-	}
-}
-
-// suspect remembers that the content of a file has to be recorded, whatever is done to
-// it until then.
+// suspect reports that a file was changed, and remembers that its content has to be recorded,
+// whatever is done to it until then.
 func (d *Dir) suspect(ino volume.Ino, rec *record) {
 	marked := *rec
 	marked.flags |= flagSuspect
 	d.pending.put(ino, &marked)
+	d.foreign(ino, "its file was changed")
 }
 
 // absolve ends that, once the content is recorded.

@@ -65,6 +65,8 @@ func statAt(dir int, name string) (lowerStat, error) {
 	return fillStat(&st), nil
 }
 
+func (o object) stat() (lowerStat, error) { return fstat(o.fd) }
+
 func renameAt(from int, a string, to int, b string) error {
 	return again(func() error { return unix.Renameat(from, a, to, b) })
 }

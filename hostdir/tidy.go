@@ -15,11 +15,8 @@ func (d *Dir) relearn(ino volume.Ino, view volume.View) error {
 	if ino == volume.RootIno {
 		return nil
 	}
-	attr, err := view.Inode(ino)
-	if err != nil {
-		if volume.KindOf(err) == volume.NotFound {
-			return nil
-		}
+	attr, ok, err := inodeOf(view, ino)
+	if err != nil || !ok {
 		return err
 	}
 	if attr.IsDir() && attr.Nlink == 0 {
@@ -60,11 +57,8 @@ func (d *Dir) relearnSwapped(in Intent, ino volume.Ino, lower uint64, view volum
 	if rec, err := d.recordOf(ino, view); err != nil || rec != nil {
 		return err
 	}
-	attr, err := view.Inode(ino)
-	if err != nil {
-		if volume.KindOf(err) == volume.NotFound {
-			return nil
-		}
+	attr, ok, err := inodeOf(view, ino)
+	if err != nil || !ok {
 		return err
 	}
 	for _, ref := range []volume.NameRef{{Parent: in.Parent, Name: in.Name}, {Parent: in.NewParent, Name: in.NewName}} {
@@ -115,10 +109,12 @@ func (d *Dir) Relearn(ctx context.Context, view volume.View, t *Touched) error {
 		if err := d.relearn(ino, view); err != nil {
 			return volume.Wrap(err, "find the file of inode "+ino.String())
 		}
-		if attr, err := view.Inode(ino); err == nil {
-			d.dirty.mark(ino, attr.Ctime)
-		} else if volume.KindOf(err) != volume.NotFound {
+		attr, ok, err := inodeOf(view, ino)
+		if err != nil {
 			return err
+		}
+		if ok {
+			d.dirty.mark(ino, attr.Ctime)
 		}
 	}
 	return nil
@@ -162,11 +158,11 @@ func (d *Dir) tidyOne(name string, last bool, view volume.View) (waits bool, err
 	if nerr != nil || !ino.Valid() || ino.String() != name {
 		return false, d.aside(p)
 	}
-	attr, err := view.Inode(ino)
+	attr, ok, err := inodeOf(view, ino)
 	if err != nil {
-		if volume.KindOf(err) != volume.NotFound {
-			return false, err
-		}
+		return false, err
+	}
+	if !ok {
 		return false, d.removeTree(p) // ours, and over
 	}
 	if attr.Nlink == 0 {

@@ -218,7 +218,7 @@ func (d *Dir) settleObject(obj object, attr *volume.Attr, view volume.View) (*re
 	rec.flags |= d.pending.refusals(attr.Ino)
 	same := st.differs(attr, rec.flags) == 0
 	if same && rec.flags&flagXattr == 0 {
-		same, err = d.sameXattrsBut(obj, attr.Ino, view, rewritten)
+		same, err = d.sameXattrs(obj, attr.Ino, view, rewritten)
 		if err != nil && volume.KindOf(err) != volume.Stale { // which ended meanwhile
 			return nil, err
 		}

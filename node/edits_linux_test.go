@@ -54,13 +54,11 @@ func (e *editor) pick(keep func(fs.FileMode) bool) string {
 func (e *editor) any() string  { return e.pick(func(fs.FileMode) bool { return true }) }
 func (e *editor) file() string { return e.pick(fs.FileMode.IsRegular) }
 func (e *editor) dir() string {
-	if e.rng.IntN(3) == 0 {
+	all := e.paths(fs.FileMode.IsDir)
+	if e.rng.IntN(3) == 0 || len(all) == 0 {
 		return e.root
 	}
-	if d := e.pick(fs.FileMode.IsDir); d != filepath.Join(e.root, "none") {
-		return d
-	}
-	return e.root
+	return all[e.rng.IntN(len(all))]
 }
 
 // place is a name that is free or not.
@@ -87,7 +85,7 @@ func (e *editor) write(p string, flags int) error {
 func (e *editor) edit() {
 	var what string
 	var err error
-	say := func(format string, args ...any) { what = fmt.Sprintf(strings.ReplaceAll(format, e.root, ""), args...) }
+	say := func(format string, args ...any) { what = fmt.Sprintf(format, args...) }
 	switch e.rng.IntN(17) {
 	case 0, 1:
 		p := e.place()
@@ -182,44 +180,50 @@ func (e *editor) edit() {
 // TestEdits: whatever somebody makes of a directory while nobody looks becomes ops, after which the
 // directory, the index and a replica are equal, and the next start finds nothing more to do.
 func TestEdits(t *testing.T) {
-	seeds := uint64(150)
-	if testing.Short() {
-		seeds = 4
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { edits(t, seed) })
-	}
+	eachSeed(t, 4, 150, edits)
 }
 
 // TestEditsBehind: the same while the daemon runs and makes ops of its own of what was edited,
 // once the directory is reconciled.
 func TestEditsBehind(t *testing.T) {
-	seeds := uint64(150)
-	if testing.Short() {
-		seeds = 15
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { editsBehind(t, seed) })
+	eachSeed(t, 15, 150, editsBehind)
+}
+
+// newEdited is a leading machine, an editor of its directory, and what its applications do.
+func newEdited(t *testing.T, seed, stream uint64) (*machine, *editor, *volumetest.Gen) {
+	m := newMachine(t)
+	m.insist = config.Insist{ConfirmDeletes: true}
+	m.tune = func(c *config.Config) { c.Oplog.SegmentSize = 1 << 20 }
+	ed := &editor{rng: rand.New(rand.NewPCG(seed, stream)), root: m.dir}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("edits since directory and index agreed:\n%s", strings.Join(ed.did, "\n"))
+		}
+	})
+	m.must(m.lead(context.Background()))
+	return m, ed, volumetest.Random(seed)
+}
+
+// again stops the node and starts it, which finds nothing to do.
+func (m *machine) again() {
+	m.t.Helper()
+	at := m.n.storage().engine.Position()
+	m.must(m.n.release())
+	m.must(m.lead(context.Background()))
+	m.agree()
+	if now := m.n.storage().engine.Position(); now.Version != at.Version {
+		m.t.Errorf("the next start wrote: %v, then %v", at, now)
 	}
 }
 
 func editsBehind(t *testing.T, seed uint64) {
 	ctx := context.Background()
-	m := newMachine(t)
-	m.tune = func(c *config.Config) { c.Oplog.SegmentSize = 1 << 20 }
-	gen := volumetest.Random(seed)
-	ed := &editor{rng: rand.New(rand.NewPCG(seed, 8)), root: m.dir}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("edits since the last reconcile:\n%s", strings.Join(ed.did, "\n"))
-		}
-	})
-	m.must(m.lead(ctx))
+	m, ed, gen := newEdited(t, seed, 8)
 	st, l := m.n.storage(), m.n.leading()
 	for round := range 5 {
 		ed.did = nil
 		for range 20 + ed.rng.IntN(100) {
-			m.stepping(l, gen, gen.Next(), volume.Missing) // of a file that it has open and somebody removed
+			m.step(l, gen, gen.Next(), volume.Missing) // of a file that it has open and somebody removed
 		}
 		records, err := st.dir.SettleAll(st.engine)
 		m.must(errors.Join(err, st.engine.PutLower(records)))
@@ -228,7 +232,7 @@ func editsBehind(t *testing.T, seed uint64) {
 			ed.edit()
 			if ed.rng.IntN(3) == 0 {
 				s := gen.Next()
-				m.stepping(l, gen, s, volume.Missing) // its file is gone
+				m.step(l, gen, s, volume.Missing) // its file is gone
 				ed.did = append(ed.did, fmt.Sprintf("%+v", s.Req))
 			}
 		}
@@ -247,29 +251,13 @@ func editsBehind(t *testing.T, seed uint64) {
 			t.Fatalf("round %d", round)
 		}
 	}
-	at := st.engine.Position()
-	m.must(m.n.release())
-	m.must(m.lead(ctx))
-	m.agree()
-	if now := m.n.storage().engine.Position(); now.Version != at.Version {
-		t.Errorf("the next start wrote: %v, then %v", at, now)
-	}
+	m.again()
 	m.kill()
 }
 
 func edits(t *testing.T, seed uint64) {
 	ctx := context.Background()
-	m := newMachine(t)
-	m.insist = config.Insist{ConfirmDeletes: true}
-	m.tune = func(c *config.Config) { c.Oplog.SegmentSize = 1 << 20 }
-	gen := volumetest.Random(seed)
-	ed := &editor{rng: rand.New(rand.NewPCG(seed, 7)), root: m.dir}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("edits since the last start:\n%s", strings.Join(ed.did, "\n"))
-		}
-	})
-	m.must(m.lead(ctx))
+	m, ed, gen := newEdited(t, seed, 7)
 	for round := range 4 {
 		ed.did = nil
 		l := m.n.leading()
@@ -293,13 +281,7 @@ func edits(t *testing.T, seed uint64) {
 		}
 		m.must(m.lead(ctx))
 		m.agree()
-		at := m.n.storage().engine.Position()
-		m.must(m.n.release())
-		m.must(m.lead(ctx))
-		m.agree()
-		if now := m.n.storage().engine.Position(); now.Version != at.Version {
-			t.Errorf("the next start wrote: %v, then %v", at, now)
-		}
+		m.again()
 		if t.Failed() {
 			t.Fatalf("round %d, ended in way %d", round, how)
 		}
@@ -343,12 +325,11 @@ func TestExchangedWhileStopped(t *testing.T) {
 	old, fresh := m.mkdir(volume.RootIno, "current"), m.mkdir(m.mkdir(volume.RootIno, "next"), "release")
 	inside := []volume.Ino{m.file(old, "f", "old"), m.file(fresh, "f", "new"), m.mkdir(old, "type"), m.file(fresh, "type", "file")}
 	a, b := m.file(volume.RootIno, "a", "aaaa"), m.file(volume.RootIno, "b", "bbbb")
+	before := m.n.storage().log.Last().Version
 	m.must(m.n.release())
 	for _, pair := range [][2]string{{"current", "next/release"}, {"a", "b"}} {
 		m.must(unix.Renameat2(unix.AT_FDCWD, m.in(pair[0]), unix.AT_FDCWD, m.in(pair[1]), unix.RENAME_EXCHANGE))
 	}
-	at := m.n.storage()
-	before := at.log.Last().Version
 	m.must(m.lead(ctx))
 	m.agree()
 	l := m.n.leading()

@@ -21,12 +21,17 @@ import (
 // any moment of a random history. It comes back with all that was synced, directory and
 // index agree, and what it found in the directory is in its log.
 func TestPowerCut(t *testing.T) {
-	seeds := uint64(40)
+	eachSeed(t, 1, 40, powerCuts)
+}
+
+// eachSeed runs a test by seeds, as many as fit a short run, or a long one.
+func eachSeed(t *testing.T, short, long uint64, test func(t *testing.T, seed uint64)) {
+	seeds := long
 	if testing.Short() {
-		seeds = 1
+		seeds = short
 	}
 	for seed := range seeds {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { powerCuts(t, seed) })
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { test(t, seed) })
 	}
 }
 
@@ -104,14 +109,9 @@ func powerCuts(t *testing.T, seed uint64) {
 	m.kill()
 }
 
-// step does a step; what the volume refuses is part of the game.
-func (m *machine) step(v volume.Volume, gen *volumetest.Gen, s volumetest.Step) {
-	m.t.Helper()
-	m.stepping(v, gen, s)
-}
-
-// stepping is step, but for kinds of errors that may be, too.
-func (m *machine) stepping(v volume.Volume, gen *volumetest.Gen, s volumetest.Step, ok ...volume.Kind) {
+// step does a step; what the volume refuses is part of the game, and so are the kinds of errors
+// that are given.
+func (m *machine) step(v volume.Volume, gen *volumetest.Gen, s volumetest.Step, ok ...volume.Kind) {
 	m.t.Helper()
 	ctx := context.Background()
 	var res volume.Result
