@@ -217,10 +217,15 @@ func (c *checker) dir(fd int, ino volume.Ino, path string) error {
 			subdirs = append(subdirs, e)
 		}
 	}
+	var failed error
 	err = c.d.listNames(c.ctx, fd, func(name string) bool { return !IsReserved(ino, name) }, func(names []string) error {
 		seen += len(names)
-		return c.listed(fd, ino, path, names, known)
+		failed = c.listed(fd, ino, path, names, known)
+		return failed
 	})
+	if failed == nil {
+		err = c.passOver(err) // it was removed since it was opened
+	}
 	if err != nil {
 		return volume.Wrapf(err, "check directory %q", path)
 	}

@@ -91,3 +91,26 @@ func TestRecheck(t *testing.T) {
 		t.Errorf("%d of three differ, want the root and what lies in the directory that is gone", count)
 	}
 }
+
+// TestCheckWhileRemoved: a directory that is removed while it is looked at is passed over if ops
+// go on meanwhile, and what is beside it is compared.
+func TestCheckWhileRemoved(t *testing.T) {
+	r := newRig(t)
+	d := r.mkdir(1, "d")
+	_, release, err := r.dir.dirFD(d, r.index) // it stays open
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	path := filepath.Join(r.path, "d")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	none := func(diff Difference) error { t.Errorf("found %s", diff); return nil }
+	if err := r.dir.CheckBelow(ctx, r.index, d, "d/", CheckOptions{Live: true}, none); err != nil {
+		t.Error(err)
+	}
+	if err := r.dir.CheckBelow(ctx, r.index, d, "d/", CheckOptions{}, none); volume.KindOf(err) != volume.NotFound {
+		t.Errorf("a directory that is gone while nothing goes on: %v", err)
+	}
+}

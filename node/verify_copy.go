@@ -296,7 +296,7 @@ func (h *heldCopy) check(ctx context.Context, fn func(path, what string) error) 
 		return nil
 	}
 	view := h.st.engine
-	return h.st.dir.Check(ctx, view, func(d hostdir.Difference) error {
+	return h.st.dir.CheckAll(ctx, view, hostdir.CheckOptions{Live: true}, func(d hostdir.Difference) error {
 		found, err := h.recheck(ctx, d)
 		for _, now := range found {
 			if err != nil {
