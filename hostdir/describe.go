@@ -141,19 +141,12 @@ func (w *description) alsoChanged(s sighting, path string) (also *Difference, er
 // knownAs is the inode with a name that a lower file is already; its Ino is 0 if there
 // is none.
 func (w *description) knownAs(key string, st *lowerStat) (volume.Attr, error) {
-	ino, err := w.view.LowerIno([]byte(key))
-	if err != nil {
-		if volume.KindOf(err) == volume.NotFound {
-			err = nil
-		}
+	ino, err := w.d.ownerOf(key, w.view)
+	if err != nil || ino == 0 {
 		return volume.Attr{}, err
 	}
 	attr, ok, err := w.inode(ino)
 	if err != nil || !ok || attr.Nlink == 0 || attr.Type() != st.typ() {
-		return volume.Attr{}, err
-	}
-	// Its record may have become another since it was stored.
-	if rec, err := w.d.recordOf(ino, w.view); err != nil || rec != nil && rec.key != key {
 		return volume.Attr{}, err
 	}
 	return attr, nil

@@ -12,13 +12,16 @@ type pending struct {
 	mu    sync.Mutex
 	fresh map[volume.Ino]*record
 	taken map[volume.Ino]*record
+	// owners finds by their keys the inodes of files that have several names, of records that were made
+	// because there were none; until they are readable in the index.
+	owners, ownersTaken map[string]volume.Ino
 	// refused collects what lower file systems did not take since the inode's last
 	// record.
 	refused map[volume.Ino]uint8
 }
 
 func newPending() *pending {
-	return &pending{fresh: map[volume.Ino]*record{}, refused: map[volume.Ino]uint8{}}
+	return &pending{fresh: map[volume.Ino]*record{}, owners: map[string]volume.Ino{}, refused: map[volume.Ino]uint8{}}
 }
 
 func (p *pending) find(ino volume.Ino) *record {
@@ -36,6 +39,23 @@ func (p *pending) put(ino volume.Ino, r *record) {
 	r.flags |= p.refused[ino]
 	delete(p.refused, ino)
 	p.fresh[ino] = r
+}
+
+// own notes whose a file is that has several names.
+func (p *pending) own(key string, ino volume.Ino) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owners[key] = ino
+}
+
+// owner is whose a file was last noted to be, 0 if it was not.
+func (p *pending) owner(key string) volume.Ino {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ino := p.owners[key]; ino != 0 {
+		return ino
+	}
+	return p.ownersTaken[key]
 }
 
 // refuse notes what the lower file system did not take.
@@ -73,6 +93,7 @@ func (p *pending) forget(ino volume.Ino) {
 func (p *pending) take() []volume.LowerRecord {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.ownersTaken, p.owners = p.owners, map[string]volume.Ino{}
 	if len(p.fresh) == 0 {
 		p.taken = nil
 		return nil

@@ -12,7 +12,8 @@ import (
 //
 //	4  tag of the file system (of its ID in the marker), big endian
 //	1  'h': what follows is a file handle, 4 bytes type and the handle's own bytes
-//	   'n': what follows is inode number (8), birth time seconds (8), nanoseconds (4)
+//	   'n': what follows is inode number (8), birth time seconds (8), nanoseconds (4); of an
+//	        inode without a file its own ID, zeros, and ones
 //
 // The value of a volume.LowerRecord is
 //
@@ -125,6 +126,35 @@ func (d *Dir) keyOf(fd int, st *lowerStat) (string, error) {
 	b = binary.BigEndian.AppendUint64(b, uint64(born.Sec))
 	b = binary.BigEndian.AppendUint32(b, born.Nsec)
 	return string(b), nil
+}
+
+// noFile is a record that no file is like, of an inode that has none.
+func (d *Dir) noFile(ino volume.Ino) *record {
+	b := append(d.fsTag[:len(d.fsTag):len(d.fsTag)], keyNumber)
+	b = binary.BigEndian.AppendUint64(b, uint64(ino)) // no two have one key
+	b = binary.BigEndian.AppendUint64(b, 0)
+	b = binary.BigEndian.AppendUint32(b, 1<<32-1)
+	return &record{key: string(b)}
+}
+
+// ownerOf is the inode whose record has a key; 0 if there is none.
+func (d *Dir) ownerOf(key string, view volume.View) (volume.Ino, error) {
+	ino := d.pending.owner(key)
+	if ino == 0 {
+		var err error
+		if ino, err = view.LowerIno([]byte(key)); err != nil {
+			if volume.KindOf(err) == volume.NotFound {
+				err = nil
+			}
+			return 0, err
+		}
+	}
+	// Its record may have become another since.
+	rec, err := d.recordOf(ino, view)
+	if err != nil || rec == nil || rec.key != key {
+		return 0, err
+	}
+	return ino, nil
 }
 
 // known reports whether a record is of this file system; those made on another (the

@@ -93,7 +93,7 @@ func (d *Dir) openDirName(n volume.NameRef, ino volume.Ino, rec *record, view vo
 	if err != nil {
 		return -1, err
 	}
-	if err := d.checkFound(fd, ino, volume.ModeDir, rec); err != nil {
+	if err := d.checkFound(fd, ino, volume.ModeDir, rec, view); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
@@ -131,8 +131,10 @@ func (d *Dir) openRecorded(rec *record, flags int) (fd int, ok bool, err error) 
 }
 
 // checkFound makes sure that what was found under an inode's name is of its type, and
-// notes what it is if that was not known or has changed.
-func (d *Dir) checkFound(fd int, ino volume.Ino, typ uint32, rec *record) error {
+// notes what it is if that was not known or has changed. Another inode's file is not taken
+// for its own while it has further names: what is written to the one would be the other's,
+// too, but not on followers.
+func (d *Dir) checkFound(fd int, ino volume.Ino, typ uint32, rec *record, view volume.View) error {
 	st, err := fstat(fd)
 	if err != nil {
 		return err
@@ -147,12 +149,30 @@ func (d *Dir) checkFound(fd int, ino volume.Ino, typ uint32, rec *record) error 
 	if rec != nil && rec.key == key {
 		return nil
 	}
+	linked := typ != volume.ModeDir && st.Nlink > 1
+	if linked {
+		owner, err := d.ownerOf(key, view)
+		if err != nil {
+			return err
+		}
+		if owner != 0 && owner != ino {
+			if rec == nil {
+				d.pending.put(ino, d.noFile(ino)) // so that Check reports the name
+			} else {
+				d.foreign(ino, "it was replaced by a link to inode "+owner.String())
+			}
+			return unix.ENOENT
+		}
+	}
 	fresh := &record{ino: st.Ino, ctime: st.Ctime, size: st.Size, key: key}
 	if rec != nil {
 		fresh.flags = rec.flags & flagsRefused
 		if typ == volume.ModeFile {
 			fresh.flags |= flagSuspect
 		}
+	}
+	if linked {
+		d.pending.own(key, ino)
 	}
 	d.pending.put(ino, fresh)
 	if rec != nil {
@@ -229,7 +249,7 @@ func (d *Dir) openPath(ino volume.Ino, attr *volume.Attr, view volume.View) (int
 		if err != nil {
 			return err
 		}
-		if err := d.checkFound(fd, ino, attr.Type(), rec); err != nil {
+		if err := d.checkFound(fd, ino, attr.Type(), rec, view); err != nil {
 			unix.Close(fd)
 			return err
 		}

@@ -3,6 +3,8 @@ package hostdir
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -69,7 +71,7 @@ func (d *Dir) relearnSwapped(in Intent, ino volume.Ino, lower uint64, view volum
 			}
 			continue
 		}
-		found, err := d.recordIf(p, ino, lower, attr.Type())
+		found, err := d.recordIf(p, ino, lower, attr.Type(), view)
 		release()
 		if found || err != nil {
 			return err
@@ -79,7 +81,7 @@ func (d *Dir) relearnSwapped(in Intent, ino volume.Ino, lower uint64, view volum
 }
 
 // recordIf makes an inode's record of what has a name if its number and type are those given.
-func (d *Dir) recordIf(p place, ino volume.Ino, lower uint64, typ uint32) (bool, error) {
+func (d *Dir) recordIf(p place, ino volume.Ino, lower uint64, typ uint32, view volume.View) (bool, error) {
 	fd, err := d.openAt(p.dir, p.name, oPath)
 	if err != nil {
 		return false, notThere(err)
@@ -89,7 +91,7 @@ func (d *Dir) recordIf(p place, ino volume.Ino, lower uint64, typ uint32) (bool,
 	if err != nil || st.Ino != lower || st.typ() != typ {
 		return false, err
 	}
-	return true, d.checkFound(fd, ino, typ, nil)
+	return true, d.checkFound(fd, ino, typ, nil, view)
 }
 
 // Relearn makes records for inodes whose own were lost because the daemon died before the
@@ -102,7 +104,7 @@ func (d *Dir) Relearn(ctx context.Context, view volume.View, t *Touched) error {
 			return volume.Wrap(err, "find what was being exchanged")
 		}
 	}
-	for ino := range t.Inodes {
+	for _, ino := range slices.Sorted(maps.Keys(t.Inodes)) { // the eldest of those that share a file gets it
 		if err := ctx.Err(); err != nil {
 			return err
 		}

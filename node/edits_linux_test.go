@@ -351,3 +351,62 @@ func TestExchangedWhileStopped(t *testing.T) {
 	}
 	m.kill()
 }
+
+// TestLinkedOver: a name that somebody made a hard link to another inode's file, dead or behind the
+// running daemon, becomes a name of that inode: two inodes never share a file, of which one would be
+// written with the other below, but not on followers.
+func TestLinkedOver(t *testing.T) {
+	ctx := context.Background()
+	ends := map[string]func(m *machine){
+		"killed": func(m *machine) {
+			m.kill()
+			time.Sleep(1200 * time.Millisecond) // edits are told from what the daemon did last by their time
+		},
+		"killed long after the records": func(m *machine) {
+			m.must(m.n.release())
+			m.must(m.lead(ctx))
+			m.kill()
+			time.Sleep(1200 * time.Millisecond)
+		},
+		"stopped": func(m *machine) { m.must(m.n.release()) },
+		"running": nil,
+	}
+	for end, how := range ends {
+		for _, pair := range [][2]string{{"a", "b"}, {"b", "a"}} {
+			t.Run(end+", "+pair[0]+" as "+pair[1], func(t *testing.T) {
+				t.Parallel()
+				m := newMachine(t)
+				m.must(m.lead(ctx))
+				inos := map[string]volume.Ino{"a": m.file(volume.RootIno, "a", "aaaa"), "b": m.file(volume.RootIno, "b", "bbbb")}
+				over := func() {
+					m.must(os.Remove(m.in(pair[1])))
+					m.must(os.Link(m.in(pair[0]), m.in(pair[1])))
+				}
+				if how != nil {
+					how(m)
+					over()
+					m.must(m.lead(ctx))
+				} else {
+					m.must(m.n.release())
+					m.must(m.lead(ctx)) // it has neither open
+					over()
+					if _, err := m.n.leading().ReadAt(ctx, inos[pair[1]], make([]byte, 4), 0); volume.KindOf(err) != volume.Missing {
+						t.Errorf("read of a file that is gone: %v", err)
+					}
+					m.must(m.n.reconcileVerb(ctx, url.Values{"confirm_deletes": {"true"}}, func(any) error { return nil }))
+				}
+				m.agree()
+				for name := range inos {
+					got, err := m.n.leading().Lookup(ctx, volume.RootIno, name)
+					if want := inos[pair[0]]; err != nil || got.Nlink != 2 || got.Ino != want && end != "killed" { // which says nothing
+						t.Errorf("%s is %s with %d links, %v, want %s with 2", name, got.Ino, got.Nlink, err, want)
+					}
+					m.write(got.Ino, "text by "+name)
+					m.agree()
+				}
+				m.again()
+				m.kill()
+			})
+		}
+	}
+}
