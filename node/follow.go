@@ -156,7 +156,7 @@ func (n *node) lacks(why error) bool {
 		return false
 	}
 	if !n.syncing() && !n.between.Load() && !n.wantSnapshot.Swap(true) {
-		n.log.Warn().Str("code", "WD-1408").Err(why).Msg("this follower's directory lacks what the leader's ops need: it is compared with a snapshot")
+		n.log.Warn().Str("code", "WD-1409").Err(why).Msg("this follower's directory lacks what the leader's ops need: it is compared with a snapshot")
 	}
 	return true
 }

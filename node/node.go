@@ -441,7 +441,7 @@ func (n *node) release() error {
 	if l := n.leading(); l != nil {
 		l.Stop(volume.Errorf(volume.ReadOnly, "the daemon is stopping"))
 		if !n.peers.caughtUp(deadline, st.log.Last().Version) {
-			n.log.Warn().Str("code", "WD-1202").Msg("stopped before every follower had everything; they catch up when this node is back")
+			n.log.Warn().Str("code", "WD-1346").Msg("stopped before every follower had everything; they catch up when this node is back")
 		}
 	}
 	n.cancel(errAskedToStop)
