@@ -14,7 +14,10 @@ import (
 // TestOps runs every operation of the list (ops_*_test.go) in a folder of its own
 // on the leader's mount; each checks what it sees itself, and afterwards the
 // follower's tree must equal the leader's.
-func TestOps(t *testing.T) { everyOp(t, true) }
+func TestOps(t *testing.T) {
+	t.Parallel()
+	everyOp(t, true)
+}
 
 // everyOp compares the nodes after each operation, or only after all.
 func everyOp(t *testing.T, compareEach bool) {

@@ -36,7 +36,10 @@ func sourceTree(t *testing.T) string {
 
 // TestRealInput is what people do: unpack, copy, synchronise, develop, keep a
 // database.
-func TestRealInput(t *testing.T) { realInput(t) }
+func TestRealInput(t *testing.T) {
+	t.Parallel()
+	realInput(t)
+}
 
 // realInput does the steps with the given names, or all.
 func realInput(t *testing.T, only ...string) {
