@@ -767,7 +767,7 @@ func TestWitness(t *testing.T) {
 			b.must(beta.Stop())
 		}
 		args := append([]string{filepath.Join(b.Bin, c.args[0])}, c.args[1:]...)
-		r := cluster.Cmd{Args: append(args, "--key-file", b.Key), Timeout: 20 * time.Second}.Run()
+		r := cluster.Cmd{Args: append(args, "--key-file", b.Key, "--bind", "127.0.0.1:0"), Timeout: 20 * time.Second}.Run()
 		if r.Code == 0 || !strings.Contains(r.Stderr, c.want) {
 			t.Errorf("%q: exit code %d, %s", c.args, r.Code, r.Stderr)
 		}
