@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -54,6 +56,11 @@ func run(m *testing.M) int {
 		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "WOLFDISK_") {
 			os.Unsetenv(name)
 		}
+	}
+	// A shell cannot catch a signal that was ignored when it began, as below nohup(1). What is caught
+	// here, and dropped, children begin with as usual.
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	return m.Run()
 }
