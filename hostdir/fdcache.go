@@ -61,6 +61,14 @@ func (c *fdCache) get(ino volume.Ino) *openFD {
 	return e
 }
 
+// use is get for a descriptor that is in use already.
+func (c *fdCache) use(e *openFD) {
+	s := c.shard(e.ino)
+	s.mu.Lock()
+	e.refs++
+	s.mu.Unlock()
+}
+
 func (c *fdCache) put(e *openFD) {
 	s := c.shard(e.ino)
 	s.mu.Lock()

@@ -84,6 +84,7 @@ type Dir struct {
 	closed      atomic.Bool
 
 	leases leases
+	holds  holds
 }
 
 var _ volume.Backing = (*Dir)(nil)
@@ -381,6 +382,7 @@ func (d *Dir) Close() error {
 
 func (d *Dir) closeAll() error {
 	if d.files != nil {
+		d.letAll()
 		d.files.dropAll()
 		d.dirs.dropAll()
 	}

@@ -114,3 +114,78 @@ func TestCheckWhileRemoved(t *testing.T) {
 		t.Errorf("a directory that is gone while nothing goes on: %v", err)
 	}
 }
+
+// TestReadWhileChanged: what a read finds of an op that the index does not show yet is no
+// change by somebody else.
+func TestReadWhileChanged(t *testing.T) {
+	r := newRig(t)
+	a, b := r.file(1, "a", "a long content"), r.file(1, "b", "other")
+	cut := r.file(1, "cut", "a long content")
+	r.close()
+	r.open(false) // nothing is open
+	was := map[volume.Ino]volume.Attr{}
+	for _, ino := range []volume.Ino{a, cut} {
+		attr, err := r.index.Inode(ino)
+		if err != nil {
+			t.Fatal(err)
+		}
+		was[ino] = attr
+	}
+	for _, op := range []*volume.Op{
+		{Kind: volume.OpTruncate, Ino: cut, Size: 3},
+		{Kind: volume.OpRename, Ino: b, Parent: 1, Name: "b", NewParent: 1, NewName: "a", Replaced: a, Flags: volume.OpEnds},
+	} {
+		op.Time = r.now
+		if _, err := r.dir.Apply(ctx, op, r.index); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for ino, want := range map[volume.Ino]volume.Kind{cut: volume.Corrupt, a: volume.Missing} {
+		attr := was[ino]
+		if n, err := r.dir.ReadAt(ctx, &attr, make([]byte, 20), 0, r.index); volume.KindOf(err) != want {
+			t.Errorf("read %d bytes of %s, %v, want an error that may pass: %v", n, ino, err, want)
+		}
+	}
+	if len(r.foreign) > 0 {
+		t.Errorf("taken for somebody's doing: %v", r.foreign)
+	}
+}
+
+// TestHold: what is held stays readable after an op of another node has ended it, and not longer.
+func TestHold(t *testing.T) {
+	r := newRig(t)
+	a := r.file(1, "a", "content")
+	r.close()
+	r.open(false)
+	for range 2 {
+		if err := r.dir.Hold(a, r.index); err != nil {
+			t.Fatal(err)
+		}
+	}
+	attr, err := r.index.Inode(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() (string, error) {
+		buf := make([]byte, 20)
+		n, err := r.dir.ReadAt(ctx, &attr, buf, 0, r.index)
+		return string(buf[:n]), err
+	}
+	r.unlink(1, "a", a, volume.OpEnds)
+	for range 2 {
+		if text, err := read(); text != "content" || err != nil {
+			t.Errorf("read %q, %v of what is held", text, err)
+		}
+		r.dir.Let(a)
+	}
+	if text, err := read(); err == nil {
+		t.Errorf("read %q of what is held no more", text)
+	}
+	r.dir.Let(a) // as of one that was open before this run
+	if n := r.dir.files.len(); n != 0 {
+		t.Errorf("%d descriptors are left", n)
+	}
+	if err := r.dir.Hold(a, r.index); err == nil {
+		t.Error("held what is gone")
+	}
+}

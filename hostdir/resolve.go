@@ -150,17 +150,19 @@ func (d *Dir) checkFound(fd int, ino volume.Ino, typ uint32, rec *record, view v
 		return nil
 	}
 	linked := typ != volume.ModeDir && st.Nlink > 1
-	if linked {
-		owner, err := d.ownerOf(key, view)
-		if err != nil {
-			return err
-		}
-		if owner != 0 && owner != ino {
-			if rec == nil {
-				d.pending.put(ino, d.noFile(ino)) // so that Check reports the name
-			} else {
-				d.foreign(ino, "it was replaced by a link to inode "+owner.String())
-			}
+	owner, err := d.ownerOf(key, view)
+	if err != nil {
+		return err
+	}
+	if owner != 0 && owner != ino {
+		switch {
+		case rec != nil && d.underWay(owner):
+			return unix.ENOENT // an op may have given it the name, which the index does not show yet
+		case linked && rec == nil:
+			d.pending.put(ino, d.noFile(ino)) // so that Check reports the name
+			return unix.ENOENT
+		case linked:
+			d.foreign(ino, "it was replaced by a link to inode "+owner.String())
 			return unix.ENOENT
 		}
 	}
@@ -179,6 +181,13 @@ func (d *Dir) checkFound(fd int, ino volume.Ino, typ uint32, rec *record, view v
 		d.foreign(ino, "it was replaced by another file")
 	}
 	return nil
+}
+
+// underWay reports whether an op may be on its way that touches an inode, from below into the
+// index. It was noted before it changed anything.
+func (d *Dir) underWay(ino volume.Ino) bool {
+	mark, dirty := d.dirty.get(ino)
+	return dirty && mark.at > seconds()-idleAfter
 }
 
 // foreign reports that somebody else changed an inode's lower file.
@@ -278,6 +287,10 @@ func (d *Dir) file(ino volume.Ino, write bool, view volume.View) (*openFD, error
 			return e, nil
 		}
 		d.files.put(e)
+	} else if !write {
+		if e := d.held(ino); e != nil {
+			return e, nil
+		}
 	}
 	attr, err := view.Inode(ino)
 	if err != nil {

@@ -165,8 +165,8 @@ func (d *Dir) Settle(ino volume.Ino, view volume.View) error {
 	}
 	obj, release, err := d.object(ino, &attr, view)
 	if volume.KindOf(err) == volume.Missing {
-		if mark.at > seconds()-idleAfter {
-			return nil // the op that ends it may be on its way, from below into the index
+		if d.underWay(ino) {
+			return nil // the op may be the one that ends it
 		}
 		d.dirty.clear(ino, mark)
 		d.foreign(ino, "its file is gone")

@@ -146,6 +146,33 @@ func (t *Tree) ListXattr(_ context.Context, ino volume.Ino) ([]string, error) {
 	return t.Engine.ListXattr(ino)
 }
 
+// Pin is Engine.Pin, which also keeps the content of a file.
+func (t *Tree) Pin(ino volume.Ino) error {
+	if err := t.Engine.Pin(ino); err != nil {
+		return err
+	}
+	holder, ok := t.Backing.(volume.Holder)
+	if !ok {
+		return nil
+	}
+	a, err := t.Engine.GetAttr(ino)
+	if err == nil && a.IsFile() {
+		err = holder.Hold(ino, t.Engine)
+	}
+	if err != nil {
+		_ = t.Engine.Unpin(ino) // the reason for failing is the other error
+	}
+	return err
+}
+
+// Unpin ends a Pin.
+func (t *Tree) Unpin(ino volume.Ino) error {
+	if holder, ok := t.Backing.(volume.Holder); ok {
+		holder.Let(ino)
+	}
+	return t.Engine.Unpin(ino)
+}
+
 // regular is the attributes of a regular file, for access to its content.
 func (t *Tree) regular(ino volume.Ino) (*volume.Attr, error) {
 	n, err := t.live(ino)
@@ -156,6 +183,13 @@ func (t *Tree) regular(ino volume.Ino) (*volume.Attr, error) {
 		err = volume.Invalid
 	}
 	return &n.Attr, err
+}
+
+// MayPass reports whether an error of reading content, which looks like damage, may come from an op
+// on its way: content is applied before the index shows it.
+func MayPass(err error) bool {
+	k := volume.KindOf(err)
+	return k == volume.Corrupt || k == volume.Missing
 }
 
 // ReadAt implements volume.Reader.

@@ -575,7 +575,7 @@ func (l *Leader) end(ctx context.Context, ino volume.Ino, objects []volume.Ino) 
 // again with the inode's lock held.
 func (l *Leader) ReadAt(ctx context.Context, ino volume.Ino, p []byte, off int64) (int, error) {
 	n, err := l.Tree.ReadAt(ctx, ino, p, off)
-	if err == nil || !mayBePassing(err) {
+	if err == nil || !index.MayPass(err) {
 		return n, err
 	}
 	objects := []volume.Ino{ino}
@@ -587,18 +587,13 @@ func (l *Leader) ReadAt(ctx context.Context, ino volume.Ino, p []byte, off int64
 // Seek implements volume.Reader, as ReadAt.
 func (l *Leader) Seek(ctx context.Context, ino volume.Ino, off int64, hole bool) (int64, error) {
 	at, err := l.Tree.Seek(ctx, ino, off, hole)
-	if err == nil || !mayBePassing(err) {
+	if err == nil || !index.MayPass(err) {
 		return at, err
 	}
 	objects := []volume.Ino{ino}
 	l.locks.lock(objects)
 	defer l.locks.unlock(objects)
 	return l.Tree.Seek(ctx, ino, off, hole)
-}
-
-func mayBePassing(err error) bool {
-	k := volume.KindOf(err)
-	return k == volume.Corrupt || k == volume.Missing
 }
 
 // Sync implements volume.Volume: the log through every op answered so far, and the

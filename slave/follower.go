@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -50,6 +51,45 @@ func New(opt Options) *Follower {
 	f.received.Store(v)
 	f.applied.Store(v)
 	return f
+}
+
+// ReadAt implements volume.Reader.
+func (f *Follower) ReadAt(ctx context.Context, ino volume.Ino, p []byte, off int64) (n int, err error) {
+	err = f.settled(ctx, func() error {
+		n, err = f.Tree.ReadAt(ctx, ino, p, off)
+		return err
+	})
+	return n, err
+}
+
+// Seek implements volume.Reader.
+func (f *Follower) Seek(ctx context.Context, ino volume.Ino, off int64, hole bool) (at int64, err error) {
+	err = f.settled(ctx, func() error {
+		at, err = f.Tree.Seek(ctx, ino, off, hole)
+		return err
+	})
+	return at, err
+}
+
+// passTime is for how long ops may take from a real directory into the index.
+const passTime = time.Second
+
+// settled reads content, again if what it meets may pass. It does not wait for the lock that keeps ops
+// out: who holds it tells the kernel's caches, and these wait for reads. Chunks do not change.
+func (f *Follower) settled(ctx context.Context, read func() error) error {
+	err := read()
+	if f.opt.Chunks != nil {
+		return err
+	}
+	for wait := time.Millisecond; index.MayPass(err) && wait < passTime; wait *= 2 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return err
+		}
+		err = read()
+	}
+	return err
 }
 
 // Follow serves a session whose frames come already, until it ends.
@@ -182,10 +222,14 @@ func (f *Follower) Do(context.Context, *volume.Request) (volume.Result, error) {
 }
 
 // Open implements volume.Volume.
-func (f *Follower) Open(_ context.Context, ino volume.Ino, write bool) error {
+func (f *Follower) Open(ctx context.Context, ino volume.Ino, write bool) error {
 	if write {
 		return volume.ReadOnly
 	}
+	return f.settled(ctx, func() error { return f.open(ino) })
+}
+
+func (f *Follower) open(ino volume.Ino) error {
 	if err := f.Pin(ino); err != nil {
 		return err
 	}

@@ -196,6 +196,15 @@ type Resumer interface {
 	Applied(op *Op)
 }
 
+// Holder is a Backing that loses the content of an inode with the op of another node that ends
+// it. From Hold to the last Let the content stays readable on this node.
+type Holder interface {
+	// Hold holds a regular file. Missing if its content is gone already.
+	Hold(ino Ino, view View) error
+	// Let does nothing if the inode is not held.
+	Let(ino Ino)
+}
+
 // LogRef addresses content inside this node's own log.
 type LogRef struct {
 	Segment uint64 // the segment's first version

@@ -3,12 +3,17 @@
 package e2e
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"wolfdisk/tests/cluster"
 	"wolfdisk/tests/tree"
@@ -122,6 +127,90 @@ func TestDirFollower(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReadersOfWhatChanges: who reads a file while it is cut, or replaced by the next version of it,
+// gets one version or the other, on a leader and on a follower with a plain directory; what is open
+// stays readable; and nobody is said to change files behind a daemon.
+func TestReadersOfWhatChanges(t *testing.T) {
+	t.Parallel()
+	b, dir := dirBed(t, "elsewhere")
+	b.shell("head -c 100000 /dev/urandom >cut; echo a first version, never read before >saved; cp saved open")
+	b.equal()
+	open, err := os.Open(filepath.Join(b.follower().Mount, "open"))
+	b.must(err)
+	defer open.Close()
+	b.shell("echo the next version >next; mv next open; rm saved; echo >saved")
+	b.equal()
+	if text, err := io.ReadAll(open); err != nil || string(text) != "a first version, never read before\n" {
+		t.Errorf("what was open on the follower reads as %q, %v", text, err)
+	}
+
+	done := make(chan struct{})
+	time.AfterFunc(4*time.Second, func() { close(done) })
+	running := func() bool {
+		select {
+		case <-done:
+			return false
+		default:
+			return true
+		}
+	}
+	reads := make(chan int)
+	for _, n := range []*cluster.Node{b.Leader, b.Leader, b.follower(), b.follower()} {
+		go func() {
+			count := 0
+			for i := 0; running(); i++ {
+				err := readUncached(filepath.Join(n.Mount, []string{"cut", "saved"}[i%2]))
+				// The kernel looks an ended inode up once more, not twice.
+				if err == nil {
+					count++
+				} else if !errors.Is(err, unix.ESTALE) {
+					t.Errorf("on %s: %v", n.ID, err)
+					break
+				}
+			}
+			reads <- count
+		}()
+	}
+	text := bytes.Repeat([]byte("text"), 75000)
+	at := func(name string) string { return filepath.Join(b.Leader.Mount, name) }
+	rounds := 0
+	for ; running(); rounds++ {
+		f, err := os.OpenFile(at("cut"), os.O_WRONLY, 0)
+		b.must(err)
+		_, werr := f.Write(text)
+		b.must(errors.Join(werr, f.Truncate(int64(rounds%5000)), f.Close()))
+		b.must(os.WriteFile(at("tmp"), text[:rounds%9000+1], 0o644))
+		b.must(os.Rename(at("tmp"), at("saved")))
+	}
+	for range 4 {
+		if n := <-reads; n < 50 {
+			t.Errorf("only %d reads", n)
+		}
+	}
+	t.Logf("%d rounds", rounds)
+	b.equal()
+	b.plainEqual(b.follower(), dir)
+	for _, n := range b.Nodes() {
+		if log := n.Log(); strings.Contains(log, "WD-5101") || strings.Contains(log, "WD-14") {
+			t.Errorf("edits were reported that nobody made:\n%s", n.LogTail())
+		}
+	}
+}
+
+// readUncached reads a file that the kernel does not have in its cache.
+func readUncached(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, f)
+	return err
 }
 
 // TestDirFollowerWithoutMount: it needs no mount, and catches up with what it missed.
