@@ -56,6 +56,13 @@
 // Attributes of our own (volume.XattrReserved) are the index's alone: they are neither
 // mirrored nor compared.
 //
+// # Readers
+//
+// Reads take no lock. What they meet of an op that is here and not in the index yet is
+// answered as Missing or Corrupt, and the caller looks again; nobody is accused of it. A
+// file that is open where its ops are made stays in staging when it loses its last name;
+// on other nodes Hold keeps its descriptor (hold.go).
+//
 // # Crash and power loss
 //
 // The intent file (intent.go) outlives the process but not the machine: it says
@@ -70,7 +77,8 @@
 //
 // The caller holds the locks of an op's objects around Apply. Inside, the mutexes
 // of the descriptor caches, of the dirty set and of the pending records are leaves:
-// none is held over a system call or while taking another. Setting lower times holds a
+// none is held over a system call or while taking another; that of the holds is taken
+// before a cache's. Setting lower times holds a
 // lock of the inode's share of the dirty set, over the calls that do so.
 //
 // The package starts no goroutine.

@@ -29,19 +29,25 @@ func (d *Dir) Hold(ino volume.Ino, view volume.View) error {
 	if err != nil {
 		return err
 	}
-	h := &d.holds
+	if !d.holds.first(ino, e) {
+		d.files.put(e) // by another meanwhile
+	}
+	return nil
+}
+
+// first holds a descriptor unless the inode is held already, which is then held once more.
+func (h *holds) first(ino volume.Ino, e *openFD) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if have := h.m[ino]; have != nil { // by another meanwhile
+	if have := h.m[ino]; have != nil {
 		have.count++
-		d.files.put(e)
-		return nil
+		return false
 	}
 	if h.m == nil {
 		h.m = map[volume.Ino]*heldFile{}
 	}
 	h.m[ino] = &heldFile{e, 1}
-	return nil
+	return true
 }
 
 // again holds what is held once more, if it is.
@@ -57,17 +63,24 @@ func (h *holds) again(ino volume.Ino) bool {
 
 // Let implements volume.Holder.
 func (d *Dir) Let(ino volume.Ino) {
-	h := &d.holds
+	if last := d.holds.let(ino); last != nil {
+		d.files.put(last)
+	}
+}
+
+// let is the descriptor that nobody holds any more, nil if there is none.
+func (h *holds) let(ino volume.Ino) *openFD {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	have := h.m[ino]
 	if have == nil {
-		return
+		return nil
 	}
-	if have.count--; have.count == 0 {
-		delete(h.m, ino)
-		d.files.put(have.fd)
+	if have.count--; have.count > 0 {
+		return nil
 	}
+	delete(h.m, ino)
+	return have.fd
 }
 
 // held is the descriptor of a file that is held, to be put back; nil if it is not.
