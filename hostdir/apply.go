@@ -83,10 +83,3 @@ func (d *Dir) forget(ino volume.Ino) {
 	d.dirty.forget(ino)
 	d.pending.forget(ino)
 }
-
-// Retain implements volume.Backing. It has nothing to do: an inode that is open where its
-// ops are made, and loses its last name, stays in staging until its OpEnd.
-func (d *Dir) Retain(volume.Ino, volume.View) error { return nil }
-
-// Release implements volume.Backing.
-func (d *Dir) Release(volume.Ino) {}

@@ -61,7 +61,7 @@
 // Reads take no lock. What they meet of an op that is here and not in the index yet is
 // answered as Missing or Corrupt, and the caller looks again; nobody is accused of it. A
 // file that is open where its ops are made stays in staging when it loses its last name;
-// on other nodes Hold keeps its descriptor (hold.go).
+// on other nodes Retain keeps its descriptor (hold.go).
 //
 // # Crash and power loss
 //

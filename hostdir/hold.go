@@ -14,14 +14,12 @@ type holds struct {
 }
 
 type heldFile struct {
-	fd    *openFD // in use until the last Let
+	fd    *openFD // in use until the last Release
 	count int
 }
 
-var _ volume.Holder = (*Dir)(nil)
-
-// Hold implements volume.Holder.
-func (d *Dir) Hold(ino volume.Ino, view volume.View) error {
+// Retain implements volume.Backing.
+func (d *Dir) Retain(ino volume.Ino, view volume.View) error {
 	if d.holds.again(ino) {
 		return nil
 	}
@@ -61,8 +59,8 @@ func (h *holds) again(ino volume.Ino) bool {
 	return have != nil
 }
 
-// Let implements volume.Holder.
-func (d *Dir) Let(ino volume.Ino) {
+// Release implements volume.Backing.
+func (d *Dir) Release(ino volume.Ino) {
 	if last := d.holds.let(ino); last != nil {
 		d.files.put(last)
 	}

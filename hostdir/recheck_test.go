@@ -158,7 +158,7 @@ func TestHold(t *testing.T) {
 	r.close()
 	r.open(false)
 	for range 2 {
-		if err := r.dir.Hold(a, r.index); err != nil {
+		if err := r.dir.Retain(a, r.index); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -176,16 +176,16 @@ func TestHold(t *testing.T) {
 		if text, err := read(); text != "content" || err != nil {
 			t.Errorf("read %q, %v of what is held", text, err)
 		}
-		r.dir.Let(a)
+		r.dir.Release(a)
 	}
 	if text, err := read(); err == nil {
 		t.Errorf("read %q of what is held no more", text)
 	}
-	r.dir.Let(a) // as of one that was open before this run
+	r.dir.Release(a) // as of one that was open before this run
 	if n := r.dir.files.len(); n != 0 {
 		t.Errorf("%d descriptors are left", n)
 	}
-	if err := r.dir.Hold(a, r.index); err == nil {
+	if err := r.dir.Retain(a, r.index); err == nil {
 		t.Error("held what is gone")
 	}
 }

@@ -146,18 +146,14 @@ func (t *Tree) ListXattr(_ context.Context, ino volume.Ino) ([]string, error) {
 	return t.Engine.ListXattr(ino)
 }
 
-// Pin is Engine.Pin, which also keeps the content of a file.
+// Pin is Engine.Pin, which also retains the content of a file.
 func (t *Tree) Pin(ino volume.Ino) error {
 	if err := t.Engine.Pin(ino); err != nil {
 		return err
 	}
-	holder, ok := t.Backing.(volume.Holder)
-	if !ok {
-		return nil
-	}
 	a, err := t.Engine.GetAttr(ino)
 	if err == nil && a.IsFile() {
-		err = holder.Hold(ino, t.Engine)
+		err = t.Backing.Retain(ino, t.Engine)
 	}
 	if err != nil {
 		_ = t.Engine.Unpin(ino) // the reason for failing is the other error
@@ -167,9 +163,7 @@ func (t *Tree) Pin(ino volume.Ino) error {
 
 // Unpin ends a Pin.
 func (t *Tree) Unpin(ino volume.Ino) error {
-	if holder, ok := t.Backing.(volume.Holder); ok {
-		holder.Let(ino)
-	}
+	t.Backing.Release(ino)
 	return t.Engine.Unpin(ino)
 }
 

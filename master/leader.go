@@ -501,11 +501,6 @@ func (l *Leader) Open(ctx context.Context, ino volume.Ino, write bool) error {
 			return l.Pin(ino)
 		}
 	}
-	if a.IsFile() {
-		if err := l.Backing.Retain(ino, l.Engine); err != nil {
-			return err
-		}
-	}
 	l.opens.add(ino)
 	return nil
 }
@@ -523,9 +518,6 @@ func (l *Leader) Close(ctx context.Context, ino volume.Ino) error {
 	a, left, err := l.closeOne(ino, objects)
 	if err != nil {
 		return err
-	}
-	if a.IsFile() {
-		defer l.Backing.Release(ino)
 	}
 	if left > 0 || a.Nlink > 0 {
 		return nil

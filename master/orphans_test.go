@@ -97,7 +97,7 @@ func TestOrphans(t *testing.T) {
 }
 
 // Opens and closes of many race with the unlink: it ends once, after the last close, and
-// the backing is told of each.
+// the backing retains nothing of it.
 func TestOpenUnlinkRaces(t *testing.T) {
 	r := newRig(t)
 	defer r.abandon()

@@ -226,33 +226,11 @@ func (f *Follower) Open(ctx context.Context, ino volume.Ino, write bool) error {
 	if write {
 		return volume.ReadOnly
 	}
-	return f.settled(ctx, func() error { return f.open(ino) })
-}
-
-func (f *Follower) open(ino volume.Ino) error {
-	if err := f.Pin(ino); err != nil {
-		return err
-	}
-	err := f.retain(ino)
-	if err != nil {
-		_ = f.Unpin(ino) // the reason for failing is the other error
-	}
-	return err
-}
-
-func (f *Follower) retain(ino volume.Ino) error {
-	a, err := f.Engine.GetAttr(ino)
-	if err != nil || !a.IsFile() {
-		return err
-	}
-	return f.Backing.Retain(ino, f.Engine)
+	return f.settled(ctx, func() error { return f.Pin(ino) })
 }
 
 // Close implements volume.Volume.
 func (f *Follower) Close(_ context.Context, ino volume.Ino) error {
-	if a, err := f.Engine.GetAttr(ino); err == nil && a.IsFile() {
-		f.Backing.Release(ino)
-	}
 	return f.Unpin(ino)
 }
 

@@ -177,8 +177,10 @@ type Backing interface {
 	Sync(ctx context.Context, ino Ino, data bool, view View) error
 	// SyncAll makes the content of every op applied before the call durable.
 	SyncAll(ctx context.Context) error
-	// Retain and Release bracket the time in which an inode without names is read
-	// and written; a backing keeps its content reachable.
+	// Retain keeps the content of a regular file readable on this node, also after an op that
+	// another node made has ended its inode, until as many calls of Release, which does nothing
+	// for an inode that is not retained. Missing if the content is gone already. Where ops are
+	// made there is no need: what is open there does not end.
 	Retain(ino Ino, view View) error
 	Release(ino Ino)
 	// StatFS describes the disk; Files and Bytes are left to the index.
@@ -194,15 +196,6 @@ type Resumer interface {
 	Applying(op *Op, end Position, view View) error
 	// Applied is called once the index has the op, too.
 	Applied(op *Op)
-}
-
-// Holder is a Backing that loses the content of an inode with the op of another node that ends
-// it. From Hold to the last Let the content stays readable on this node.
-type Holder interface {
-	// Hold holds a regular file. Missing if its content is gone already.
-	Hold(ino Ino, view View) error
-	// Let does nothing if the inode is not held.
-	Let(ino Ino)
 }
 
 // LogRef addresses content inside this node's own log.
