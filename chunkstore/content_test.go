@@ -105,6 +105,18 @@ func (b *bench) readAll() {
 	}
 }
 
+// logged is how much of the content lies in the log, bytes.
+func (b *bench) logged() (bytes int64) {
+	for _, list := range b.index.files {
+		for _, e := range list {
+			if e.InLog {
+				bytes += e.Len
+			}
+		}
+	}
+	return bytes
+}
+
 // seal seals and trims everything written so far.
 func (b *bench) seal() SealStats {
 	b.t.Helper()

@@ -3,6 +3,7 @@ package chunkstore
 import (
 	"context"
 	"math"
+	"sync"
 
 	"wolfdisk/volume"
 )
@@ -55,6 +56,7 @@ type sealer struct {
 	ctx   context.Context
 	emit  func([]Replacement) error
 	old   func(*volume.Extent) bool // what is to be put elsewhere
+	fresh bool                      // it comes from the log
 	stats SealStats
 	lost  error // the first content that could not be read
 
@@ -82,6 +84,7 @@ func (c *Content) Seal(ctx context.Context, src SealSource, throughSegment uint6
 	s := newSealer(ctx, c, emit)
 	defer s.release()
 	s.old = func(e *volume.Extent) bool { return e.InLog && e.Log.Segment <= throughSegment }
+	s.fresh = true
 	var failed error
 	err := src.LogExtents(ctx, throughSegment, func(ino volume.Ino, e volume.Extent) bool {
 		failed = s.extent(ino, &e)
@@ -232,7 +235,7 @@ func (s *sealer) sealRun(ino volume.Ino, aligned bool, run []volume.Extent) erro
 		}
 	}
 	length := runLen(run)
-	if aligned && length >= ownChunkLen && (old*2 >= length || old > 0 && s.newlyWhole(run, length)) {
+	if aligned && length >= ownChunkLen && (old*2 >= length || s.newlyWhole(run, length) && s.c.store.grown.take(length-old)) {
 		// If it cannot be read, that may be due to content that is no longer in the
 		// log: what is, is tried one by one.
 		if bad, err := s.own(ino, run); bad == nil || err != nil {
@@ -246,16 +249,18 @@ func (s *sealer) sealRun(ino volume.Ino, aligned bool, run []volume.Extent) erro
 			}
 		}
 	}
+	if s.fresh {
+		s.c.store.grown.add(old, max(s.c.store.FileBytes()/grownPart, 2*s.c.store.opts.ChunkSize))
+	}
 	return nil
 }
 
 // newlyWhole reports whether a run is all of a piece and was not before: none of it lies in a
 // chunk as large as a piece. Where a piece is cut that is sealed while it is being written
-// depends on chance, and equal ones would not meet. It is true once until all of the
-// piece has been written again, so that it at most doubles what is written.
+// depends on chance, and equal ones would not meet.
 func (s *sealer) newlyWhole(run []volume.Extent, length int64) bool {
 	size := s.c.store.opts.ChunkSize
-	if length < size {
+	if !s.fresh || length < size {
 		return false
 	}
 	for i := range run {
@@ -267,6 +272,37 @@ func (s *sealer) newlyWhole(run []volume.Extent, length int64) bool {
 			return false
 		}
 	}
+	return true
+}
+
+// grown bounds what is made whole: bytes that were sealed in parts, and of which a piece may yet
+// be made. What is taken from a whole piece because little of it was left is in parts, too, and
+// to the next small write looks like a piece that has grown; without a bound, all of a volume that is
+// overwritten would be stored twice at once. So making pieces whole at most doubles what is written,
+// and is little of the store at any time.
+type grown struct {
+	mu    sync.Mutex // leaf lock
+	bytes int64
+}
+
+// grownPart is the part of a store (or two pieces) that may be made whole at once.
+const grownPart = 16
+
+// add counts content that was sealed in parts. No more than most is remembered.
+func (g *grown) add(bytes, most int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.bytes = min(g.bytes+bytes, most)
+}
+
+// take reports whether as much may be stored again.
+func (g *grown) take(bytes int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if bytes > g.bytes {
+		return false
+	}
+	g.bytes -= bytes
 	return true
 }
 

@@ -103,6 +103,8 @@ type Store struct {
 	mark     mark
 	markFile vfs.File
 
+	grown grown
+
 	mu        sync.RWMutex
 	table     *table
 	packs     map[uint32]*pack

@@ -194,6 +194,40 @@ func TestRepackBoundsUse(t *testing.T) {
 	t.Logf("packs take up to %.2f of what is in use", worst)
 }
 
+// What repacking has taken out of whole pieces is not made whole again by the next small write to
+// each of them: sealing writes at most twice what it takes out of the log, and nothing at once.
+func TestSealRepacked(t *testing.T) {
+	const pieces, size, part = 8, 1 << 20, 4 << 10 // shared chunks are smaller than pieces
+	b := newBenchOf(t, size)
+	rng := newRand(1)
+	b.write(1, 0, random(rng, pieces*size))
+	b.seal()
+	wrote, sealed := int64(0), int64(0)
+	for round := range 30 {
+		before := b.store.Stats().RawBytes
+		for range pieces * size / part / 8 {
+			b.write(1, rng.IntN(pieces*size/part)*part, random(rng, part))
+		}
+		logged := b.logged()
+		b.seal()
+		now := b.store.Stats().RawBytes - before
+		if now > logged+2*size {
+			t.Errorf("round %d: %d bytes in the log became %d bytes of chunks", round, logged, now)
+		}
+		wrote, sealed = wrote+logged, sealed+now
+		if round%8 == 7 { // a third of each piece is as it was
+			b.clk.add(5 * time.Second)
+			b.repack(0.6, 0)
+			b.clk.add(5 * time.Second)
+			b.sweep()
+		}
+	}
+	if sealed > 2*wrote {
+		t.Errorf("%d bytes in the log became %d bytes of chunks", wrote, sealed)
+	}
+	b.readAll()
+}
+
 // Repacking is bounded, ends with its context, and leaves what is well used where it is.
 func TestRepackEdges(t *testing.T) {
 	b := newBench(t)
