@@ -39,6 +39,7 @@ type core struct {
 
 	own           ownOps
 	unseen        unseen
+	repeats       repeats
 	observed      atomic.Uint64 // counts changes that did not come through this mount
 	suspectsArmed atomic.Bool
 	rootNames     nameSet // unless epochs
@@ -80,7 +81,10 @@ func (k *core) fail(c *call, what string, ino volume.Ino, err error) syscall.Err
 		return 0
 	}
 	errno := c.errnoOf(err)
-	if errno == syscall.EIO {
+	switch errno {
+	case syscall.ESTALE:
+		k.repeats.note(c.caller.PID, time.Now())
+	case syscall.EIO:
 		k.failures.Error().Err(err).Str("op", what).Stringer("ino", ino).Msg("request failed")
 	}
 	return errno
@@ -152,10 +156,11 @@ func (k *core) pinSpecial(c *call, a *volume.Attr) {
 	}
 }
 
-func (k *core) closePinned(ino volume.Ino) {
+// closeKept closes what was open for the kernel's sake.
+func (k *core) closeKept(ino volume.Ino) {
 	err := k.vol.Close(k.calls.base, ino)
 	if kind := volume.KindOf(err); err != nil && kind != volume.Closed && kind != volume.Stale {
-		k.log.Warn().Err(err).Stringer("ino", ino).Msg("close a special file that the kernel forgot")
+		k.log.Warn().Err(err).Stringer("ino", ino).Msg("close what was kept for the kernel")
 	}
 }
 
@@ -163,7 +168,7 @@ func (k *core) closePinned(ino volume.Ino) {
 func (k *core) undo(c *call) {
 	for _, ino := range c.counted {
 		if _, pinned := k.nodes.forget(ino, 1); pinned {
-			k.closePinned(ino)
+			k.closeKept(ino)
 		}
 	}
 	c.counted = c.counted[:0]
@@ -173,7 +178,7 @@ func (k *core) undo(c *call) {
 func (k *core) forget(node, n uint64) {
 	ok, pinned := k.nodes.forget(volume.Ino(node), n)
 	if pinned {
-		k.closePinned(volume.Ino(node))
+		k.closeKept(volume.Ino(node))
 	}
 	if !ok {
 		k.log.Warn().Stringer("ino", volume.Ino(node)).Uint64("lookups", n).Msg("the kernel forgets more than it was told")

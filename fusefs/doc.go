@@ -38,6 +38,9 @@
 //     was told (ENOENT with a positive count) is tried again. Attributes of GETATTR,
 //     LOOKUP and READDIRPLUS carry a version inside the kernel; those of SETATTR and LINK
 //     do not, so their notices are sent a second time.
+//   - An inode that ends between its lookup and its opening is looked up again by the kernel,
+//     once. What it finds then is kept open for a moment, so that no path answers ESTALE
+//     however often its file is replaced (repeat.go).
 //   - What the kernel does not do for its own requests is added by the handlers:
 //     setuid bits lost by a write, appends that went elsewhere than it thought, ".." in
 //     listings of directories that moved.

@@ -60,7 +60,7 @@ func (k *core) plus(c *call, dir volume.Ino, e *volume.DirEntry) bool {
 	a, err := k.vol.GetAttr(c.ctx, e.Ino)
 	if err != nil {
 		if _, pinned := k.nodes.forget(e.Ino, 1); pinned {
-			k.closePinned(e.Ino)
+			k.closeKept(e.Ino)
 		}
 		return false
 	}

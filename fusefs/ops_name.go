@@ -21,7 +21,9 @@ func (k *core) lookup(c *call, dir volume.Ino, name string) syscall.Errno {
 			return k.fail(c, "lookup", dir, err)
 		}
 		c.attr = a
-		err = k.countFresh(c, seen)
+		if err = k.countFresh(c, seen); err == nil {
+			err = k.keepRepeated(c)
+		}
 		if volume.KindOf(err) != volume.Stale || err == nil {
 			return k.fail(c, "lookup", a.Ino, err)
 		}

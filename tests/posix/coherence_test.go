@@ -235,9 +235,6 @@ var kinds = []kind{
 			return nil, []look{{name: "readlink", see: func() uint64 {
 				buf := make([]byte, 30)
 				n, err := unix.Readlink(b.at(o), buf)
-				for try := 0; err == unix.ESTALE && try < 5; try++ { // as in openMoving
-					n, err = unix.Readlink(b.at(o), buf)
-				}
 				b.ok("readlink", err)
 				return parse(b, "target", buf[:n])
 			}}}
@@ -251,7 +248,7 @@ var kinds = []kind{
 		looks: func(b *box, o string) (any, []look) {
 			return nil, []look{{name: "stat, open and read", see: func() uint64 {
 				eq(b, "size", b.stat(o).Size, 20) // there is one at every moment, and it is whole
-				fd := b.openMoving(o)
+				fd := b.open(o, unix.O_RDONLY)
 				defer b.close(fd)
 				return parse(b, "read", b.pread(fd, 0, 30))
 			}}}
@@ -271,18 +268,6 @@ var kinds = []kind{
 				{name: "fstat", parity: true, see: func() uint64 { return odd(b.fstat(fd).Nlink == 1) }},
 				{name: "lookup", parity: true, see: func() uint64 { return odd(!b.exists(o + ".second")) }}}
 		}},
-}
-
-// openMoving opens a name that another file can take over at any moment. The kernel looks
-// it up again once if the file has gone before it was opened; who meets that twice gets
-// ESTALE, as on other file systems whose names change elsewhere.
-func (b *box) openMoving(name string) int {
-	fd, err := unix.Open(b.at(name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	for try := 0; err == unix.ESTALE && try < 5; try++ {
-		fd, err = unix.Open(b.at(name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	}
-	b.ok("open "+name, err)
-	return fd
 }
 
 func (b *box) rewound(fd int) int {
