@@ -139,7 +139,7 @@ func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger, manager *d
 	defer n.cancel(nil)
 	unix.Umask(0)
 	roomForReaders()
-	err := n.prepare()
+	err := n.prepare(ctx)
 	if err == nil {
 		err = n.run(ctx)
 	}
@@ -159,11 +159,11 @@ func roomForReaders() {
 }
 
 // prepare checks what can be checked, and opens what the whole run needs.
-func (n *node) prepare() error {
+func (n *node) prepare(ctx context.Context) error {
 	if err := makeStateDir(n.cfg.Node.DataDir); err != nil {
 		return err
 	}
-	if err := n.lockState(); err != nil {
+	if err := n.lockState(ctx); err != nil {
 		return err
 	}
 	keys, created, err := wire.LoadOrCreate(n.cfg.Node.KeyFile)
@@ -196,19 +196,51 @@ func (n *node) prepare() error {
 // mtime is when the daemon last set times in the real directory.
 const lockName = "lock"
 
-// lockState keeps a second daemon off the state directory.
-func (n *node) lockState() error {
+const (
+	// lockEvery is how often a daemon that waits for the one before looks again, and quietFor how
+	// long that may say nothing: it does so before it serves its socket, and at its very end.
+	lockEvery = 50 * time.Millisecond
+	quietFor  = 3 * time.Second
+)
+
+// lockState keeps a second daemon off the state directory. One that is stopping is waited for: its
+// mount may be gone, and with it all that people see of it.
+func (n *node) lockState(ctx context.Context) error {
 	path := filepath.Join(n.cfg.Node.DataDir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return volume.Wrap(err, "open lock")
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return exit.Errorf(exit.Unavailable, "state directory %s is in use by another daemon: stop it, or give this one another with --state-dir", n.cfg.Node.DataDir)
+	other := admin.Dial(n.cfg.Node.DataDir)
+	defer other.Close()
+	heard := time.Now()
+	for waits := false; ; waits = true {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			n.lock = f
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return errors.Join(volume.Errorf(volume.IO, "lock %s: %w", path, err), f.Close())
+		}
+		asked, cancel := context.WithTimeout(ctx, quietFor)
+		s, err := other.Status(asked)
+		cancel()
+		if err == nil && s.State == string(phaseStopping) {
+			heard = time.Now()
+		} else if err == nil || time.Since(heard) > quietFor {
+			f.Close()
+			return exit.Errorf(exit.Unavailable, "state directory %s is in use by another daemon: stop it, or give this one another with --state-dir", n.cfg.Node.DataDir)
+		}
+		if !waits {
+			n.log.Info().Msg("the state directory is in use by a daemon that seems to be stopping: waiting for its end")
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(volume.Errorf(volume.Interrupted, "wait for the daemon before: %w", context.Cause(ctx)), f.Close())
+		case <-time.After(lockEvery):
+		}
 	}
-	n.lock = f
-	return nil
 }
 
 func (n *node) openOwnState(cluster volume.ID) error {

@@ -67,6 +67,43 @@ func TestRestart(t *testing.T) {
 	b.equal()
 }
 
+// TestStartWhileStopping: a daemon that is started while the one before is still stopping, as umount
+// and mount do, waits for its end; one beside a daemon that goes on does not.
+func TestStartWhileStopping(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, "beta")
+	b.Leader.Env = append(b.Leader.Env, "WOLFDISK_NODE_STOP_TIMEOUT=2s")
+	b.must(b.Start(readyTimeout))
+	start := func(log string) *cluster.Proc {
+		p, err := cluster.StartProc(filepath.Join(b.Dir, log), append(b.Env, b.Leader.Env...), false, b.Leader.Args()...)
+		b.must(err)
+		t.Cleanup(func() { _ = p.Kill9() })
+		return p
+	}
+	begun := time.Now()
+	code, err := start("beside").Wait(readyTimeout)
+	b.must(err)
+	if d := time.Since(begun); code != 69 || d > 2*time.Second {
+		t.Errorf("beside a daemon that goes on: code %d after %v", code, d)
+	}
+
+	b.must(b.follower().Proc().Signal(unix.SIGSTOP)) // so that the leader waits for it
+	b.shell("echo text >file")
+	b.must(unix.Unmount(b.Leader.Mount, 0))
+	second := start("behind")
+	if code, err := b.Leader.WaitExit(readyTimeout); code != 0 || err != nil {
+		t.Errorf("the first ended with %d, %v", code, err)
+	}
+	b.must(b.follower().Proc().Signal(unix.SIGCONT))
+	b.ok(b.Leader.Ctl(readyTimeout, "status", "--wait"))
+	b.shell("grep text file; echo more >file2")
+	b.equal()
+	b.must(second.Signal(unix.SIGTERM))
+	if code, err := second.Wait(readyTimeout); code != 0 || err != nil {
+		t.Errorf("the second ended with %d, %v", code, err)
+	}
+}
+
 // TestOwnMountPoint: the leader's directory can be shown elsewhere, and then holds
 // what the mount shows at any time.
 func TestOwnMountPoint(t *testing.T) {
