@@ -43,7 +43,7 @@ type bazil struct {
 const maxData = 128 << 10
 
 // initFlags are what the kernel is asked for beyond the library's options.
-const initFlags = initAtomicTrunc | initDontMask | initReaddirplus | initReaddirplusAuto
+const initFlags = initAtomicTrunc | initExportSupport | initDontMask | initReaddirplus | initReaddirplusAuto
 
 func mountBazil(o *Options) (driver, features, error) {
 	dir := o.Dir

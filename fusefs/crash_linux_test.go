@@ -283,7 +283,7 @@ func TestMountTable(t *testing.T) {
 func TestNegotiated(t *testing.T) {
 	r, _ := mountModel(t)
 	got, id := agreed(t, r.srv.driver)
-	want := uint64(initAsyncRead | initAtomicTrunc | initBigWrites | initDontMask | initReaddirplus | initReaddirplusAuto |
+	want := uint64(initAsyncRead | initAtomicTrunc | initExportSupport | initBigWrites | initDontMask | initReaddirplus | initReaddirplusAuto |
 		initAsyncDIO | initParallelDirOps | initPosixACL | initCacheSymlinks | initExplicitInval | initKillPrivV2 | initSetxattrExt)
 	if r.srv.Driver() == DriverGofuse {
 		want |= initMaxPages | initExt // which only that one can say

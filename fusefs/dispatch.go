@@ -74,9 +74,7 @@ func (k *core) dispatchWrite(c *call, r *request, p *reply) {
 	if !k.ok(r, p) {
 		return
 	}
-	flags := native.Uint32(b[20:])
-	appends := native.Uint32(b[32:])&uint32(syscall.O_APPEND) != 0 && flags&writeCache == 0
-	n, errno := k.write(c, r.ino(), data, native.Uint64(b[8:]), appends, flags&writeKillSUIDGID != 0)
+	n, errno := k.writeFile(c, r.ino(), data, native.Uint64(b[8:]), native.Uint32(b[32:]), native.Uint32(b[20:]))
 	p.count(uint32(n), errno)
 }
 

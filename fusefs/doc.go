@@ -42,8 +42,8 @@
 //     once. What it finds then is kept open for a moment, so that no path answers ESTALE
 //     however often its file is replaced (repeat.go).
 //   - What the kernel does not do for its own requests is added by the handlers:
-//     setuid bits lost by a write, appends that went elsewhere than it thought, ".." in
-//     listings of directories that moved.
+//     pages beside which a direct write went (core.writeFile), setuid bits lost by a write,
+//     appends that went elsewhere than it thought, ".." in listings of directories that moved.
 //
 // # Permissions
 //

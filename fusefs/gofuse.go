@@ -58,7 +58,7 @@ const goMaxData = 1 << 20
 
 // goExtraCaps are what the kernel is asked for beyond the library's own set and
 // options. FreeBSD's offers none of them.
-const goExtraCaps = initAtomicTrunc | initDontMask | initReaddirplusAuto | initAsyncDIO | initKillPrivV2 | initSetxattrExt
+const goExtraCaps = initAtomicTrunc | initExportSupport | initDontMask | initReaddirplusAuto | initAsyncDIO | initKillPrivV2 | initSetxattrExt
 
 // goOptions are what the library is to negotiate: the same as the other driver's, with
 // larger requests.

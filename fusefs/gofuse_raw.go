@@ -212,8 +212,7 @@ func (f *rawFS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (n 
 		if uint64(len(data)) < uint64(in.Size) {
 			return syscall.EIO
 		}
-		appends := in.Flags&uint32(syscall.O_APPEND) != 0 && in.WriteFlags&writeCache == 0
-		took, errno := f.d.k.write(s.c, volume.Ino(in.NodeId), data[:in.Size], in.Offset, appends, in.WriteFlags&writeKillSUIDGID != 0)
+		took, errno := f.d.k.writeFile(s.c, volume.Ino(in.NodeId), data[:in.Size], in.Offset, in.Flags, in.WriteFlags)
 		n = uint32(took)
 		return errno
 	})

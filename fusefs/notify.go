@@ -5,6 +5,7 @@ import (
 	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +28,8 @@ const (
 	firstRetry = time.Millisecond
 	maxRetry   = time.Second
 	maxTries   = 12
+	// maxWaiting is how many requests wait for the kernel to drop pages, of maxReaders.
+	maxWaiting = 32
 	// movePatience is how long the rename of a directory waits until its listing is
 	// invalidated; awaitEvery, how often it looks.
 	movePatience = 20 * time.Millisecond
@@ -70,6 +73,8 @@ type notifier struct {
 	core   *core
 	kernel kernel
 	log    zerolog.Logger
+
+	waiting atomic.Int32 // in pagesNow
 
 	mu      sync.Mutex // leaf lock; guards all below
 	more    sync.Cond
@@ -232,13 +237,13 @@ func (n *notifier) popLocked() notice {
 // request on that very inode: the kernel then takes no lock for it that the request
 // holds, and no page is touched. Where it does take one, the notice in the queue has to
 // do.
-func (n *notifier) attrNow(ino volume.Ino) { n.now(ino, -1) }
+func (n *notifier) attrNow(ino volume.Ino) { n.now(ino, -1, 0) }
 
-func (n *notifier) now(ino volume.Ino, off int64) {
+func (n *notifier) now(ino volume.Ino, off, length int64) {
 	if noticeLocksFile {
 		return
 	}
-	err := n.kernel.invalInode(ino, off, 0)
+	err := n.kernel.invalInode(ino, off, length)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -255,7 +260,19 @@ func (n *notifier) now(ino volume.Ino, off int64) {
 // contentNow has the kernel write what was stored through mappings of a file, and drop its
 // pages, before it returns: the kernel does not do so for LSEEK, and then data would be
 // taken for a hole. Only for a request that holds none of the pages.
-func (n *notifier) contentNow(ino volume.Ino) { n.now(ino, 0) }
+func (n *notifier) contentNow(ino volume.Ino) { n.now(ino, 0, 0) }
+
+// pagesNow drops the pages of a range of a file before it returns. For a request that holds none
+// of them. It waits for requests that do, which others have to answer: so not too many wait
+// here at once, and for those beyond, the notice in the queue has to do.
+func (n *notifier) pagesNow(ino volume.Ino, off, length int64) {
+	defer n.waiting.Add(-1)
+	if n.waiting.Add(1) > maxWaiting {
+		n.push(notice{ino: ino, off: off, end: off + length})
+		return
+	}
+	n.now(ino, off, length)
+}
 
 // noticeLocksFile: FreeBSD's kernel locks the file that a notice is about, as the request
 // on it already does.

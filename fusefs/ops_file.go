@@ -50,6 +50,20 @@ func (k *core) read(c *call, ino volume.Ino, p []byte, off uint64) (int, syscall
 	return n, k.fail(c, "read", ino, err)
 }
 
+// writeFile is WRITE: fileFlags are those of open(2), writeFlags those of the request.
+func (k *core) writeFile(c *call, ino volume.Ino, data []byte, off uint64, fileFlags, writeFlags uint32) (int, syscall.Errno) {
+	cached := writeFlags&writeCache != 0 // what was stored in the kernel's pages
+	appends := fileFlags&uint32(syscall.O_APPEND) != 0 && !cached
+	n, errno := k.write(c, ino, data, off, appends, writeFlags&writeKillSUIDGID != 0)
+	if n > 0 && fileFlags&uint32(syscall.O_DIRECT) != 0 && !cached {
+		// Of what goes by its pages the kernel drops them before the request; and behind it only if
+		// the application waits in the call, not if the answer comes later (io_submit, io_uring).
+		// Whoever has read meanwhile has put the old content there.
+		k.notify.pagesNow(ino, int64(off), int64(n))
+	}
+	return n, errno
+}
+
 // write writes, at the end if the file is open with O_APPEND: the offset is then
 // only where the kernel believes the end to be.
 func (k *core) write(c *call, ino volume.Ino, data []byte, off uint64, appends, kill bool) (int, syscall.Errno) {

@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"context"
 	"syscall"
 
 	"wolfdisk/volume"
@@ -9,10 +10,15 @@ import (
 // lookup finds a name. A name that does not exist is an answer, with inode 0, which
 // the kernel keeps too.
 func (k *core) lookup(c *call, dir volume.Ino, name string) syscall.Errno {
-	k.sawName(dir, name)
+	find := k.vol.Lookup
+	if name == "." || name == ".." {
+		find = k.byHandle
+	} else {
+		k.sawName(dir, name)
+	}
 	for {
 		seen := k.observed.Load()
-		a, err := k.vol.Lookup(c.ctx, dir, name)
+		a, err := find(c.ctx, dir, name)
 		if err != nil {
 			if volume.KindOf(err) == volume.NotFound {
 				c.attr = volume.Attr{}
@@ -29,6 +35,24 @@ func (k *core) lookup(c *call, dir volume.Ino, name string) syscall.Errno {
 		}
 		// It ended while the name was looked up: the name tells what is there now.
 	}
+}
+
+// byHandle finds what the kernel has forgotten, and has a file handle of (name_to_handle_at(2), NFS): by
+// ".", any inode, and by "..", the parent of a directory. Inode numbers are never used again, so
+// the generation is always 0.
+func (k *core) byHandle(ctx context.Context, ino volume.Ino, name string) (volume.Attr, error) {
+	if name == ".." {
+		parent, err := k.vol.ParentOf(ctx, ino)
+		if err != nil {
+			return volume.Attr{}, err
+		}
+		ino = parent
+	}
+	a, err := k.vol.GetAttr(ctx, ino)
+	if err == nil && a.Nlink == 0 {
+		err = volume.Stale // somebody has it open elsewhere; of what is open here the kernel does not ask
+	}
+	return a, err
 }
 
 // make does an OpCreate; its Parent, Name, Mode and the rest are in c.req.

@@ -89,6 +89,7 @@ const (
 const (
 	initAsyncRead       = 1 << 0
 	initAtomicTrunc     = 1 << 3
+	initExportSupport   = 1 << 4
 	initBigWrites       = 1 << 5
 	initDontMask        = 1 << 6
 	initReaddirplus     = 1 << 13

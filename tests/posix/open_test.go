@@ -3,6 +3,7 @@
 package posix
 
 import (
+	"os"
 	"os/exec"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,45 @@ var openTable = table{
 		b.symlink("file", "link")
 		b.is("open", b.try("link", unix.O_RDONLY|unix.O_NOFOLLOW, 0), unix.ELOOP)
 		b.ok("O_PATH", b.try("link", unix.O_PATH|unix.O_NOFOLLOW, 0))
+	}},
+	{name: "open/handles-lead-to-what-the-kernel-has-forgotten", run: func(b *box) {
+		b.mkdir("d")
+		b.put("d/file", "content")
+		b.put("d/gone", "content")
+		b.symlink("d/file", "link")
+		mount := b.open(".", unix.O_RDONLY|unix.O_DIRECTORY)
+		handles := map[string]unix.FileHandle{}
+		for _, name := range []string{"d", "d/file", "d/gone", "link"} {
+			h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, b.at(name), 0)
+			b.ok("name_to_handle_at "+name, err)
+			handles[name] = h
+		}
+		b.unlink("d/gone")
+		b.rename("d", "moved")
+		b.ok("drop_caches", os.WriteFile("/proc/sys/vm/drop_caches", []byte("2"), 0))
+		open := func(name string, flags int) (int, error) {
+			return unix.OpenByHandleAt(mount, handles[name], flags|unix.O_CLOEXEC)
+		}
+		fd, err := open("d/file", unix.O_RDWR)
+		b.ok("open_by_handle_at file", err)
+		b.fdHolds(fd, []byte("content"))
+		b.pwrite(fd, 0, []byte("changed"))
+		b.close(fd)
+		b.holds("moved/file", "changed")
+		fd, err = open("d", unix.O_RDONLY|unix.O_DIRECTORY)
+		b.ok("open_by_handle_at directory", err)
+		eq(b, "inode", b.fstat(fd).Ino, b.stat("moved").Ino)
+		up, err := unix.Openat(fd, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		b.ok("open ..", err)
+		eq(b, "parent", b.fstat(up).Ino, b.stat(".").Ino)
+		b.close(up)
+		b.close(fd)
+		fd, err = open("link", unix.O_PATH|unix.O_NOFOLLOW)
+		b.ok("open_by_handle_at link", err)
+		b.close(fd)
+		_, err = open("d/gone", unix.O_RDONLY)
+		b.is("what is gone", err, unix.ESTALE)
+		b.close(mount)
 	}},
 	{name: "open/directory-flag-on-file-is-enotdir", run: func(b *box) {
 		b.put("file", "x")

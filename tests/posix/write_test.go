@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"sync"
 	"unsafe"
 
@@ -122,6 +123,44 @@ var writeTable = table{
 			b.close(d)
 		}
 	}},
+	{name: "write/direct-answered-later", run: func(b *box) {
+		// What goes by the cache and is not waited for in the call: a reader in between leaves nothing old.
+		const size, rounds = 256 << 10, 300
+		fd, err := unix.Open(b.at("f"), unix.O_CREAT|unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0o644)
+		b.ok("open", err)
+		cached := b.open("f", unix.O_RDONLY)
+		buf := aligned(size)
+		b.pwrite(fd, 0, buf)
+		end, ended := make(chan struct{}), make(chan error)
+		go func() {
+			p := make([]byte, size)
+			for {
+				select {
+				case <-end:
+					ended <- nil
+					return
+				default:
+				}
+				if _, err := unix.Pread(cached, p, 0); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		aio := b.newAIO()
+		for i := range rounds {
+			copy(buf, bytes.Repeat([]byte{byte(i)}, size))
+			eq(b, "written", aio.pwrite(fd, buf, 0), size)
+			if got := b.pread(cached, 0, size); !bytes.Equal(got, buf) {
+				b.fail("round %d: a read behind the write finds something older", i)
+			}
+		}
+		close(end)
+		b.ok("read", <-ended)
+		aio.close()
+		b.close(cached)
+		b.close(fd)
+	}},
 	{name: "write/sync-and-dsync", run: func(b *box) {
 		for _, flag := range []int{unix.O_SYNC, unix.O_DSYNC} {
 			fd := b.open("f", unix.O_CREAT|unix.O_RDWR|flag)
@@ -139,6 +178,63 @@ var writeTable = table{
 		eq(b, "size", b.fstat(fd).Size, 0)
 		b.close(fd)
 	}},
+}
+
+// aio is a queue of io_submit(2).
+type aio struct {
+	b   *box
+	ctx uintptr
+}
+
+func (b *box) newAIO() *aio {
+	a := &aio{b: b}
+	_, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 16, uintptr(unsafe.Pointer(&a.ctx)), 0)
+	a.ok("io_setup", errno)
+	return a
+}
+
+func (a *aio) ok(what string, errno unix.Errno) {
+	if errno != 0 {
+		a.b.fail("%s: %w", what, errno)
+	}
+}
+
+// pwrite writes, and waits for the end elsewhere than in the call that begins it.
+func (a *aio) pwrite(fd int, p []byte, off int64) int64 {
+	const cmdPwrite = 1
+	// struct iocb and struct io_event of <linux/aio_abi.h>.
+	cb := struct {
+		data        uint64
+		key, flags  uint32
+		op          uint16
+		prio        int16
+		fd          uint32
+		buf, n, off uint64
+		_           uint64
+		_, _        uint32
+	}{op: cmdPwrite, fd: uint32(fd), buf: uint64(uintptr(unsafe.Pointer(&p[0]))), n: uint64(len(p)), off: uint64(off)}
+	var event struct {
+		data, obj uint64
+		res, res2 int64
+	}
+	list := [1]unsafe.Pointer{unsafe.Pointer(&cb)}
+	_, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, a.ctx, 1, uintptr(unsafe.Pointer(&list[0])))
+	a.ok("io_submit", errno)
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, a.ctx, 1, 1, uintptr(unsafe.Pointer(&event)), 0, 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		a.ok("io_getevents", errno)
+		eq(a.b, "events", n, 1)
+		runtime.KeepAlive(p)
+		return event.res
+	}
+}
+
+func (a *aio) close() {
+	_, _, errno := unix.Syscall(unix.SYS_IO_DESTROY, a.ctx, 0, 0)
+	a.ok("io_destroy", errno)
 }
 
 // aligned is memory as O_DIRECT needs it.
