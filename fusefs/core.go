@@ -40,6 +40,7 @@ type core struct {
 	own           ownOps
 	unseen        unseen
 	repeats       repeats
+	listings      listings
 	observed      atomic.Uint64 // counts changes that did not come through this mount
 	suspectsArmed atomic.Bool
 	rootNames     nameSet // unless epochs

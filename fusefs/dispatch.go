@@ -24,8 +24,13 @@ func (k *core) dispatch(c *call, r *request, p *reply, d *direntBuf) {
 		k.dispatchReaddir(c, r, p, d)
 	case opOpen, opOpendir:
 		k.dispatchOpen(c, r, p)
-	case opRelease, opReleasedir:
+	case opRelease:
 		p.errno = k.release(c, r.ino())
+	case opReleasedir:
+		b := r.take(8)
+		if k.ok(r, p) {
+			p.errno = k.releasedir(c, r.ino(), native.Uint64(b))
+		}
 	case opFlush:
 		p.errno = k.flush(c, r.ino())
 	case opDestroy:
@@ -87,7 +92,7 @@ func (k *core) dispatchReaddir(c *call, r *request, p *reply, d *direntBuf) {
 	plus := r.opcode == opReaddirplus
 	d.reset(p.body()[:size], plus)
 	c.sink = d
-	p.errno = k.readdir(c, r.ino(), native.Uint64(b[8:]), plus)
+	p.errno = k.readdir(c, r.ino(), native.Uint64(b), native.Uint64(b[8:]), plus)
 	p.n = d.n
 	if p.errno != 0 {
 		k.undo(c)
@@ -100,11 +105,12 @@ func (k *core) dispatchOpen(c *call, r *request, p *reply) {
 		return
 	}
 	if r.opcode == opOpendir {
-		p.opened(fopenKeepCache|fopenCacheDir, k.open(c, r.ino(), uint32(syscall.O_RDONLY), false))
+		handle, errno := k.opendir(c, r.ino())
+		p.opened(handle, fopenKeepCache|fopenCacheDir, errno)
 		return
 	}
 	flags, kill := native.Uint32(b), native.Uint32(b[4:])&openKillSUIDGID != 0
-	p.opened(k.openFlags(flags), k.open(c, r.ino(), flags, kill))
+	p.opened(0, k.openFlags(flags), k.open(c, r.ino(), flags, kill))
 }
 
 // openFlags answers an open: what is cached stays. Only a file that is open for both
@@ -136,7 +142,7 @@ func (k *core) dispatchName(c *call, r *request, p *reply) bool {
 			errno = k.tmpfile(c, dir, flags, mode, umask)
 		}
 		p.entry(c, errno)
-		p.opened(k.openFlags(flags), errno)
+		p.opened(0, k.openFlags(flags), errno)
 	case opMkdir:
 		b := r.take(8)
 		name := r.name()

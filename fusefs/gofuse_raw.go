@@ -185,7 +185,9 @@ func (f *rawFS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 func (f *rawFS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
 		out.OpenFlags = fopenKeepCache | fopenCacheDir
-		return f.d.k.open(s.c, volume.Ino(in.NodeId), uint32(syscall.O_RDONLY), false)
+		var errno syscall.Errno
+		out.Fh, errno = f.d.k.opendir(s.c, volume.Ino(in.NodeId))
+		return errno
 	})
 }
 
@@ -193,7 +195,11 @@ func (f *rawFS) Release(cancel <-chan struct{}, in *fuse.ReleaseIn) {
 	f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno { return f.d.k.release(s.c, volume.Ino(in.NodeId)) })
 }
 
-func (f *rawFS) ReleaseDir(in *fuse.ReleaseIn) { f.Release(nil, in) }
+func (f *rawFS) ReleaseDir(in *fuse.ReleaseIn) {
+	f.d.handle(nil, &in.InHeader, func(s *slot) syscall.Errno {
+		return f.d.k.releasedir(s.c, volume.Ino(in.NodeId), in.Fh)
+	})
+}
 
 func (f *rawFS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	var n int
@@ -283,7 +289,7 @@ func (f *rawFS) list(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntry
 	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
 		s.dirents = goDirents{list: out, left: int(in.Size), plus: plus}
 		s.c.sink = &s.dirents
-		errno := f.d.k.readdir(s.c, volume.Ino(in.NodeId), in.Offset, plus)
+		errno := f.d.k.readdir(s.c, volume.Ino(in.NodeId), in.Fh, in.Offset, plus)
 		if errno != 0 {
 			f.d.k.undo(s.c)
 		}

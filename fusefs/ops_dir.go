@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"sync"
 	"syscall"
 
 	"wolfdisk/volume"
@@ -21,18 +22,91 @@ type dirSink interface {
 	entry(e *volume.DirEntry, attr *volume.Attr)
 }
 
+// listings are the ends of the listings under way, by handle: the cookie behind which entries
+// have come since the listing began. An entry that is renamed takes a later cookie, so without an end
+// who renames what he lists would meet the same entries again, for ever.
+type listings struct {
+	mu   sync.Mutex // leaf lock
+	last uint64     // handle
+	ends map[uint64]uint64
+}
+
+// open is a new handle.
+func (l *listings) open() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last++
+	return l.last
+}
+
+func (l *listings) close(handle uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.ends, handle)
+}
+
+func (l *listings) end(handle uint64) (end uint64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end, ok = l.ends[handle]
+	return end, ok
+}
+
+func (l *listings) begin(handle, end uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ends == nil {
+		l.ends = map[uint64]uint64{}
+	}
+	l.ends[handle] = end
+}
+
+func (k *core) opendir(c *call, dir volume.Ino) (handle uint64, errno syscall.Errno) {
+	if errno := k.open(c, dir, uint32(syscall.O_RDONLY), false); errno != 0 {
+		return 0, errno
+	}
+	return k.listings.open(), 0
+}
+
+func (k *core) releasedir(c *call, dir volume.Ino, handle uint64) syscall.Errno {
+	k.listings.close(handle)
+	return k.release(c, dir)
+}
+
+// listingEnd is the last cookie that a listing shows. It begins, also again, at its start.
+func (k *core) listingEnd(c *call, dir volume.Ino, handle, after uint64) (uint64, syscall.Errno) {
+	if end, ok := k.listings.end(handle); ok && after > 0 {
+		return end, 0
+	}
+	a, err := k.vol.GetAttr(c.ctx, dir)
+	if err != nil {
+		if _, ok := k.nodes.remembered(dir); ok && volume.KindOf(err) == volume.Stale {
+			return 0, 0 // it was removed, so nothing is in it
+		}
+		return 0, k.fail(c, "readdir", dir, err)
+	}
+	// The last op that changed the directory made no entry behind this.
+	end := volume.EntryCookie(a.Version, true)
+	k.listings.begin(handle, end)
+	return end, 0
+}
+
 // readdir lists a directory from behind a cookie: 0 at the start, 1 behind ".", 2
-// behind "..", then the volume's own. There is no state between calls, so a listing
-// may begin anywhere, and takes no memory however long it is. With plus each entry
-// comes with its attributes and counts as looked up.
-func (k *core) readdir(c *call, dir volume.Ino, after uint64, plus bool) syscall.Errno {
+// behind "..", then the volume's own. What is kept between calls is only where it ends,
+// so a listing may go on anywhere, and takes no memory however long it is. With plus each
+// entry comes with its attributes and counts as looked up.
+func (k *core) readdir(c *call, dir volume.Ino, handle, after uint64, plus bool) syscall.Errno {
+	end, errno := k.listingEnd(c, dir, handle, after)
+	if errno != 0 {
+		return errno
+	}
 	if full, errno := k.dots(c, dir, after); full || errno != 0 {
 		return errno
 	}
 	c.entries = c.entries[:0]
 	sink := c.sink
 	err := k.vol.ReadDir(c.ctx, dir, after, func(e volume.DirEntry) bool {
-		if !sink.room(len(e.Name)) {
+		if e.Cookie > end || !sink.room(len(e.Name)) {
 			return false
 		}
 		c.entries = append(c.entries, e)

@@ -89,13 +89,13 @@ func (p *reply) attr(c *call, errno syscall.Errno) {
 }
 
 // opened answers an open, behind what is there already.
-func (p *reply) opened(flags uint32, errno syscall.Errno) {
+func (p *reply) opened(handle uint64, flags uint32, errno syscall.Errno) {
 	if errno != 0 {
 		p.errno, p.n = errno, 0
 		return
 	}
 	b := p.body()[p.n:]
-	native.PutUint64(b, 0)
+	native.PutUint64(b, handle)
 	native.PutUint32(b[8:], flags)
 	native.PutUint32(b[12:], 0)
 	p.n += openOutLen

@@ -87,6 +87,7 @@ type group struct {
 	entries  uint32
 	subdirs  uint32
 	cookies  uint32
+	lastCome uint64 // the largest cookie
 	xattrs   bool
 	object   bool // an attribute that tells of a content
 	target   int  // length; -1 if there is none

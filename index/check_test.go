@@ -180,6 +180,7 @@ func TestCheckFindsEverything(t *testing.T) {
 		{"link count of a directory", func(e *Engine) func(*pebble.Batch) error { return inodeOf(e, 2, func(n *inode) { n.Nlink = 2 }) }, "link count 2, must be 3"},
 		{"entry count", func(e *Engine) func(*pebble.Batch) error { return inodeOf(e, 2, func(n *inode) { n.entries = 9 }) }, "counts 9 entries and has 2"},
 		{"parent", func(e *Engine) func(*pebble.Batch) error { return inodeOf(e, 3, func(n *inode) { n.parent = root }) }, "its parent is directory"},
+		{"version before that of an entry", func(e *Engine) func(*pebble.Batch) error { return inodeOf(e, 2, func(n *inode) { n.Version = 1 }) }, "later cookie"},
 		{"version ahead", func(e *Engine) func(*pebble.Batch) error { return inodeOf(e, 4, func(n *inode) { n.Version = 1e9 }) }, "not entered yet"},
 		{"size below an extent", func(e *Engine) func(*pebble.Batch) error { return inodeOf(e, 4, func(n *inode) { n.Size = 210 }) }, "beyond the file's size"},
 		{"extents overlap", func(e *Engine) func(*pebble.Batch) error {

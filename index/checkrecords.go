@@ -117,6 +117,7 @@ func (c *checker) cookie(rest, val []byte) error {
 	if err != nil || len(rest) != 8 || d.cookie != beUint64(rest) {
 		return c.found("a line of its listing", cmpErr(err, "its key is that of another"))
 	}
+	c.g.lastCome = max(c.g.lastCome, d.cookie)
 	val, ok, err := c.pointed(keyInoName(kDirent, c.g.ino, name))
 	if err != nil {
 		return err
@@ -205,6 +206,7 @@ func (c *checker) inode() error {
 		bad(g.names == 1 && n.parent != g.parent, "its parent is directory %s, its name is in %s", n.parent, g.parent)
 		bad(root && n.parent != volume.RootIno, "the root's parent is directory %s", n.parent)
 		bad(n.entries != g.entries, "it counts %d entries and has %d", n.entries, g.entries)
+		bad(g.lastCome > volume.EntryCookie(n.Version, true), "last changed by op %d, and has an entry with the later cookie %d", n.Version, g.lastCome)
 		bad(g.cookies != g.entries, "it has %d entries and lists %d", g.entries, g.cookies)
 	} else {
 		bad(n.Nlink != g.names, "link count %d, and %d names", n.Nlink, g.names)

@@ -45,5 +45,6 @@
 //   - An op from disk or network is used only after [Op.Validate].
 //   - Op times never go backwards within a volume's history, so no ctime does.
 //   - A directory entry's cookie ([EntryCookie]) comes from the version of the op
-//     that made the entry, so all nodes list in the same order, without keeping state.
+//     that made the entry, so all nodes list in the same order, without keeping state. No
+//     entry's is behind EntryCookie(v, true), where v is the version of the directory.
 package volume

@@ -90,6 +90,36 @@ var readdirTable = table{
 		b.unlink("d/x")
 		eq(b, "entries", len(b.names(b.list("d"))), 0)
 	}},
+	{name: "readdir/ends-for-who-renames-what-is-listed", run: func(b *box) {
+		const count = 2000
+		b.mkdir("d")
+		b.fill("d", count)
+		for _, size := range []int{2000, 32 << 10} {
+			fd := b.open("d", unix.O_RDONLY|unix.O_DIRECTORY)
+			seen := 0
+			for {
+				list, err := getdents(fd, size)
+				b.ok("getdents", err)
+				if len(list) == 0 {
+					break
+				}
+				for _, d := range list {
+					if d.name != "." && d.name != ".." {
+						b.rename("d/"+d.name, "d/"+d.name+"x")
+						seen++
+					}
+				}
+				if seen > 4*count {
+					b.fail("%d entries seen in a directory of %d", seen, count)
+				}
+			}
+			if seen < count {
+				b.fail("%d of %d entries seen", seen, count)
+			}
+			b.close(fd)
+			eq(b, "entries", len(b.names(b.list("d"))), count)
+		}
+	}},
 	{name: "rewinddir/reads-anew", run: func(b *box) {
 		b.mkdir("d")
 		b.fill("d", 500)
@@ -110,11 +140,12 @@ var readdirTable = table{
 		fd := b.open("d", unix.O_RDONLY|unix.O_DIRECTORY)
 		_, err := getdents(fd, 2000)
 		b.ok("getdents", err)
+		b.put("d/new", "")
 		_, err = unix.Seek(fd, 0, 0)
 		b.ok("rewind", err)
 		list, err := listAll(fd, 2000)
 		b.ok("getdents", err)
-		eq(b, "entries", len(b.names(list)), 500)
+		eq(b, "entries", len(b.names(list)), 501)
 		b.close(fd)
 	}},
 	{name: "seekdir/goes-on-behind-every-entry", run: func(b *box) {
