@@ -72,6 +72,13 @@ func (k *core) setattr(c *call, ino volume.Ino, in *setattrIn) syscall.Errno {
 		c.req.KillPriv = true
 	}
 	k.nodes.markAttr(ino, k.tick())
+	if c.req.KillPriv && c.req.Set&volume.SetSize != 0 {
+		req := c.req
+		if err := k.killFor(c, ino, true); err != nil && volume.KindOf(err) != volume.Stale {
+			return k.fail(c, "setattr", ino, err)
+		}
+		c.req = req
+	}
 	if _, err := k.do(c); err != nil {
 		if volume.KindOf(err) == volume.Stale && k.changeGone(c) {
 			return 0

@@ -25,8 +25,12 @@ func (k *core) open(c *call, ino volume.Ino, flags uint32, kill bool) syscall.Er
 	if !trunc {
 		return 0
 	}
-	c.req = volume.Request{Kind: volume.OpSetAttr, Ino: ino, Set: volume.SetSize, KillPriv: kill}
-	if _, err := k.do(c); err != nil {
+	err := k.killFor(c, ino, kill)
+	if err == nil {
+		c.req = volume.Request{Kind: volume.OpSetAttr, Ino: ino, Set: volume.SetSize, KillPriv: kill}
+		_, err = k.do(c)
+	}
+	if err != nil {
 		k.release(c, ino)
 		return k.fail(c, "open", ino, err)
 	}
@@ -70,6 +74,9 @@ func (k *core) write(c *call, ino volume.Ino, data []byte, off uint64, appends, 
 	if off > volume.MaxFileSize {
 		return 0, syscall.EFBIG
 	}
+	if err := k.killFor(c, ino, kill); err != nil {
+		return 0, k.fail(c, "write", ino, err)
+	}
 	c.req = volume.Request{Kind: volume.OpWrite, Ino: ino, Offset: int64(off), Append: appends, Data: data, KillPriv: kill}
 	res, err := k.do(c)
 	if err != nil {
@@ -107,9 +114,11 @@ func (k *core) fallocate(c *call, ino volume.Ino, mode uint32, off, length uint6
 	case off > volume.MaxFileSize || length > volume.MaxFileSize:
 		return syscall.EFBIG
 	}
-	// The kernel has no bit for killing privileges here.
-	c.req = volume.Request{Kind: volume.OpFallocate, Ino: ino, Alloc: mode, Offset: int64(off), Length: int64(length),
-		KillPriv: c.caller.UID != 0}
+	kill := c.caller.UID != 0 // the kernel has no bit for it here
+	if err := k.killFor(c, ino, kill); err != nil {
+		return k.fail(c, "fallocate", ino, err)
+	}
+	c.req = volume.Request{Kind: volume.OpFallocate, Ino: ino, Alloc: mode, Offset: int64(off), Length: int64(length), KillPriv: kill}
 	res, err := k.do(c)
 	if err != nil {
 		return k.fail(c, "fallocate", ino, err)

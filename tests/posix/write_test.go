@@ -352,7 +352,7 @@ var appendTable = table{
 }
 
 // killpriv is a program of user 1000 with mode 06755, to be changed by f.
-func killpriv(b *box, mode, want uint32, uid int, f func(b *box, fd int)) {
+func killpriv(b *box, mode, want uint32, uid int, f func(b *box, fd int), groups ...uint32) {
 	b.put("f", "content")
 	b.chown("f", 1000, 1000)
 	b.chmod("f", mode)
@@ -366,7 +366,7 @@ func killpriv(b *box, mode, want uint32, uid int, f func(b *box, fd int)) {
 	if uid == 0 {
 		run(b)
 	} else {
-		b.as(uid, uid, run)
+		b.as(uid, uid, run, groups...)
 	}
 	b.mode("f", want)
 }
@@ -376,6 +376,10 @@ func killer(name string, f func(b *box, fd int)) (all table) {
 		{name: name + "/clears-suid", run: func(b *box) { killpriv(b, 0o4777, 0o777, 2000, f) }},
 		{name: name + "/clears-sgid-of-programs", run: func(b *box) { killpriv(b, 0o6777, 0o777, 1000, f) }},
 		{name: name + "/keeps-sgid-without-group-execute", run: func(b *box) { killpriv(b, 0o2666, 0o2666, 1000, f) }},
+		{name: name + "/clears-sgid-for-who-is-not-of-the-group", run: func(b *box) { killpriv(b, 0o2666, 0o666, 2000, f) }},
+		{name: name + "/keeps-sgid-for-who-has-the-group-as-a-further-one", run: func(b *box) {
+			killpriv(b, 0o2666, 0o2666, 2000, f, 3000, 1000)
+		}},
 		{name: name + "/by-root-keeps-suid", run: func(b *box) { killpriv(b, 0o6777, 0o6777, 0, f) }},
 		{name: name + "/clears-file-capabilities", run: func(b *box) {
 			b.put("f", "content")
