@@ -56,11 +56,12 @@ func (k *core) read(c *call, ino volume.Ino, p []byte, off uint64) (int, syscall
 
 // writeFile is WRITE: fileFlags are those of open(2), writeFlags those of the request.
 func (k *core) writeFile(c *call, ino volume.Ino, data []byte, off uint64, fileFlags, writeFlags uint32) (int, syscall.Errno) {
-	cached := writeFlags&writeCache != 0 // what was stored in the kernel's pages
-	appends := fileFlags&uint32(syscall.O_APPEND) != 0 && !cached
+	appends := fileFlags&uint32(syscall.O_APPEND) != 0 && writeFlags&writeCache == 0
 	n, errno := k.write(c, ino, data, off, appends, writeFlags&writeKillSUIDGID != 0)
-	if n > 0 && fileFlags&uint32(syscall.O_DIRECT) != 0 && !cached {
-		// Of what goes by its pages the kernel drops them before the request; and behind it only if
+	if n > 0 && writeFlags&writeLockOwner != 0 {
+		// A direct write: only those name the owner of locks. (The file's O_DIRECT may come and go
+		// meanwhile, and a write through the cache holds its pages until it is answered.) The kernel
+		// drops the pages that such a write passes by before the request; and behind it only if
 		// the application waits in the call, not if the answer comes later (io_submit, io_uring).
 		// Whoever has read meanwhile has put the old content there.
 		k.notify.pagesNow(ino, int64(off), int64(n))

@@ -131,6 +131,7 @@ const (
 	fattrKillSUIDGID = 1 << 11
 
 	writeCache       = 1 << 0
+	writeLockOwner   = 1 << 1
 	writeKillSUIDGID = 1 << 2
 	openKillSUIDGID  = 1 << 0
 	setxattrKillSGID = 1 << 0

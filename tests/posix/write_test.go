@@ -161,6 +161,36 @@ var writeTable = table{
 		b.close(cached)
 		b.close(fd)
 	}},
+	{name: "write/direct-switched-on-and-off-meanwhile", run: func(b *box) {
+		fd := b.create("f")
+		buf := aligned(4096)[:512] // part of a page: it stays locked until the write is answered
+		b.pwrite(fd, 0, bytes.Repeat(buf, 8))
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		b.ok("F_GETFL", err)
+		end, ended := make(chan struct{}), make(chan error)
+		go func() {
+			for i := 0; ; i++ {
+				select {
+				case <-end:
+					ended <- nil
+					return
+				default:
+				}
+				if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags|unix.O_DIRECT*(i&1)); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		aio := b.newAIO()
+		for range 4000 {
+			eq(b, "written", aio.pwrite(fd, buf, 512), 512)
+		}
+		close(end)
+		b.ok("F_SETFL", <-ended)
+		aio.close()
+		b.close(fd)
+	}},
 	{name: "write/sync-and-dsync", run: func(b *box) {
 		for _, flag := range []int{unix.O_SYNC, unix.O_DSYNC} {
 			fd := b.open("f", unix.O_CREAT|unix.O_RDWR|flag)
