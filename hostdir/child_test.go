@@ -84,13 +84,17 @@ func TestKilled(t *testing.T) {
 		}
 		ops, in := make(chan string, 1<<16), bufio.NewScanner(out)
 		in.Buffer(nil, 1<<20)
+		begun := make(chan struct{})
 		go func() {
 			defer close(ops)
-			for in.Scan() {
+			any := in.Scan()
+			close(begun)
+			for ; any; any = in.Scan() {
 				ops <- in.Text()
 			}
 		}()
-		time.Sleep(20*time.Millisecond + time.Duration(rand.IntN(30000))*time.Microsecond)
+		<-begun // a busy machine takes its time to start it
+		time.Sleep(time.Duration(rand.IntN(30000)) * time.Microsecond)
 		cmd.Process.Kill()
 		touched := NewTouched()
 		for line := range ops {
