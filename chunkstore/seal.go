@@ -235,7 +235,7 @@ func (s *sealer) sealRun(ino volume.Ino, aligned bool, run []volume.Extent) erro
 		}
 	}
 	length := runLen(run)
-	if aligned && length >= ownChunkLen && (old*2 >= length || s.newlyWhole(run, length) && s.c.store.grown.take(length-old)) {
+	if aligned && length >= ownChunkLen && (old*2 >= length || old > 0 && s.newlyWhole(run, length) && s.c.store.grown.take(length-old)) {
 		// If it cannot be read, that may be due to content that is no longer in the
 		// log: what is, is tried one by one.
 		if bad, err := s.own(ino, run); bad == nil || err != nil {

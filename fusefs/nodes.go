@@ -168,11 +168,14 @@ func (t *nodes) release(ino volume.Ino) bool {
 }
 
 // mapped reports whether the kernel may hold stores that it has not written.
-func (t *nodes) mapped(ino volume.Ino) bool {
+func (t *nodes) mapped(ino volume.Ino) bool { return t.flagged(ino, nodeMapped) }
+
+// flagged reports whether an inode has any of the flags.
+func (t *nodes) flagged(ino volume.Ino, flags uint8) bool {
 	s := t.shard(ino)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.m[ino].flags&nodeMapped != 0
+	return s.m[ino].flags&flags != 0
 }
 
 // privBits are the node flags that stand for a file's mode.

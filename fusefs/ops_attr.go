@@ -74,7 +74,7 @@ func (k *core) setattr(c *call, ino volume.Ino, in *setattrIn) syscall.Errno {
 	k.nodes.markAttr(ino, k.tick())
 	if c.req.KillPriv && c.req.Set&volume.SetSize != 0 {
 		req := c.req
-		if err := k.killFor(c, ino, true); err != nil && volume.KindOf(err) != volume.Stale {
+		if err := k.killGroup(c, ino); err != nil && volume.KindOf(err) != volume.Stale {
 			return k.fail(c, "setattr", ino, err)
 		}
 		c.req = req

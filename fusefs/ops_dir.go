@@ -78,15 +78,11 @@ func (k *core) listingEnd(c *call, dir volume.Ino, handle, after uint64) (uint64
 	if end, ok := k.listings.end(handle); ok && after > 0 {
 		return end, 0
 	}
-	a, err := k.vol.GetAttr(c.ctx, dir)
-	if err != nil {
-		if _, ok := k.nodes.remembered(dir); ok && volume.KindOf(err) == volume.Stale {
-			return 0, 0 // it was removed, so nothing is in it
-		}
-		return 0, k.fail(c, "readdir", dir, err)
+	if errno := k.getattr(c, dir); errno != 0 {
+		return 0, errno
 	}
 	// The last op that changed the directory made no entry behind this.
-	end := volume.EntryCookie(a.Version, true)
+	end := volume.EntryCookie(c.attr.Version, true)
 	k.listings.begin(handle, end)
 	return end, 0
 }

@@ -25,7 +25,10 @@ func (k *core) open(c *call, ino volume.Ino, flags uint32, kill bool) syscall.Er
 	if !trunc {
 		return 0
 	}
-	err := k.killFor(c, ino, kill)
+	var err error
+	if kill {
+		err = k.killGroup(c, ino)
+	}
 	if err == nil {
 		c.req = volume.Request{Kind: volume.OpSetAttr, Ino: ino, Set: volume.SetSize, KillPriv: kill}
 		_, err = k.do(c)
@@ -75,8 +78,10 @@ func (k *core) write(c *call, ino volume.Ino, data []byte, off uint64, appends, 
 	if off > volume.MaxFileSize {
 		return 0, syscall.EFBIG
 	}
-	if err := k.killFor(c, ino, kill); err != nil {
-		return 0, k.fail(c, "write", ino, err)
+	if kill {
+		if err := k.killGroup(c, ino); err != nil {
+			return 0, k.fail(c, "write", ino, err)
+		}
 	}
 	c.req = volume.Request{Kind: volume.OpWrite, Ino: ino, Offset: int64(off), Append: appends, Data: data, KillPriv: kill}
 	res, err := k.do(c)
@@ -116,7 +121,7 @@ func (k *core) fallocate(c *call, ino volume.Ino, mode uint32, off, length uint6
 		return syscall.EFBIG
 	}
 	kill := c.caller.UID != 0 // the kernel has no bit for it here
-	if err := k.killFor(c, ino, kill); err != nil {
+	if err := k.killGroup(c, ino); err != nil {
 		return k.fail(c, "fallocate", ino, err)
 	}
 	c.req = volume.Request{Kind: volume.OpFallocate, Ino: ino, Alloc: mode, Offset: int64(off), Length: int64(length), KillPriv: kill}

@@ -10,19 +10,14 @@ import (
 	"wolfdisk/volume"
 )
 
-// killFor is killGroup for a change that is to take privileges away.
-func (k *core) killFor(c *call, ino volume.Ino, kill bool) error {
-	if !kill || c.caller.UID == 0 || !k.nodes.setgid(ino) {
-		return nil
-	}
-	return k.killGroup(c, ino)
-}
-
 // killGroup takes setgid from a file whose group may not execute it, before somebody who is not of
 // that group changes its content: the kernel has asked for the other privileges to go, but leaves
 // this one (since Linux 6.2 local file systems take it away: setattr_should_drop_sgid). The
 // volume does not know who is of which group.
 func (k *core) killGroup(c *call, ino volume.Ino) error {
+	if c.caller.UID == 0 || !k.nodes.flagged(ino, nodeSGID) {
+		return nil
+	}
 	a, err := k.vol.GetAttr(c.ctx, ino)
 	if err != nil {
 		return err
@@ -33,14 +28,6 @@ func (k *core) killGroup(c *call, ino volume.Ino) error {
 	c.req = volume.Request{Kind: volume.OpSetAttr, Ino: ino, Set: volume.SetMode, Mode: a.Mode & volume.ModePerm &^ volume.ModeSetGID}
 	_, err = k.do(c)
 	return err
-}
-
-// setgid reports whether the kernel may have been told of a file with setgid.
-func (t *nodes) setgid(ino volume.Ino) bool {
-	s := t.shard(ino)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.m[ino].flags&nodeSGID != 0
 }
 
 // isMember reports whether a caller is of a group. Of further groups only Linux tells, and of
