@@ -27,12 +27,18 @@ type bazil struct {
 	fd   int
 	opt  *Options
 
-	k       *core
-	total   atomic.Int32 // readers
-	idle    atomic.Int32 // readers in, or on their way to, read(2)
-	wg      sync.WaitGroup
-	gone    chan struct{}
-	buffers sync.Pool // of *buffers, for readers that come and go
+	k         *core
+	total     atomic.Int32   // readers
+	idle      atomic.Int32   // readers in, or on their way to, read(2)
+	long      atomic.Int32   // readers that handle what takes long
+	taken     atomic.Uint64  // messages read
+	wg        sync.WaitGroup // readers and the watch
+	over      sync.Once
+	ended     chan struct{} // closed by over: the device gives nothing any more
+	gone      chan struct{} // closed when nobody works for the mount any more
+	watched   atomic.Bool   // the watch is awake, or wakeWatch holds a signal
+	wakeWatch chan struct{} // of one place
+	buffers   sync.Pool     // of *buffers, for readers that come and go
 
 	notices sync.RWMutex // held for reading while the kernel takes a notice
 	closed  bool         // guarded by notices
@@ -60,7 +66,8 @@ func mountBazil(o *Options) (driver, features, error) {
 		// The mount is ours, and nobody can serve it.
 		return nil, features{}, errors.Join(err, detach(dir), conn.Close())
 	}
-	d := &bazil{mountPointOps: newMountPointOps(dir, o.Log), conn: conn, fd: fd, opt: o, gone: make(chan struct{})}
+	d := &bazil{mountPointOps: newMountPointOps(dir, o.Log), conn: conn, fd: fd, opt: o, gone: make(chan struct{}),
+		ended: make(chan struct{}), wakeWatch: make(chan struct{}, 1)}
 	d.buffers.New = func() any { return newBuffers() }
 	d.tuneReadAhead(o.ReadAhead)
 	got := uint32(conn.Features())

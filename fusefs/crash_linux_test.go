@@ -241,7 +241,6 @@ func TestMountErrors(t *testing.T) {
 		{Options{Dir: t.TempDir() + "/none"}, volume.NotFound, "none"},
 		{Options{Dir: t.TempDir() + "/none", Driver: testDriver}, volume.NotFound, "none"},
 		{Options{Dir: t.TempDir(), Driver: "other"}, volume.Unsupported, `"other"`},
-		{Options{Dir: t.TempDir(), Readers: 1000}, volume.Invalid, "readers"},
 		{Options{Dir: t.TempDir(), MaxBackground: 1 << 20}, volume.Invalid, "max_background"},
 		{Options{Dir: t.TempDir(), ReadAhead: -1}, volume.Invalid, "read-ahead"},
 	} {

@@ -53,11 +53,12 @@
 //
 // # Goroutines
 //
-//   - Readers (bazil.reader): each reads a request and answers it itself. Options.Readers
-//     at the start; the one that takes the last place in read(2) for a request that can
-//     wait starts another, up to maxReaders; those that are too many end. They end when the
-//     kernel says ENODEV. A reader in read(2) holds a P of the runtime until sysmon takes
-//     it back, so GOMAXPROCS should be at least CPUs + Options.Readers.
+//   - Readers (bazil.reader): each reads a request and answers it itself. One at rest and
+//     for one client, up to maxReaders while requests take long (bazil_readers_linux.go).
+//     They end when the kernel says ENODEV. A reader in read(2) holds a P of the runtime until
+//     sysmon takes it back, so GOMAXPROCS should be some more than there are CPUs.
+//   - The watch (bazil.watch) looks every few milliseconds, while there are requests, whether
+//     no reader waits and those there are do not get on, and starts another.
 //   - One notifier worker; another for each notice that sleeps in the kernel for long,
 //     up to maxWorkers. Ended by notifier.close.
 //   - Server.finish waits for the readers' end and cleans up.

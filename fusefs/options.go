@@ -26,10 +26,6 @@ type Options struct {
 	NoACL      bool // the kernel does not check POSIX ACLs, only modes
 	// SyncOnClose has the closing of a file that was open for writing wait as fsync does.
 	SyncOnClose bool
-	// Readers is how many readers wait for requests when nothing is to be done; there
-	// are more while requests wait for something. Default 2. Only for DriverBazil: the
-	// other has its own rule.
-	Readers int
 	// MaxBackground is how many readahead and background requests the kernel sends
 	// at once. Default 128.
 	MaxBackground int
@@ -39,7 +35,6 @@ type Options struct {
 }
 
 const (
-	defaultReaders       = 2
 	defaultMaxBackground = 128
 	defaultReadAhead     = 1 << 20
 
@@ -50,8 +45,6 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.Dir == "":
 		return o, volume.Errorf(volume.Invalid, "mount: no directory given")
-	case o.Readers < 0 || o.Readers > maxReaders:
-		return o, volume.Errorf(volume.Invalid, "mount: readers must be 1 to %d, not %d", maxReaders, o.Readers)
 	case o.MaxBackground < 0 || o.MaxBackground > 1<<16-1:
 		return o, volume.Errorf(volume.Invalid, "mount: max_background must be 1 to 65535, not %d", o.MaxBackground)
 	case o.ReadAhead < 0 || o.ReadAhead > 1<<30:
@@ -62,9 +55,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Driver == "" {
 		o.Driver = DriverAuto
-	}
-	if o.Readers == 0 {
-		o.Readers = defaultReaders
 	}
 	if o.MaxBackground == 0 {
 		o.MaxBackground = defaultMaxBackground
