@@ -19,13 +19,8 @@ func (l *Leader) AbsorbQuietly(fn func(record func(*volume.Op, []volume.LowerRec
 		return err
 	}
 	return fn(func(op *volume.Op, lower []volume.LowerRecord) error {
-		if loser := op.Replaced; op.Flags&volume.OpEnds != 0 {
-			if loser == 0 {
-				loser = op.Ino
-			}
-			if l.opens.has(loser) {
-				op.Flags &^= volume.OpEnds
-			}
+		if loser := ended(op); loser != 0 && l.opens.has(loser) {
+			op.Flags &^= volume.OpEnds
 		}
 		op.Time = l.now()
 		return l.commit(&ticket{ops: []*volume.Op{op}, lower: lower})

@@ -329,15 +329,28 @@ func (l *Leader) attrOf(ino volume.Ino) (volume.Attr, error) {
 // attrAfter is an inode's attributes after the op; of one that ended with it, what
 // they were at the end.
 func (l *Leader) attrAfter(ino volume.Ino, before volume.Attr, d *index.Decision) volume.Attr {
-	a, err := l.Inode(ino)
-	if err == nil {
-		return a
+	// That an inode has gone is the dearest thing to ask the store.
+	if !slices.ContainsFunc(d.Ops, func(op *volume.Op) bool { return ended(op) == ino }) {
+		if a, err := l.Inode(ino); err == nil {
+			return a
+		}
 	}
 	if len(d.Ops) > 0 {
 		before.Ctime, before.Version = d.Ops[0].Time, d.Ops[0].Version
 	}
 	before.Nlink = 0
 	return before
+}
+
+// ended is the inode whose life ends with an op that takes its last name; 0 if none does.
+func ended(op *volume.Op) volume.Ino {
+	switch {
+	case op.Flags&volume.OpEnds == 0:
+		return 0
+	case op.Replaced != 0:
+		return op.Replaced
+	}
+	return op.Ino
 }
 
 // record applies the ops of one request, then commits them together. It returns the

@@ -72,6 +72,13 @@ func (b *bed) verify(n *cluster.Node, args ...string) verdict {
 func (b *bed) wantVerified(n *cluster.Node, args ...string) verdict {
 	b.t.Helper()
 	v := b.verify(n, args...)
+	for try := 0; try < 3 && v.parted(); try++ {
+		b.t.Logf("verify on %s, once more: %+v", n.ID, v.Skipped)
+		for _, m := range b.Nodes() {
+			m.Ctl(time.Minute, "status", "--wait", "--timeout", "30s")
+		}
+		v = b.verify(n, args...)
+	}
 	if v.Code != 0 || len(v.Differences)+len(v.Skipped) > 0 {
 		b.t.Fatalf("verify on %s: exit code %d, differences %+v, not compared %+v", n.ID, v.Code, v.Differences, v.Skipped)
 	}
@@ -84,6 +91,15 @@ func (b *bed) wantVerified(n *cluster.Node, args ...string) verdict {
 		b.t.Errorf("%d nodes compared, there are %d", len(v.Result.Nodes), len(b.Nodes()))
 	}
 	return v
+}
+
+// parted reports that nothing is wrong but that nodes parted for a moment, as they do when
+// a machine with many clusters on it has no time for heartbeats.
+func (v *verdict) parted() bool {
+	return v.Code == 69 && len(v.Differences) == 0 && len(v.Skipped) > 0 &&
+		!slices.ContainsFunc(v.Skipped, func(s struct{ Path, Node, Reason string }) bool {
+			return s.Path != "" || !strings.Contains(s.Reason, "session")
+		})
 }
 
 // kinds are the differences as "kind node path", sorted.
