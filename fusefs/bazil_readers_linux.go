@@ -132,7 +132,8 @@ func (d *bazil) reader() {
 }
 
 // expect says whether a message is a request that is answered, and whether handling it
-// takes long as a rule: what reads or syncs the disk, or moves content about.
+// takes long as a rule: what reads or syncs the disk, or moves content about. A write goes to
+// memory below; one to a file that is open for synchronous writing the kernel has followed by an fsync.
 func (d *bazil) expect(msg []byte) (answered, long bool) {
 	if len(msg) < inHeaderLen {
 		return false, false

@@ -98,3 +98,34 @@ func TestCrowd(t *testing.T) {
 		t.Error("a request that was waited for is counted")
 	}
 }
+
+// Before what takes long another reader is started: what reads or syncs the disk.
+func TestExpect(t *testing.T) {
+	for _, tt := range []struct {
+		op             uint32
+		msg            []byte
+		onClose        bool
+		answered, long bool
+	}{
+		{op: opForget}, {op: opBatchForget}, {op: opInterrupt},
+		{op: opLookup, answered: true},
+		{op: opFsync, answered: true, long: true},
+		{op: opRead, answered: true, long: true},
+		{op: opFlush, answered: true},
+		{op: opFlush, onClose: true, answered: true, long: true},
+		{op: opWrite, answered: true},
+		{op: opLookup, msg: []byte("short")},
+	} {
+		msg := tt.msg
+		if msg == nil {
+			msg = make([]byte, inHeaderLen)
+		}
+		if len(msg) >= inHeaderLen {
+			native.PutUint32(msg[4:], tt.op)
+		}
+		d := &bazil{opt: &Options{SyncOnClose: tt.onClose}}
+		if answered, long := d.expect(msg); answered != tt.answered || long != tt.long {
+			t.Errorf("%s of %d bytes: answered %v, long %v", opcodeNames[tt.op], len(msg), answered, long)
+		}
+	}
+}
