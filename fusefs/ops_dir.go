@@ -22,13 +22,22 @@ type dirSink interface {
 	entry(e *volume.DirEntry, attr *volume.Attr)
 }
 
-// listings are the ends of the listings under way, by handle: the cookie behind which entries
-// have come since the listing began. An entry that is renamed takes a later cookie, so without an end
-// who renames what he lists would meet the same entries again, for ever.
+// listings are those under way, by handle.
 type listings struct {
 	mu   sync.Mutex // leaf lock
 	last uint64     // handle
-	ends map[uint64]uint64
+	all  map[uint64]listing
+}
+
+// listing is where a listing ends. One state of the directory whose rest fits into an answer
+// ends it: whatever was there all the time has been listed then. But an entry that is renamed, or
+// replaced, takes a later cookie, so who renames what he lists puts that off for ever. So when a listing
+// has passed what was there at its beginning, and then what was there when it had done that, the next
+// answer is the last.
+type listing struct {
+	bound  uint64 // what is behind it has come since the listing began, or since it passed that
+	passed bool   // it is behind the first bound
+	end    uint64 // nothing behind it is listed; 0 if not known yet
 }
 
 // open is a new handle.
@@ -42,23 +51,23 @@ func (l *listings) open() uint64 {
 func (l *listings) close(handle uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.ends, handle)
+	delete(l.all, handle)
 }
 
-func (l *listings) end(handle uint64) (end uint64, ok bool) {
+func (l *listings) get(handle uint64) (listing, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	end, ok = l.ends[handle]
-	return end, ok
+	at, ok := l.all[handle]
+	return at, ok
 }
 
-func (l *listings) begin(handle, end uint64) {
+func (l *listings) set(handle uint64, at listing) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ends == nil {
-		l.ends = map[uint64]uint64{}
+	if l.all == nil {
+		l.all = map[uint64]listing{}
 	}
-	l.ends[handle] = end
+	l.all[handle] = at
 }
 
 func (k *core) opendir(c *call, dir volume.Ino) (handle uint64, errno syscall.Errno) {
@@ -73,18 +82,26 @@ func (k *core) releasedir(c *call, dir volume.Ino, handle uint64) syscall.Errno 
 	return k.release(c, dir)
 }
 
-// listingEnd is the last cookie that a listing shows. It begins, also again, at its start.
-func (k *core) listingEnd(c *call, dir volume.Ino, handle, after uint64) (uint64, syscall.Errno) {
-	if end, ok := k.listings.end(handle); ok && after > 0 {
-		return end, 0
+// listingAt finds out where a listing is that goes on behind a cookie, and whether what comes
+// now is the last of it. It begins, also again, at its start.
+func (k *core) listingAt(c *call, dir volume.Ino, handle, after uint64) (at listing, last bool, errno syscall.Errno) {
+	at, going := k.listings.get(handle)
+	switch {
+	case !going || after == 0:
+		at = listing{}
+	case after < at.bound:
+		return at, false, 0
+	case at.passed:
+		return at, true, 0
+	default:
+		at.passed = true
 	}
 	if errno := k.getattr(c, dir); errno != 0 {
-		return 0, errno
+		return at, false, errno
 	}
 	// The last op that changed the directory made no entry behind this.
-	end := volume.EntryCookie(c.attr.Version, true)
-	k.listings.begin(handle, end)
-	return end, 0
+	at.bound = volume.EntryCookie(c.attr.Version, true)
+	return at, false, 0
 }
 
 // readdir lists a directory from behind a cookie: 0 at the start, 1 behind ".", 2
@@ -92,17 +109,21 @@ func (k *core) listingEnd(c *call, dir volume.Ino, handle, after uint64) (uint64
 // so a listing may go on anywhere, and takes no memory however long it is. With plus each
 // entry comes with its attributes and counts as looked up.
 func (k *core) readdir(c *call, dir volume.Ino, handle, after uint64, plus bool) syscall.Errno {
-	end, errno := k.listingEnd(c, dir, handle, after)
+	at, last, errno := k.listingAt(c, dir, handle, after)
 	if errno != 0 {
 		return errno
+	}
+	if at.end != 0 && after >= at.end {
+		return 0
 	}
 	if full, errno := k.dots(c, dir, after); full || errno != 0 {
 		return errno
 	}
 	c.entries = c.entries[:0]
-	sink := c.sink
+	sink, whole := c.sink, true
 	err := k.vol.ReadDir(c.ctx, dir, after, func(e volume.DirEntry) bool {
-		if e.Cookie > end || !sink.room(len(e.Name)) {
+		if !sink.room(len(e.Name)) {
+			whole = false
 			return false
 		}
 		c.entries = append(c.entries, e)
@@ -111,6 +132,13 @@ func (k *core) readdir(c *call, dir volume.Ino, handle, after uint64, plus bool)
 	if err != nil {
 		return k.fail(c, "readdir", dir, err)
 	}
+	if whole || last {
+		at.end = max(after, cookieDotDot)
+		if n := len(c.entries); n > 0 {
+			at.end = c.entries[n-1].Cookie
+		}
+	}
+	k.listings.set(handle, at)
 	for i := range c.entries {
 		e := &c.entries[i]
 		if plus && k.plus(c, dir, e) {

@@ -120,6 +120,34 @@ var readdirTable = table{
 			eq(b, "entries", len(b.names(b.list("d"))), count)
 		}
 	}},
+	{name: "readdir/lists-what-is-replaced-meanwhile", run: func(b *box) {
+		const count = 500
+		b.mkdir("d")
+		name := b.fill("d", count)
+		seen := map[string]bool{}
+		fd := b.open("d", unix.O_RDONLY|unix.O_DIRECTORY)
+		for {
+			list, err := getdents(fd, 2000)
+			b.ok("getdents", err)
+			if len(list) == 0 {
+				break
+			}
+			for _, d := range list {
+				seen["d/"+d.name] = true
+			}
+			// All the time there is a file of each of these names.
+			for _, i := range []int{count / 2, count - 1} {
+				b.put("new", "")
+				b.rename("new", name(i))
+			}
+		}
+		for i := range count {
+			if !seen[name(i)] {
+				b.fail("%s is not listed", name(i))
+			}
+		}
+		b.close(fd)
+	}},
 	{name: "rewinddir/reads-anew", run: func(b *box) {
 		b.mkdir("d")
 		b.fill("d", 500)
