@@ -17,7 +17,7 @@ import (
 //
 // Another is started
 //
-//   - before a request is handled that as a rule takes long (takesLong);
+//   - before a request is handled that as a rule takes long (expect);
 //   - if requests of several threads are found waiting again and again (crowd), as long as
 //     there is a processor for it;
 //   - by the watch, if from one of its looks to the next nobody has waited for a request,
@@ -38,21 +38,19 @@ const (
 	calmRun, maxIdle = 64, 4
 )
 
-// serve starts the first reader and the watch.
+// serve starts the watch and the first reader, without which the watch does not end.
 func (d *bazil) serve(k *core) {
 	d.k = k
-	d.wg.Add(2)
-	d.total.Add(1)
-	d.idle.Add(1)
-	go d.reader()
+	d.wg.Add(1)
 	go d.watch()
+	d.startReader()
 	go func() {
 		d.wg.Wait()
 		close(d.gone)
 	}()
 }
 
-// startReader is called by a reader or the watch, so the group is not empty.
+// startReader is called while the watch or a reader runs, so the group is not empty.
 func (d *bazil) startReader() {
 	if d.total.Add(1) > maxReaders {
 		d.total.Add(-1)
