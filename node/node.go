@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -192,57 +191,6 @@ func (n *node) prepare(ctx context.Context) error {
 	return n.checkMountPoint()
 }
 
-// lockName is the file in the state directory that a running daemon holds locked. Its
-// mtime is when the daemon last set times in the real directory.
-const lockName = "lock"
-
-const (
-	// lockEvery is how often a daemon that waits for the one before looks again, and quietFor how
-	// long that may say nothing: it does so before it serves its socket, and at its very end.
-	lockEvery = 50 * time.Millisecond
-	quietFor  = 3 * time.Second
-)
-
-// lockState keeps a second daemon off the state directory. One that is stopping is waited for: its
-// mount may be gone, and with it all that people see of it.
-func (n *node) lockState(ctx context.Context) error {
-	path := filepath.Join(n.cfg.Node.DataDir, lockName)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return volume.Wrap(err, "open lock")
-	}
-	other := admin.Dial(n.cfg.Node.DataDir)
-	defer other.Close()
-	heard := time.Now()
-	for waits := false; ; waits = true {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			n.lock = f
-			return nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return errors.Join(volume.Errorf(volume.IO, "lock %s: %w", path, err), f.Close())
-		}
-		asked, cancel := context.WithTimeout(ctx, quietFor)
-		s, err := other.Status(asked)
-		cancel()
-		if err == nil && s.State == string(phaseStopping) {
-			heard = time.Now()
-		} else if err == nil || time.Since(heard) > quietFor {
-			f.Close()
-			return exit.Errorf(exit.Unavailable, "state directory %s is in use by another daemon: stop it, or give this one another with --state-dir", n.cfg.Node.DataDir)
-		}
-		if !waits {
-			n.log.Info().Msg("the state directory is in use by a daemon that seems to be stopping: waiting for its end")
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(volume.Errorf(volume.Interrupted, "wait for the daemon before: %w", context.Cause(ctx)), f.Close())
-		case <-time.After(lockEvery):
-		}
-	}
-}
-
 func (n *node) openOwnState(cluster volume.ID) error {
 	s, _, err := openState(n.cfg.Node.DataDir)
 	if err != nil {
@@ -348,16 +296,6 @@ func (n *node) run(ctx context.Context) error {
 	}
 }
 
-// inPeace reports whether a node that stops for a reason can hand over first.
-func inPeace(cause error) bool {
-	return cause == nil || cause == errUnmounted || cause == errAskedToStop
-}
-
-var (
-	errUnmounted   = errors.New("the mount was unmounted")
-	errAskedToStop = errors.New("asked to stop")
-)
-
 func (n *node) startAdmin() (*admin.Server, error) {
 	return admin.Start(admin.Options{
 		Program: n.cfg.Program.String(), StateDir: n.cfg.Node.DataDir, Source: n, Log: n.log,
@@ -445,96 +383,6 @@ func (n *node) mountNow(ctx context.Context) error {
 	}()
 	n.log.Info().Str("dir", m.Dir).Msg("mounted")
 	return nil
-}
-
-// stopWith ends the run with an error.
-func (n *node) stopWith(err error) {
-	n.halt(err)
-	if !inPeace(err) {
-		n.cancel(err)
-	}
-}
-
-// release ends everything in order: no more requests over S3, no more changes, followers have what there is, no
-// mount, no sessions, and the volume on disk.
-func (n *node) release() error {
-	n.setPhase(phaseStopping)
-	n.manager.Stopping()
-	deadline, cancel := context.WithTimeout(context.Background(), n.cfg.Node.StopTimeout)
-	defer cancel()
-	errs := []error{n.stopGateway(deadline)}
-	n.handOver(deadline)
-	n.mu.Lock()
-	mount, st := n.mount, n.store
-	n.mu.Unlock()
-	if mount != nil {
-		errs = append(errs, mount.Unmount(deadline))
-	}
-	if l := n.leading(); l != nil {
-		l.Stop(volume.Errorf(volume.ReadOnly, "the daemon is stopping"))
-		if !n.peers.caughtUp(deadline, st.log.Last().Version) {
-			n.log.Warn().Str("code", "WD-1346").Msg("stopped before every follower had everything; they catch up when this node is back")
-		}
-	}
-	n.cancel(errAskedToStop)
-	if n.listener != nil { // it ends the sessions that it has accepted: not before all is handed over
-		errs = append(errs, n.listener.Close())
-	}
-	if l := n.leading(); l != nil {
-		l.End() // the election may wait for it
-	}
-	n.endStarting()
-	n.control.closeAll()
-	n.peers.closeAll(volume.Errorf(volume.Closed, "node %s is stopping", n.cfg.Node.ID))
-	n.group.Wait()
-	if f := n.following(); f != nil {
-		f.Stop(volume.Errorf(volume.Closed, "the daemon is stopping"))
-	}
-	n.verify.copies.dropAll(true)
-	errs = append(errs, n.closeSync())
-	clean := n.agrees(st)
-	if st != nil {
-		v := st.engine.Position().Version
-		err := st.close(context.WithoutCancel(deadline), clean)
-		errs = append(errs, err)
-		if clean = clean && err == nil; clean {
-			errs = append(errs, n.state.Update(func(s *State) { s.Checkpoint = v }))
-		}
-	}
-	if n.state != nil {
-		if clean {
-			errs = append(errs, n.state.Update(func(s *State) { s.Clean = true }))
-		}
-		errs = append(errs, n.state.Close())
-	}
-	if n.admin != nil {
-		errs = append(errs, n.admin.Close(deadline))
-	}
-	if n.lock != nil {
-		errs = append(errs, n.lock.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// agrees reports whether the next start has nothing to recover, if what is open is
-// closed well: a start that failed half-way leaves the recovery to the next one.
-func (n *node) agrees(st *storage) bool {
-	n.mu.Lock()
-	l, f, agreed, spoilt := n.leader, n.follower, n.agreed, len(n.spoilt) > 0
-	n.mu.Unlock()
-	switch {
-	case n.state == nil || n.recovery == nil || n.recovery.pending() || n.between.Load():
-		return false
-	case st == nil:
-		return n.prev.Clean || n.state.Get().Volume.IsZero()
-	case st.engine.Position().Version != st.log.Last().Version:
-		return false
-	case !agreed:
-		return n.prev.Clean
-	case spoilt, n.unfit.Load():
-		return false
-	}
-	return (l == nil || l.Failed() == nil) && (f == nil || f.Failed() == nil)
 }
 
 func (n *node) storage() *storage {
