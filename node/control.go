@@ -79,23 +79,22 @@ func (c *control) dial(ctx context.Context, addr string) {
 	id := "" // who answered there last
 	wait := controlBackOff / 16
 	for ctx.Err() == nil {
-		switch {
-		case id == c.n.cfg.Node.ID:
-			return
-		case id != "" && c.connected(id):
-		default:
+		if id == "" || !c.connected(id) {
 			h := &controlDialer{n: c.n}
 			s, err := wire.Dial(ctx, c.n.wire, addr, h)
 			if h.id != "" {
 				id = h.id
 			}
-			if err == nil {
+			switch {
+			case err == nil:
 				began := time.Now()
 				c.session(ctx, s, true)
 				if time.Since(began) > time.Second {
 					wait = controlBackOff / 16
 				}
-			} else if id != "" && errors.Is(err, syscall.ECONNREFUSED) {
+			case errors.Is(err, wire.ErrSelf):
+				wait = wire.SelfWait
+			case id != "" && errors.Is(err, syscall.ECONNREFUSED):
 				c.n.elector.tell(elect.PeerRefused{ID: id})
 			}
 		}

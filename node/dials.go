@@ -127,7 +127,7 @@ func (d *dials) dial(ctx context.Context, addr string) {
 	n := d.n
 	id := "" // who answered there last
 	addrs := func() []string {
-		if id == n.cfg.Node.ID || id != "" && n.peers.connected(id) {
+		if id != "" && n.peers.connected(id) {
 			return nil
 		}
 		return []string{addr}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"time"
@@ -71,6 +72,9 @@ const (
 	// nobodyWait is how often addrs is asked again after it returned nothing: soon
 	// enough to redial within a failover, seldom enough to cost nothing.
 	nobodyWait = 250 * time.Millisecond
+	// SelfWait is how long an address at which this node itself answered is left alone. It may
+	// be one that moves from node to node.
+	SelfWait = time.Minute
 )
 
 // DialLoop keeps a session with the node behind addrs: it dials them in turn until
@@ -78,6 +82,7 @@ const (
 // ever, until ctx ends. Between rounds it waits 50 ms, doubling to 5 s, with
 // jitter, and from the start again after a session that lived for a second. The
 // session is closed with what run returned. It logs changes of state, not attempts.
+// An address at which this node itself answers is tried again after SelfWait.
 // addrs may return nothing while there is nothing to dial, and is asked again every
 // 250 ms.
 func DialLoop(ctx context.Context, cfg *Config, addrs func() []string, h Handler, run func(ctx context.Context, s *Session) error) error {
@@ -92,6 +97,10 @@ func DialLoop(ctx context.Context, cfg *Config, addrs func() []string, h Handler
 		begin := time.Now()
 		if d.round(ctx, all) && time.Since(begin) >= settled {
 			wait = minBackOff
+		}
+		if d.self == len(all) {
+			pause(ctx, SelfWait)
+			continue
 		}
 		// Half of it at least, so that two nodes that fail together do not go on
 		// doing so.
@@ -111,20 +120,25 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 type dialLoop struct {
-	cfg *Config
-	h   Handler
-	run func(ctx context.Context, s *Session) error
-	log dialLog
+	cfg  *Config
+	h    Handler
+	run  func(ctx context.Context, s *Session) error
+	log  dialLog
+	self int // addresses of the last round at which this node itself answered
 }
 
 // round dials every address until one session came about and has ended again.
 func (d *dialLoop) round(ctx context.Context, all []string) bool {
 	d.log.only(all)
+	d.self = 0
 	for _, addr := range all {
 		s, err := Dial(ctx, d.cfg, addr, d.h)
 		if err != nil {
 			if ctx.Err() != nil {
 				return false
+			}
+			if errors.Is(err, ErrSelf) {
+				d.self++
 			}
 			d.log.failed(addr, err)
 			continue
@@ -168,6 +182,10 @@ func (l *dialLog) failed(addr string, err error) {
 		return
 	}
 	l.state[addr] = state
+	if errors.Is(err, ErrSelf) {
+		l.log.Info().Str("addr", addr).Msg("this node itself answers there: no session")
+		return
+	}
 	l.log.Warn().Str("code", r.Code).Str("addr", addr).Err(err).Msg("no session, will keep trying")
 }
 

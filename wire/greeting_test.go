@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -58,6 +59,22 @@ func TestGreetingExchangesHellos(t *testing.T) {
 	}
 }
 
+// A daemon knows itself, and takes a copy of its state directory for what it is (TestGreetingRefusals).
+func TestGreetingItself(t *testing.T) {
+	cfg := testConfig("node-1", testKeys(1, 7))
+	d, l := tcpPair(t)
+	h := &testHandler{}
+	x, y := greetBoth(t, cfg, cfg, h, h, d, l)
+	for side, err := range map[string]error{"dialer": x.err, "listener": y.err} {
+		if !errors.Is(err, ErrSelf) || findRefusal(err) != nil {
+			t.Errorf("%s: %v", side, err)
+		}
+	}
+	if len(h.heard) != 0 {
+		t.Error("a handler was asked")
+	}
+}
+
 // Both sides must say what is wrong, with the same kind.
 func TestGreetingRefusals(t *testing.T) {
 	k := testKeys(1, 7)
@@ -89,8 +106,8 @@ func TestGreetingRefusals(t *testing.T) {
 			volume.Fenced, CodeFenced, []string{"4/node-3/00002"}, []string{"4/node-3/00002"}},
 		{"dialer fences", testConfig("node-1", k), testConfig("node-2", k), no(fenced), yes(),
 			volume.Fenced, CodeFenced, []string{"4/node-3/00002"}, []string{"4/node-3/00002"}},
-		{"itself", testConfig("node-1", k), testConfig("node-1", k), yes(), yes(),
-			volume.Busy, CodeSelf, []string{"dialled itself"}, []string{"dialled itself"}},
+		{"copy of its state directory", testConfig("node-1", k), testConfig("node-1", k), yes(), yes(),
+			volume.Busy, CodeCopied, []string{"was copied"}, []string{"was copied"}},
 		{"duplicate ID", testConfig("node-1", k), &Config{Keys: k, NodeID: "node-1", Store: storeID(99)}, yes(), yes(),
 			volume.Busy, CodeDuplicate, []string{"two nodes are called node-1", "--id"}, []string{"two nodes are called node-1"}},
 	} {

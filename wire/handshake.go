@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
@@ -101,6 +102,9 @@ func (g *greeter) secure(ctx context.Context, dialed bool) error {
 	}
 	if id.Cluster != g.cfg.Keys.cluster {
 		return g.cfg.otherCluster(g.addr, id.Cluster.String())
+	}
+	if bytes.Equal(state.PeerCertificates[0].Raw, g.cfg.tls.Certificates[0].Certificate[0]) {
+		return ErrSelf // each start of a node has a leaf of its own
 	}
 	g.peer = id
 	g.remote.Identity = id
@@ -245,7 +249,7 @@ func (g *greeter) checkHello() error {
 		return refuse(volume.Unauthorized, CodeIdentity, "the hello says node %s, role %s, store %s, but the certificate node %s, role %s, store %s",
 			r.NodeID, r.Role, r.Store, g.peer.NodeID, g.peer.Role, g.peer.Store)
 	case r.NodeID == g.cfg.NodeID && r.Store == g.cfg.Store:
-		return refuse(volume.Busy, CodeSelf, "node %s has dialled itself, or its state directory was copied: remove its own address from --connect, or give the copy another --id and an empty --state-dir", r.NodeID)
+		return refuse(volume.Busy, CodeCopied, "another daemon has the ID and the store of node %s: its state directory was copied; give the copy another --id and an empty --state-dir", r.NodeID)
 	case r.NodeID == g.cfg.NodeID:
 		return refuse(volume.Busy, CodeDuplicate, "two nodes are called %s: give one of them another --id", r.NodeID)
 	}

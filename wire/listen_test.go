@@ -192,6 +192,30 @@ func TestDialLoop(t *testing.T) {
 	}
 }
 
+// One list of addresses for all nodes holds each node's own, too.
+func TestDialLoopToItself(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig("node-1", testKeys(1, 7))
+	var log logBuffer
+	cfg.Log = zerolog.New(&log)
+	l, err := Listen(cfg, "127.0.0.1:0", &testHandler{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dials := 0
+	cfg.Dialer = func(_ context.Context, addr string) (net.Conn, error) {
+		dials++
+		return net.Dial("tcp", addr)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	DialLoop(ctx, cfg, func() []string { return []string{l.Addr().String()} }, &testHandler{}, nil)
+	if lines := log.lines(); dials != 1 || len(lines) != 1 || !strings.Contains(lines[0], "itself") || strings.Contains(lines[0], "warn") {
+		t.Errorf("%d dials:\n%s", dials, strings.Join(lines, "\n"))
+	}
+}
+
 // An address that is not to be dialled for now is dialled soon after it is again.
 func TestDialLoopWithNobodyToDial(t *testing.T) {
 	t.Parallel()

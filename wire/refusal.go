@@ -21,7 +21,7 @@ const (
 	CodeDuplicate    = "WD-1306" // two nodes have one ID
 	CodeIdentity     = "WD-1307" // the hello does not match the certificate
 	CodeMalformed    = "WD-1308" // the peer sent what is no valid message
-	CodeSelf         = "WD-1309" // a node dialled itself
+	CodeCopied       = "WD-1309" // another daemon with this node's ID and store
 	CodeOther        = "WD-1399" // anything else; the text says what
 )
 
@@ -30,6 +30,10 @@ const (
 	// maxTextLen bounds the text of an error that travels, in bytes.
 	maxTextLen = 1 << 10
 )
+
+// ErrSelf is why there is no session with an address at which this daemon itself answers. One list of
+// peers for all nodes is usual, so that is nothing to complain of.
+var ErrSelf = volume.Errorf(volume.Busy, "this node itself answers there")
 
 // codeOf is the code of a refusal that its author gave none.
 func codeOf(kind volume.Kind) string {

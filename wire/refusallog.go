@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -31,6 +32,9 @@ func (l *refusalLog) refused(addr string, err error) {
 	kind := volume.KindOf(err)
 	if kind == volume.Interrupted {
 		return // we are stopping
+	}
+	if errors.Is(err, ErrSelf) {
+		return // the dialing side says so
 	}
 	r := refusalOf(err)
 	host, _, serr := net.SplitHostPort(addr)

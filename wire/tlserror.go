@@ -39,7 +39,7 @@ func (c *Config) greetingError(err error, conn *rawConn, addr string) error {
 	var refusal *Refusal
 	var ours *volume.Error
 	switch {
-	case errors.As(err, &refusal):
+	case errors.As(err, &refusal), errors.Is(err, ErrSelf):
 		return volume.Wrap(err, "session with "+addr)
 	case errors.As(err, &ours) && ours.Kind == volume.BadFormat: // may have an EOF inside
 		return volume.Wrap(err, "session with "+addr)

@@ -128,7 +128,7 @@ var keys = []*Key{
 		DefaultText: "none",
 		Flags:       []Flag{{Name: "connect", Short: "c", Arg: "HOST[:PORT]", Programs: Daemons, Help: "other node to connect to; repeat, or separate by commas"}},
 		Doc: "Nodes to connect to. Either side that knows an address dials; addresses that are learnt are remembered. Without a port: " + defaultPort + ". " +
-			"The flag may be repeated; it and the variable take several, separated by commas.",
+			"The flag may be repeated; it and the variable take several, separated by commas. A node's own address may be among them, so one list can serve all nodes.",
 		format: "a list of `HOST[:PORT]`, IPv6 in brackets",
 		field:  func(c *Config) any { return &c.Cluster.Peers }, check: checkPeer,
 	},

@@ -922,3 +922,26 @@ func TestDiscovery(t *testing.T) {
 	b.waitLeads(b.Followers[0], 20*time.Second)
 	b.ok(cluster.Shell(b.Followers[0].Mount, "test \"$(cat x)\" = x; echo y >y", time.Minute))
 }
+
+// TestOneListOfPeers: every node is told the addresses of all, its own among them.
+func TestOneListOfPeers(t *testing.T) {
+	b := newTrio(t)
+	var all []string
+	for _, n := range b.Nodes() {
+		all = append(all, n.Addr)
+	}
+	for _, n := range b.Nodes() {
+		n.Connect = all
+	}
+	b.must(b.Start(readyTimeout))
+	b.shell("echo x >x")
+	b.agree("alpha", 20*time.Second)
+	for _, n := range b.Nodes() {
+		if s, err := n.Status(); err != nil || len(s.Warnings) != 0 {
+			t.Errorf("%s: %v, %+v", n.ID, err, s.Warnings)
+		}
+		if log := n.Log(); strings.Contains(log, "WD-1309") || !strings.Contains(log, "this node itself answers there") {
+			t.Errorf("%s:\n%s", n.ID, log)
+		}
+	}
+}
