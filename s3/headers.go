@@ -77,13 +77,19 @@ func userSize(h http.Header) (n int) {
 }
 
 // withoutChunked takes the coding that is of the transfer, and not of the object, out of a
-// Content-Encoding.
+// Content-Encoding, which otherwise stays as it was sent.
 func withoutChunked(v string) string {
 	var list []string
+	found := false
 	for _, e := range strings.Split(v, ",") {
-		if e = strings.TrimSpace(e); e != "" && !strings.EqualFold(e, "aws-chunked") {
+		if e = strings.TrimSpace(e); strings.EqualFold(e, "aws-chunked") {
+			found = true
+		} else if e != "" {
 			list = append(list, e)
 		}
+	}
+	if !found {
+		return v
 	}
 	return strings.Join(list, ",")
 }
