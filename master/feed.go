@@ -14,10 +14,14 @@ const (
 	// feedBatch bounds what one call to the session carries, in bytes: enough for
 	// full TLS records, little enough to report progress while catching up.
 	feedBatch = 1 << 20
-	// gather is how long frames are gathered after a batch was sent: ops that follow
-	// each other closely share a record and a system call on both sides, while one
-	// that comes alone goes out at once.
-	gather = 3 * time.Millisecond
+	// gatherSmall is how long frames are gathered after a small batch was sent, gatherLarge
+	// after one of at least smallBatch bytes: ops that follow each other closely share a
+	// record and a system call on both sides, while one that comes alone goes out at once,
+	// and so does what somebody waits for (Hurry), or what fills a batch. Small ops gather for
+	// longer, since waking a follower costs more than they do, and data for less, since they
+	// are read from memory only for a while.
+	gatherSmall, gatherLarge = 10 * time.Millisecond, 3 * time.Millisecond
+	smallBatch               = 32 << 10
 	// durableEvery is how often a follower is told what is durable here.
 	durableEvery = 250 * time.Millisecond
 )
@@ -35,6 +39,7 @@ type Feed struct {
 	l *Leader
 	s Receiver
 
+	hurry                      chan struct{} // of one place: somebody waits for what is in the log
 	sent                       atomic.Uint64 // version
 	received, applied, durable atomic.Uint64
 
@@ -52,7 +57,7 @@ type sentFrame struct {
 
 // NewFeed prepares to feed the follower behind version after.
 func (l *Leader) NewFeed(s Receiver, after volume.Version) *Feed {
-	f := &Feed{l: l, s: s, ackedAt: time.Now()}
+	f := &Feed{l: l, s: s, hurry: make(chan struct{}, 1), ackedAt: time.Now()}
 	for _, p := range []*atomic.Uint64{&f.sent, &f.received, &f.applied} {
 		p.Store(uint64(after))
 	}
@@ -72,15 +77,13 @@ func (f *Feed) Run(ctx context.Context) error {
 	defer cancel()
 	go f.tellDurable(ctx)
 	var batch [][]byte
-	var sent time.Time
+	var due time.Time // of the next batch, if it is not wanted sooner
 	for {
 		fr, err := r.Next(ctx)
 		if err != nil {
 			return err
 		}
-		if wait := gather - time.Since(sent); wait > 0 {
-			time.Sleep(wait)
-		}
+		f.gather(ctx, time.Until(due))
 		size := 0
 		batch = batch[:0]
 		for {
@@ -104,7 +107,36 @@ func (f *Feed) Run(ctx context.Context) error {
 		}
 		r.Recycle() // the session keeps nothing of what it sent
 		f.sent.Store(uint64(fr.Last))
-		sent = time.Now()
+		switch {
+		case size >= feedBatch:
+			due = time.Time{}
+		case size >= smallBatch:
+			due = time.Now().Add(gatherLarge)
+		default:
+			due = time.Now().Add(gatherSmall)
+		}
+	}
+}
+
+// gather waits for further frames, unless somebody waits for those that are there.
+func (f *Feed) gather(ctx context.Context, wait time.Duration) {
+	if wait <= 0 {
+		return
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-f.hurry:
+	case <-ctx.Done():
+	}
+}
+
+// Hurry has what the log holds sent at once: somebody waits until the follower has it.
+func (f *Feed) Hurry() {
+	select {
+	case f.hurry <- struct{}{}:
+	default:
 	}
 }
 

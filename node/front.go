@@ -132,6 +132,7 @@ func (n *node) answerForward(ctx context.Context, from string, body []byte, w *w
 	if err != nil {
 		return err
 	}
+	n.peers.hurry() // who asks wants to see what was done
 	return w.Last(b)
 }
 

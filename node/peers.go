@@ -219,8 +219,20 @@ func (p *peers) closeAll(why error) {
 	}
 }
 
+// hurry has the followers sent what the log holds at once: somebody waits until one has it.
+func (p *peers) hurry() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.byID {
+		if e.feed != nil {
+			e.feed.Hurry()
+		}
+	}
+}
+
 // caughtUp waits until every connected follower has applied version v, or ctx ends.
 func (p *peers) caughtUp(ctx context.Context, v volume.Version) bool {
+	p.hurry()
 	for {
 		behind := false
 		for _, e := range p.list() {

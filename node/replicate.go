@@ -57,6 +57,7 @@ func (n *node) replicated(ctx context.Context, v volume.Version) error {
 	)
 	defer timer.Stop()
 	defer again.Stop()
+	n.peers.hurry()
 	for {
 		for id, s := range n.copies() {
 			if !asked[id] {

@@ -57,6 +57,9 @@ func (s s3Node) Changed() <-chan struct{} { return s.n.vacancy.turn().done }
 // Visible implements gateway.Node.
 func (s s3Node) Visible() volume.Version { return s.n.visible() }
 
+// Hurry implements gateway.Node.
+func (s s3Node) Hurry() { s.n.peers.hurry() }
+
 // Dial implements gateway.Node.
 func (s s3Node) Dial(ctx context.Context, to gateway.Leader) (net.Conn, error) {
 	addrs := s.n.addressesOf(to.ID)

@@ -38,6 +38,8 @@ type Node interface {
 	Changed() <-chan struct{}
 	// Visible is the version that readers of this node see.
 	Visible() volume.Version
+	// Hurry has the followers brought at once to what is visible here: one of them waits for it.
+	Hurry()
 	// Dial makes a stream to a leader.
 	Dial(ctx context.Context, to Leader) (net.Conn, error)
 }

@@ -83,6 +83,8 @@ func (m *member) Changed() <-chan struct{} {
 }
 
 // Visible implements Node.
+func (m *member) Hurry() {}
+
 func (m *member) Visible() volume.Version {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -95,6 +95,7 @@ func (g *Gateway) answerForwarded(srv *s3.Server, w http.ResponseWriter, r *http
 	srv.ServeForwarded(v, r)
 	if v.status/100 == 2 { // what was sent first may be from before the change: see slowly in package s3
 		w.Header().Set(http.TrailerPrefix+headerVersion, v.version())
+		g.node.Hurry()
 	}
 }
 
@@ -111,6 +112,7 @@ func (v *versioned) WriteHeader(status int) {
 	v.status = status
 	if status/100 == 2 {
 		v.Header().Set(headerVersion, v.version())
+		v.g.node.Hurry()
 	}
 	v.ResponseWriter.WriteHeader(status)
 }
