@@ -925,6 +925,7 @@ func TestDiscovery(t *testing.T) {
 
 // TestOneListOfPeers: every node is told the addresses of all, its own among them.
 func TestOneListOfPeers(t *testing.T) {
+	t.Parallel()
 	b := newTrio(t)
 	var all []string
 	for _, n := range b.Nodes() {
