@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +49,8 @@ type member struct {
 	visible volume.Version // where it is; 0: where the others are
 	thinks  string         // who leads, whatever is true; empty: what is true
 	dials   int
+
+	hurried atomic.Bool
 }
 
 func newCluster() *cluster {
@@ -82,9 +85,10 @@ func (m *member) Changed() <-chan struct{} {
 	return m.c.changed
 }
 
-// Visible implements Node.
-func (m *member) Hurry() {}
+// Hurry implements Node.
+func (m *member) Hurry() { m.hurried.Store(true) }
 
+// Visible implements Node.
 func (m *member) Visible() volume.Version {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -274,13 +278,15 @@ func TestRefusedByLeader(t *testing.T) {
 	}
 }
 
-// TestSees: the client is answered when this node has what it did.
+// TestSees: the client is answered when this node has what it did, and the leader is told that
+// somebody waits for it.
 func TestSees(t *testing.T) {
 	c := newCluster()
-	c.add(t, "a", open)
+	a := c.add(t, "a", open)
 	f := c.add(t, "f", open)
 	c.lead("a")
 	f.want(t, 200, "PUT", "/bucket", "")
+	a.hurried.Store(false)
 	f.mu.Lock()
 	f.visible = 1
 	f.mu.Unlock()
@@ -293,6 +299,9 @@ func TestSees(t *testing.T) {
 	case s := <-answered:
 		t.Fatalf("answered with %d before it is visible", s)
 	case <-time.After(200 * time.Millisecond):
+	}
+	if !a.hurried.Load() {
+		t.Error("the leader does not know that the follower waits")
 	}
 	f.mu.Lock()
 	f.visible = 0
