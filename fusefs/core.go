@@ -35,6 +35,7 @@ type core struct {
 	nodes    *nodes
 	calls    *calls
 	notify   *notifier
+	stuck    atomic.Uint64 // a notice that Applying has waited for in vain; 0: none sleeps
 	start    time.Time
 
 	own           ownOps

@@ -54,5 +54,13 @@ func TestApplying(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("ops wait for a kernel that holds the file")
 	}
+	if k.stuck.Load() == 0 {
+		t.Error("the next ops wait as long")
+	}
 	close(held)
+	k.notify.await(k.notify.pushed(), time.Minute)
+	k.Applying(write(20))
+	if k.stuck.Load() != 0 {
+		t.Error("ops do not wait any more when the kernel has let go")
+	}
 }

@@ -396,11 +396,16 @@ func (n *notifier) await(num uint64, atMost time.Duration) {
 }
 
 // awaitTried is await for what was pushed after number first, and for its first attempt
-// only: what the kernel does not know then it does not keep yet.
-func (n *notifier) awaitTried(first, num uint64, atMost time.Duration) {
-	for deadline := time.Now().Add(atMost); !n.tried(first, num) && time.Now().Before(deadline); {
+// only: what the kernel does not know then it does not keep yet. It reports whether there has been one.
+func (n *notifier) awaitTried(first, num uint64, atMost time.Duration) bool {
+	deadline := time.Now().Add(atMost)
+	for !n.tried(first, num) {
+		if !time.Now().Before(deadline) {
+			return false
+		}
 		time.Sleep(awaitEvery)
 	}
+	return true
 }
 
 // doneThrough reports whether everything up to a number has been sent.
