@@ -33,7 +33,7 @@ func (c *call) newMeta() (*meta, error) {
 	for _, name := range kept {
 		v := c.headerValue(name)
 		if name == "Content-Encoding" {
-			v = withoutChunked(v)
+			v = c.auth.ContentEncoding // aws-chunked is of the transfer
 		}
 		if v == "" {
 			continue
@@ -74,24 +74,6 @@ func userSize(h http.Header) (n int) {
 		}
 	}
 	return n
-}
-
-// withoutChunked takes the coding that is of the transfer, and not of the object, out of a
-// Content-Encoding, which otherwise stays as it was sent.
-func withoutChunked(v string) string {
-	var list []string
-	found := false
-	for _, e := range strings.Split(v, ",") {
-		if e = strings.TrimSpace(e); strings.EqualFold(e, "aws-chunked") {
-			found = true
-		} else if e != "" {
-			list = append(list, e)
-		}
-	}
-	if !found {
-		return v
-	}
-	return strings.Join(list, ",")
 }
 
 // parseTagging reads tags in the form of a query, in their order.

@@ -95,7 +95,6 @@ func (g *Gateway) answerForwarded(srv *s3.Server, w http.ResponseWriter, r *http
 	srv.ServeForwarded(v, r)
 	if v.status/100 == 2 { // what was sent first may be from before the change: see slowly in package s3
 		w.Header().Set(http.TrailerPrefix+headerVersion, v.version())
-		g.node.Hurry()
 	}
 }
 
@@ -106,13 +105,17 @@ type versioned struct {
 	status int
 }
 
-func (v *versioned) version() string { return strconv.FormatUint(uint64(v.g.node.Visible()), 10) }
+// version is what the node that has forwarded the request waits for.
+func (v *versioned) version() string {
+	at := v.g.node.Visible()
+	v.g.node.Hurry()
+	return strconv.FormatUint(uint64(at), 10)
+}
 
 func (v *versioned) WriteHeader(status int) {
 	v.status = status
 	if status/100 == 2 {
 		v.Header().Set(headerVersion, v.version())
-		v.g.node.Hurry()
 	}
 	v.ResponseWriter.WriteHeader(status)
 }

@@ -125,6 +125,7 @@ func TestChecksumInQueryIsIgnored(t *testing.T) {
 func TestContentEncoding(t *testing.T) {
 	for given, want := range map[string]string{
 		"": "", "gzip": "gzip", "aws-chunked": "", "aws-chunked,gzip": "gzip", "gzip, AWS-Chunked": "gzip", "aws-chunked, gzip, br": "gzip,br", "gzip, br": "gzip, br",
+		"deflate, gzip": "deflate, gzip", "AWS-Chunked,aws-chunked": "", "gzip, aws-chunked": "gzip", "aws-chunked, gzip": "gzip", "aws-chunked,deflate,gzip": "deflate,gzip",
 	} {
 		h := http.Header{}
 		if given != "" {

@@ -631,7 +631,7 @@ func TestNoFalseFailover(t *testing.T) {
 	if after.State != "leading" || after.Position.Epoch != before.Position.Epoch {
 		t.Errorf("%s in epoch %v, before in %v", after.State, after.Position.Epoch, before.Position.Epoch)
 	}
-	b.equalWithin(10 * time.Minute) // of ten minutes there are some 260,000 files
+	b.equalWithin(equalTimeout + long) // of ten minutes there are some 260,000 files
 }
 
 // TestPartition cuts the leader off. On level available both sides go on, and the fork is settled
