@@ -3,6 +3,7 @@ package fusefs
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wolfdisk/volume"
@@ -63,4 +64,26 @@ func TestApplying(t *testing.T) {
 	if k.stuck.Load() != 0 {
 		t.Error("ops do not wait any more when the kernel has let go")
 	}
+}
+
+// Ops that come while a notice sleeps that was waited for in vain wait for a tenth of that.
+func TestApplyingStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		held := make(chan bool)
+		f := &fakeKernel{block: map[string]chan bool{"inode 22 0 5": held}}
+		k, _ := fakeCore(t, volumetest.NewModel(volumetest.Options{}), f)
+		known(k, 22)
+		took := func() time.Duration {
+			began := time.Now()
+			k.Applying([]*volume.Op{{Kind: volume.OpWrite, Version: 9, Ino: 22, Data: []byte("12345")}})
+			return time.Since(began)
+		}
+		for i, want := range []time.Duration{earlyPatience, stuckPatience, stuckPatience} {
+			if d := took(); d != want {
+				t.Errorf("op %d waits for %v, want %v", i, d, want)
+			}
+		}
+		close(held)
+		k.notify.await(k.notify.pushed(), time.Minute)
+	})
 }
