@@ -23,6 +23,9 @@ type dialled struct {
 // DefaultExpire: long enough for a reboot and a file system check.
 const DefaultExpire = time.Hour
 
+// RetryFor is how long an address that has expired is dialled when it is tried again: some tries.
+const RetryFor = 10 * time.Second
+
 // MaxDialled bounds the addresses that are not static; the one not heard for longest goes
 // first.
 const MaxDialled = 4096
@@ -48,6 +51,16 @@ func (d *DialList) Told(now time.Duration, address string) {
 	d.list = append(d.list, dialled{address: address, alive: now})
 }
 
+// Again adds an address that has expired for a last try of RetryFor, and reports whether it was not
+// on the list.
+func (d *DialList) Again(now time.Duration, address string) bool {
+	if d.find(address) >= 0 {
+		return false
+	}
+	d.Told(now-d.expire()+RetryFor, address)
+	return true
+}
+
 // Answered notes that a session was made there.
 func (d *DialList) Answered(now time.Duration, address string) {
 	if i := d.find(address); i >= 0 {
@@ -57,16 +70,20 @@ func (d *DialList) Answered(now time.Duration, address string) {
 
 // Addresses are those to dial now, in the order they came. What has expired is forgotten.
 func (d *DialList) Addresses(now time.Duration) []string {
-	expire := d.Expire
-	if expire == 0 {
-		expire = DefaultExpire
-	}
+	expire := d.expire()
 	d.list = slices.DeleteFunc(d.list, func(e dialled) bool { return !e.static && now-e.alive >= expire })
 	addresses := make([]string, len(d.list))
 	for i, e := range d.list {
 		addresses[i] = e.address
 	}
 	return addresses
+}
+
+func (d *DialList) expire() time.Duration {
+	if d.Expire == 0 {
+		return DefaultExpire
+	}
+	return d.Expire
 }
 
 func (d *DialList) find(address string) int {

@@ -12,19 +12,21 @@ import (
 
 // dials are the addresses that this node dials, each for a session for data and one for control, for
 // as long as the list has it: those of the configuration for ever, those that a beacon or the list of
-// members told until nobody has answered there, or named them again, for elect.DefaultExpire. A node
-// that comes back later dials by itself.
+// members told until nobody has answered there, or named them again, for elect.DefaultExpire. Members
+// are tried again every retryEvery after that: two that were cut off from each other for long may have
+// nobody else who tells them where the other is.
 type dials struct {
 	n *node
 
 	mu      sync.Mutex
 	list    elect.DialList
 	running map[string]context.CancelFunc
-	busy    map[string]int // sessions that were dialled there and are alive
+	busy    map[string]int  // sessions that were dialled there and are alive
+	again   map[string]bool // addresses of members that have expired
 }
 
 func newDials(n *node) *dials {
-	return &dials{n: n, running: map[string]context.CancelFunc{}, busy: map[string]int{}}
+	return &dials{n: n, running: map[string]context.CancelFunc{}, busy: map[string]int{}, again: map[string]bool{}}
 }
 
 // static has addresses of the configuration dialled.
@@ -49,25 +51,48 @@ func (d *dials) told(addrs ...string) {
 
 // members has the members of the cluster dialled.
 func (d *dials) members(members []volume.Member) {
-	var addrs []string
+	d.told(d.addressesOf(members)...)
+}
+
+func (d *dials) addressesOf(members []volume.Member) (addrs []string) {
 	for _, m := range members {
 		if m.ID != d.n.cfg.Node.ID && m.Address != "" && !m.Removed {
 			addrs = append(addrs, m.Address)
 		}
 	}
-	d.told(addrs...)
+	return addrs
 }
 
-// tendEvery is how often it is looked for addresses that have expired.
-const tendEvery = time.Minute
+// retry has members tried again whose addresses have expired.
+func (d *dials) retry(members []volume.Member) {
+	d.mu.Lock()
+	for _, a := range d.addressesOf(members) {
+		if d.list.Again(bootClock(), a) {
+			d.again[a] = true
+		}
+	}
+	d.mu.Unlock()
+	d.tend()
+}
+
+const (
+	// tendEvery is how often it is looked for addresses that have expired.
+	tendEvery = time.Minute
+	// retryEvery is how often members are tried whose addresses have expired.
+	retryEvery = 5 * time.Minute
+)
 
 func (d *dials) run(ctx context.Context) {
 	t := time.NewTicker(tendEvery)
 	defer t.Stop()
+	retry := time.NewTicker(retryEvery)
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-retry.C:
+			d.retry(d.n.members())
 		case <-t.C:
 			d.tend()
 		}
@@ -99,7 +124,9 @@ func (d *dials) tend() {
 	}
 	for a, cancel := range d.running {
 		if !want[a] {
-			d.n.log.Info().Str("address", a).Msg("nobody has answered there for long: not dialled any more until it is named again")
+			if !d.again[a] {
+				d.n.log.Info().Str("address", a).Msg("nobody has answered there for long: tried now and then, if it is a member's, or when it is named again")
+			}
 			cancel()
 			delete(d.running, a)
 		}
@@ -117,6 +144,7 @@ func (d *dials) count(addr string, by int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.list.Answered(bootClock(), addr)
+	delete(d.again, addr)
 	if d.busy[addr] += by; d.busy[addr] == 0 {
 		delete(d.busy, addr)
 	}

@@ -77,6 +77,10 @@ func TestDialsExpire(t *testing.T) {
 	if running("told:1") || !running("static:1") {
 		t.Errorf("told: %v, want false; static: %v, want true", running("told:1"), running("static:1"))
 	}
+	n.dials.retry([]volume.Member{{ID: "b", Address: "told:1"}, {ID: "c", Address: "removed:1", Removed: true}})
+	if !running("told:1") || !dialledAgain("told:1") || running("removed:1") {
+		t.Error("a member's address that has expired is not tried again, or one is that was removed")
+	}
 	n.dials.told("told:1")
 	if !dialledAgain("told:1") || !dialledAgain("static:1") {
 		t.Error("not dialled again")

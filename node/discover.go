@@ -25,7 +25,7 @@ func (n *node) discover(ctx context.Context) {
 				}
 			},
 			Twin: func(address string) {
-				n.warnPeer(address, codeDuplicateID, "the daemon at "+address+" has this node's ID, "+n.cfg.Node.ID+": give one of the two another with --id")
+				n.warnStranger(address, codeDuplicateID, "the daemon at "+address+" has this node's ID, "+n.cfg.Node.ID+": give one of the two another with --id")
 			},
 			Log: n.log,
 		})

@@ -264,6 +264,16 @@ func (s *storage) position() (volume.Position, volume.Lineage) {
 	}
 }
 
+// positionAt is the position at version v, which the log holds; without a digest if it does not
+// any more.
+func (s *storage) positionAt(v volume.Version) volume.Position {
+	pos, err := s.log.PositionAt(v)
+	if err != nil {
+		return volume.Position{Version: v}
+	}
+	return pos
+}
+
 // members are those the cluster remembers, as far as this node knows.
 func (n *node) members() []volume.Member {
 	if s := n.storage(); s != nil {

@@ -174,9 +174,9 @@ func (n *node) refused(id, addr string, err error) {
 	if r.Kind == volume.Busy && r.Code != codeDuplicateID {
 		return // passing: it is dialled again
 	}
-	who := id
-	if who == "" {
-		who = addr
+	if id == "" {
+		n.warnStranger(addr, r.Code, r.Text)
+		return
 	}
-	n.warnPeer(who, r.Code, r.Text)
+	n.warnPeer(id, r.Code, r.Text)
 }

@@ -25,7 +25,7 @@ func (n *node) runHook(role string) {
 		defer cancel()
 		cmd := exec.CommandContext(ctx, path, n.cfg.Node.ID, s.Epoch.String())
 		cmd.Env = append(os.Environ(), "WOLFDISK_NODE_ID="+n.cfg.Node.ID, "WOLFDISK_ROLE="+role, "WOLFDISK_EPOCH="+s.Epoch.String(),
-			"WOLFDISK_LEADER_ID="+s.Leader, "WOLFDISK_MOUNT_DIR="+n.cfg.Mount.Dir)
+			"WOLFDISK_LEADER_ID="+s.Leader, "WOLFDISK_MOUNT_DIR="+n.cfg.Mount.Dir, "WOLFDISK_NODE_DATA_DIR="+n.cfg.Node.DataDir) // the last for wolfdiskctl
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			n.warn("WD-1345", "the hook "+path+" for the role "+role+" failed: "+err.Error()+": "+firstLine(out), "run it by hand; nothing depends on it")

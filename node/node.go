@@ -118,7 +118,7 @@ type node struct {
 	syncOpt  slave.SyncOptions
 	mount    *fusefs.Server
 	progress *progress // of a scan or a sync; nil if there is none
-	warnings map[string]admin.Warning
+	warnings warnings
 	group    sync.WaitGroup // what ends with ctx
 }
 
@@ -128,8 +128,7 @@ func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger, manager *d
 	n := &node{
 		cfg: cfg, log: log, manager: manager, version: version.String(), started: time.Now(),
 		role: cfg.Node.Role, peers: newPeers(), vacancy: newVacancy(), gate: master.NewGate(bootClock), observer: &observers{}, phase: phaseStarting,
-		warnings: map[string]admin.Warning{},
-		served:   make(chan struct{}, maxServed), pace: newPace(),
+		served: make(chan struct{}, maxServed), pace: newPace(),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.stop, n.halt = context.WithCancelCause(n.ctx)
@@ -427,31 +426,6 @@ func (n *node) setPhase(p phase) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.phase = p
-}
-
-// warn notes a state that wants attention; it stays in status until the daemon ends.
-func (n *node) warn(code, text, hint string) {
-	n.log.Warn().Str("code", code).Msg(text + "; " + hint)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.warnings[code] = admin.Warning{Code: code, Text: text, Hint: hint}
-}
-
-// warnPeer notes why a peer is not connected; it is taken back when it connects.
-func (n *node) warnPeer(who, code, text string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	key := "peer " + who
-	if n.warnings[key].Code != code {
-		n.log.Warn().Str("code", code).Str("peer", who).Msg(text)
-	}
-	n.warnings[key] = admin.Warning{Code: code, Text: text, Hint: "see the logs of both nodes"}
-}
-
-func (n *node) unwarnPeer(who string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.warnings, "peer "+who)
 }
 
 // foreign is told of a file that somebody changed behind the running daemon.

@@ -137,10 +137,13 @@ func (p *peers) detach(s *wire.Session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.byID[s.Remote().NodeID]; e != nil && e.session == s {
-		if e.feed != nil {
+		switch {
+		case e.sync != nil: // it left with a copy that is not whole
+			e.gone, e.hello.Consistent = nil, false
+		case e.feed != nil:
 			e.gone, e.behind = e.feed, e.feed.Lag().Seconds
 		}
-		e.session, e.feed, e.lost = nil, nil, time.Now()
+		e.session, e.feed, e.sync, e.lost = nil, nil, nil, time.Now()
 	}
 }
 

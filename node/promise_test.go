@@ -9,7 +9,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"wolfdisk/master"
-	"wolfdisk/node/admin"
 	"wolfdisk/node/config"
 	"wolfdisk/volume"
 	"wolfdisk/wire"
@@ -25,7 +24,7 @@ func bareNode(t *testing.T, id string) *node {
 	cfg := &config.Config{}
 	cfg.Node.ID = id
 	n := &node{cfg: cfg, log: zerolog.Nop(), state: s, peers: newPeers(), observer: &observers{},
-		warnings: map[string]admin.Warning{}, started: time.Now(),
+		started: time.Now(),
 		vacancy: newVacancy(), gate: master.NewGate(bootClock)}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.stop, n.halt = context.WithCancelCause(n.ctx)

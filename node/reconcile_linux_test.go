@@ -60,7 +60,6 @@ func (m *machine) lead(ctx context.Context) error {
 		vacancy: newVacancy(), gate: master.NewGate(bootClock),
 		machine: &hostdir.Boot{ID: fmt.Sprint("boot-", m.boot), Start: volume.TimeOf(m.start)},
 	}
-	n.warnings = bareNode(m.t, "a").warnings
 	n.cfg.Node.ID, n.cfg.Node.DataDir = "a", m.data
 	n.cfg.Volume.Dir, n.cfg.Volume.Storage, n.cfg.Volume.ChunkSize = m.dir, config.StorageDir, volume.MinChunkSize
 	n.cfg.Oplog.SegmentSize = 64 << 20

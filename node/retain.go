@@ -101,13 +101,6 @@ func (r *retry) note(err error) bool {
 	return true
 }
 
-// unwarn takes a warning back.
-func (n *node) unwarn(code string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.warnings, code)
-}
-
 // retainOnce trims the log as far as it may be.
 func (n *node) retainOnce(ctx context.Context, st *storage) error {
 	want, err := n.toTrim(st, math.MaxUint64)

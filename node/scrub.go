@@ -106,9 +106,7 @@ func (n *node) scrubbed(r *admin.ScrubResult) {
 			"see them with 'wolfdiskctl scrub'; connect a node that has intact copies and run 'wolfdiskctl scrub --repair'")
 		return
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.warnings, codeDamaged)
+	n.unwarn(codeDamaged)
 }
 
 // scrubber is one scrub.

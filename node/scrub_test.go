@@ -53,7 +53,7 @@ func newCopy(t *testing.T, id string, leads volume.Epoch) *copyOf {
 	cfg.Node.ID = id
 	c.n = &node{
 		cfg: cfg, log: zerolog.Nop(), peers: newPeers(), state: state, observer: &observers{},
-		warnings: map[string]admin.Warning{}, served: make(chan struct{}, maxServed), pace: newPace(),
+		served: make(chan struct{}, maxServed), pace: newPace(),
 	}
 	c.open()
 	t.Cleanup(func() {
@@ -377,7 +377,7 @@ func TestScrub(t *testing.T) {
 		if !repaired && !slices.Contains(paths, fmt.Sprintf("dir/f%d", fresh)) {
 			t.Errorf("%s: nothing is said of the file in the damaged frame: %+v", when, list)
 		}
-		warned := r.b.n.warnings[codeDamaged].Code == codeDamaged
+		warned := r.b.n.warnings.states[codeDamaged].Code == codeDamaged
 		if left := result.Left > 0; left == repaired || warned != left {
 			t.Errorf("%s: %+v, warned %t", when, result, warned)
 		}

@@ -160,9 +160,10 @@ func (n *node) Session(s *wire.Session) {
 	n.session(n.ctx, s, false)
 }
 
-// Refused implements wire.RefusalObserver.
+// Refused implements wire.RefusalObserver for those who dial this node: each of their tries comes
+// from another port.
 func (n *node) Refused(remote wire.Hello, addr string, err error) {
-	n.refused(remote.NodeID, addr, err)
+	n.refused(remote.NodeID, hostOf(addr), err)
 }
 
 // dialer greets peers that this node dials.
@@ -174,6 +175,11 @@ type dialer struct {
 // freshFor is how long a session is taken for alive, so that one that was dialled at the same time
 // does not take its place.
 const freshFor = 5 * time.Second
+
+// Refused implements wire.RefusalObserver.
+func (d *dialer) Refused(remote wire.Hello, addr string, err error) {
+	d.refused(remote.NodeID, addr, err)
+}
 
 // Hello implements wire.Handler.
 func (d *dialer) Hello(remote wire.Hello) (wire.Hello, error) {
@@ -199,7 +205,7 @@ func (n *node) session(ctx context.Context, s *wire.Session, dialled bool) error
 	defer n.peers.detach(s)
 	remote := s.Remote()
 	log := n.log.With().Str("peer", remote.NodeID).Str("address", s.Addr()).Logger()
-	n.unwarnPeer(remote.NodeID)
+	n.unwarnPeer(remote.NodeID, s.Addr())
 	log.Info().Str("position", remote.Position.String()).Bool("leads", !remote.Leading.IsZero()).Msg("connected")
 	err := n.runSession(ctx, s)
 	s.Close(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"time"
 
 	"wolfdisk/master"
@@ -21,16 +20,9 @@ func (n *node) Status(context.Context) admin.Status {
 	st := n.state.Get()
 	n.mu.Lock()
 	store, leader, ph, mount := n.store, n.leader, n.phase, n.mount
-	var keys []string
-	for k := range n.warnings {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
 	s := admin.Status{State: string(ph), Progress: n.progress.show(), Verify: n.verify.last.Load()}
-	for _, k := range keys {
-		s.Warnings = append(s.Warnings, n.warnings[k])
-	}
 	n.mu.Unlock()
+	s.Warnings = n.warnings.list(time.Now())
 	s.ClusterID, s.VolumeID = admin.HexID(st.Cluster), admin.HexID(st.Volume)
 	s.NodeID, s.Software = n.cfg.Node.ID, "wolfdisk "+n.version
 	if s.ConflictsOpen = n.conflicts.Count(); s.ConflictsOpen > 0 {
@@ -44,12 +36,13 @@ func (n *node) Status(context.Context) admin.Status {
 		s.Mount = admin.Mount{Path: n.cfg.Mount.Dir, Driver: mount.Driver()}
 	}
 	if store != nil {
-		s.Position = admin.PositionOf(store.log.Last())
-		s.Position.Version = uint64(store.engine.Position().Version)
+		pos, _ := store.position()
 		if f := n.following(); f != nil && leader == nil {
-			_, seen, _ := f.Progress()
-			s.Position.Version = min(s.Position.Version, uint64(seen))
+			if _, seen, _ := f.Progress(); seen < pos.Version {
+				pos = store.positionAt(seen)
+			}
 		}
+		s.Position = admin.PositionOf(pos)
 		s.DurableVersion = uint64(store.log.Durable())
 		s.Oplog = admin.Oplog{First: uint64(store.log.First()), Last: uint64(store.log.Last().Version), Bytes: uint64(store.log.Bytes())}
 		s.Files, s.Bytes = store.engine.Counts()
@@ -98,11 +91,17 @@ func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 			at = max(at, s.Oplog.Last)
 		}
 		a.Received, a.Applied, a.Durable = at, at, uint64(p.hello.Durable)
+		if !p.hello.Consistent { // nothing of its copy is to be seen
+			a.Applied = 0
+		}
+		if s.Role == "leader" && a.Role == "follower" && s.Oplog.Last > a.Applied { // unless it says more, below
+			a.LagOps = s.Oplog.Last - a.Applied
+		}
 		if g, known := p.lag(); known {
 			a.Received, a.Applied, a.Durable = uint64(g.Received), uint64(g.Applied), uint64(g.Durable)
 			a.LagOps, a.LagBytes, a.LagSeconds = g.Ops, uint64(g.Bytes), g.Seconds
 			if last := s.Oplog.Last; last > 0 {
-				a.SyncPercent = 100 * float64(a.Applied) / float64(last)
+				a.SyncPercent = min(100, 100*float64(a.Applied)/float64(last)) // it may have grown meanwhile
 			}
 			switch {
 			case p.feed == nil: // away
@@ -112,8 +111,9 @@ func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 				a.State = "live"
 			}
 		}
-		if a.Progress = p.sync.show(); a.Progress != nil {
+		if a.Progress = p.sync.show(); a.Progress != nil { // what it has is not whole, so it serves nothing of it
 			a.State, a.SyncPercent = "syncing", a.Progress.Percent
+			a.Applied, a.LagOps = 0, s.Oplog.Last
 		}
 		out = append(out, a)
 	}
@@ -158,10 +158,13 @@ func (n *node) Ready(ctx context.Context, maxLag uint64) (bool, string) {
 			return false, err.Error()
 		}
 		for _, p := range n.peers.list() {
-			if p.feed == nil {
-				continue
-			}
-			if g := p.feed.Lag(); g.Ops > maxLag {
+			switch {
+			case p.session == nil || p.hello.Role == volume.RoleWitness:
+			case p.feed == nil:
+				return false, "follower " + p.hello.NodeID + " is joining"
+			case p.sync != nil:
+				return false, "follower " + p.hello.NodeID + " is making its copy"
+			case p.feed.Lag().Ops > maxLag:
 				return false, "follower " + p.hello.NodeID + " is behind"
 			}
 		}
@@ -189,7 +192,8 @@ func (n *node) followerReady(ctx context.Context, maxLag uint64) (bool, string) 
 	if err != nil || len(answer) != 8 {
 		return false, "the leader does not answer"
 	}
-	if _, applied, _ := f.Progress(); uint64(applied)+maxLag < binary.BigEndian.Uint64(answer) {
+	_, applied, _ := f.Progress()
+	if at := binary.BigEndian.Uint64(answer); at > uint64(applied) && at-uint64(applied) > maxLag {
 		return false, "this node is behind its leader"
 	}
 	return true, ""

@@ -67,7 +67,7 @@ func TestFailedLeaderStaysUnfit(t *testing.T) {
 			if !n.elector.local().Failed {
 				t.Error("may lead again")
 			}
-			if _, ok := n.warnings["WD-1001"]; ok != c.leads {
+			if _, ok := n.warnings.states["WD-1001"]; ok != c.leads {
 				t.Errorf("the warning of the failed leader stays: %t", ok)
 			}
 		})

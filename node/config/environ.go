@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -49,6 +50,9 @@ func envName(section, name string) string {
 	return envPrefix + strings.ToUpper(section) + "_" + strings.ToUpper(name)
 }
 
+// hookVars are what a hook is told about its node: it may run programs of ours.
+var hookVars = []string{"WOLFDISK_ROLE", "WOLFDISK_EPOCH", "WOLFDISK_LEADER_ID"}
+
 // unknownVars finds variables that look like ours and are not.
 func (e *environment) unknownVars() []*Problem {
 	known := []string{envConfig}
@@ -59,7 +63,7 @@ func (e *environment) unknownVars() []*Problem {
 	}
 	var names []string
 	for name := range e.vars {
-		if strings.HasPrefix(name, envPrefix) && !contains(known, name) {
+		if strings.HasPrefix(name, envPrefix) && !contains(known, name) && !slices.Contains(hookVars, name) {
 			names = append(names, name)
 		}
 	}

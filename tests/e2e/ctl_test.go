@@ -59,6 +59,10 @@ func TestStatusWaits(t *testing.T) {
 	b := startBed(t)
 	b.shell("echo x >f")
 	b.ok(b.follower().Ctl(time.Minute, "--timeout", "10s", "status", "--wait"))
+	for _, n := range b.Nodes() { // a probe that asks for no lag in particular
+		_, err := n.Get("/readyz")
+		b.must(err)
+	}
 	b.must(b.Leader.Kill9())
 	// A follower that has lost its leader cannot know that it is within N ops.
 	b.follower().Gate(true)

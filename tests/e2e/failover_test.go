@@ -845,7 +845,8 @@ func TestHooks(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, "beta")
 	hook := filepath.Join(b.Dir, "hook")
-	b.must(os.WriteFile(hook, []byte("#!/bin/sh\necho \"$WOLFDISK_ROLE $1 $WOLFDISK_LEADER_ID $2\" >>'"+b.Dir+"/hooks'\n"), 0o755))
+	b.must(os.WriteFile(hook, []byte("#!/bin/sh\necho \"$WOLFDISK_ROLE $1 $WOLFDISK_LEADER_ID $2\" >>'"+b.Dir+"/hooks'\n"+
+		filepath.Join(b.Bin, "wolfdiskctl")+" -o json status | grep -o '\"node_id\": *\"[a-z]*\"' >>'"+b.Dir+"/hooks'\n"), 0o755)) // a hook may ask its node
 	beta := b.Followers[0]
 	beta.Role = "auto"
 	for _, n := range b.Nodes() {
@@ -856,7 +857,8 @@ func TestHooks(t *testing.T) {
 	b.agree("beta", 20*time.Second)
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		got, _ := os.ReadFile(b.Dir + "/hooks")
-		if bytes.Contains(got, []byte("leader alpha alpha 1/")) && bytes.Contains(got, []byte("leader beta beta 2/")) && bytes.Contains(got, []byte("follower alpha")) {
+		if bytes.Contains(got, []byte("leader alpha alpha 1/")) && bytes.Contains(got, []byte("leader beta beta 2/")) && bytes.Contains(got, []byte("follower alpha")) &&
+			bytes.Contains(got, []byte(`"node_id": "beta"`)) {
 			break
 		}
 		if time.Now().After(deadline) {

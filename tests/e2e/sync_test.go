@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -315,4 +316,37 @@ func TestFollowAdopted(t *testing.T) {
 	b.shell("echo later >d/later; truncate -s 100 d/moved")
 	b.equal()
 	b.plainEqual(plain, dir)
+}
+
+// TestUnfinishedCopyIsNotReady: who waits for a leader to be ready waits for copies that are being
+// made; a follower that dies over its copy is disconnected, and behind.
+func TestUnfinishedCopyIsNotReady(t *testing.T) {
+	t.Parallel()
+	b := startBed(t)
+	f := b.follower()
+	b.ok(cluster.Shell(b.Leader.Mount, "head -c 200000000 /dev/urandom >big", time.Minute))
+	b.equal()
+	b.ok(f.Ctl(10*time.Second, "resync", "--full"))
+	b.copying(f)
+	b.must(f.Proc().Signal(syscall.SIGSTOP))
+	defer f.Proc().Signal(syscall.SIGCONT)
+	r := b.Leader.Ctl(10*time.Second, "--timeout", "100ms", "status", "--wait", "--max-lag", "1000000")
+	if r.Code != 7 {
+		t.Errorf("a leader whose follower makes its copy: %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	s, err := b.Leader.Status()
+	b.must(err)
+	if p := s.Peers[0]; p.State != "syncing" || p.Applied != 0 || p.LagOps != s.Oplog.Last {
+		t.Errorf("a follower that makes its copy, of a leader at %d: %+v", s.Oplog.Last, p)
+	}
+	b.must(f.Kill9())
+	_, err = b.Leader.WaitStatus(20*time.Second, "disconnected", func(s cluster.Status) bool {
+		p := s.Peers[0]
+		return p.State == "disconnected" && p.LagOps == s.Oplog.Last
+	})
+	b.must(err)
+	b.must(f.Start())
+	b.must(f.WaitReady(time.Minute))
+	b.ok(b.Leader.Ctl(time.Minute, "status", "--wait", "--max-lag", "0"))
+	b.equal()
 }

@@ -1,0 +1,38 @@
+package node
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"wolfdisk/node/admin"
+)
+
+// What is said about a stranger's address goes when he does, and is bounded.
+func TestStrangers(t *testing.T) {
+	n := bareNode(t, "a")
+	now := time.Now()
+	refused := admin.Warning{Code: "WD-1302", Text: "no"}
+	w := &n.warnings
+	if !w.stranger("10.0.0.1", refused, now) || w.stranger("10.0.0.1", refused, now) {
+		t.Error("news is told once")
+	}
+	for i := range 1000 {
+		w.stranger(fmt.Sprintf("10.0.1.%d", i), refused, now)
+	}
+	if got := len(w.list(now)); got != maxStrangers {
+		t.Errorf("%d warnings, at most %d are allowed", got, maxStrangers)
+	}
+	w.stranger("10.0.0.1", refused, now.Add(strangerFor))
+	if got := w.list(now.Add(strangerFor + time.Second)); len(got) != 1 || got[0] != refused {
+		t.Errorf("what is left after a while is %v", got)
+	}
+	// A node of the cluster at that host takes it back at once, and what was said of itself.
+	n.warnPeer("b", "WD-1304", "another")
+	n.warnStranger("host:9500", "WD-1302", "no")
+	n.unwarnPeer("b", "10.0.0.1:41000")
+	n.unwarnPeer("c", "host:9500")
+	if got := n.warnings.list(time.Now()); len(got) != 0 {
+		t.Errorf("left: %v", got)
+	}
+}
