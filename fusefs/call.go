@@ -21,6 +21,7 @@ type call struct {
 	req     volume.Request // lives here because it would escape otherwise
 	attr    volume.Attr    // of the answer
 	fresh   bool           // attr may be kept by the kernel
+	handle  uint64         // of a file that was opened
 	counted []volume.Ino   // lookups counted for this request, taken back if the reply is lost
 	entries []volume.DirEntry
 	sink    dirSink // of a listing

@@ -42,6 +42,7 @@ type core struct {
 	unseen        unseen
 	repeats       repeats
 	listings      listings
+	handles       handles
 	observed      atomic.Uint64 // counts changes that did not come through this mount
 	suspectsArmed atomic.Bool
 	rootNames     nameSet // unless epochs

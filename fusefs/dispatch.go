@@ -8,6 +8,9 @@ import (
 
 // dispatch decodes a request, lets the core answer it, and encodes the answer.
 func (k *core) dispatch(c *call, r *request, p *reply, d *direntBuf) {
+	if p.errno = k.disowned(r); p.errno != 0 {
+		return
+	}
 	switch r.opcode {
 	case opLookup:
 		name := r.name()
@@ -110,7 +113,8 @@ func (k *core) dispatchOpen(c *call, r *request, p *reply) {
 		return
 	}
 	flags, kill := native.Uint32(b), native.Uint32(b[4:])&openKillSUIDGID != 0
-	p.opened(0, k.openFlags(flags), k.open(c, r.ino(), flags, kill))
+	errno := k.open(c, r.ino(), flags, kill)
+	p.opened(c.handle, k.openFlags(flags), errno)
 }
 
 // openFlags answers an open: what is cached stays. Only a file that is open for both
@@ -142,7 +146,7 @@ func (k *core) dispatchName(c *call, r *request, p *reply) bool {
 			errno = k.tmpfile(c, dir, flags, mode, umask)
 		}
 		p.entry(c, errno)
-		p.opened(0, k.openFlags(flags), errno)
+		p.opened(c.handle, k.openFlags(flags), errno)
 	case opMkdir:
 		b := r.take(8)
 		name := r.name()

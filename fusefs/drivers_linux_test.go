@@ -55,6 +55,7 @@ var conformance = []struct {
 	{"Negotiated", TestNegotiated},
 	{"LargeRequests", TestLargeRequests},
 	{"ChangeRemoved", TestChangeRemoved},
+	{"Disown", TestDisown},
 }
 
 func TestGofuse(t *testing.T) {

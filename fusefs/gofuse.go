@@ -244,6 +244,16 @@ func (d *gofuse) handle(signal <-chan struct{}, h *fuse.InHeader, answer func(*s
 	return fuse.Status(errno)
 }
 
+// handleOf handles a request on an open file.
+func (d *gofuse) handleOf(signal <-chan struct{}, h *fuse.InHeader, handle uint64, answer func(*slot) syscall.Errno) fuse.Status {
+	return d.handle(signal, h, func(s *slot) syscall.Errno {
+		if errno := d.k.owned(volume.Ino(h.NodeId), handle); errno != 0 {
+			return errno
+		}
+		return answer(s)
+	})
+}
+
 // sweepEvery is how soon a killed caller is noticed.
 const sweepEvery = 20 * time.Millisecond
 

@@ -43,6 +43,11 @@ func (f *rawFS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 
 func (f *rawFS) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
+		if in.Valid&fattrFH != 0 {
+			if errno := f.d.k.owned(volume.Ino(in.NodeId), in.Fh); errno != 0 {
+				return errno
+			}
+		}
 		return goAttrOut(out, s.c, f.d.k.setattr(s.c, volume.Ino(in.NodeId), &setattrIn{
 			valid: in.Valid, size: in.Size, atime: int64(in.Atime), mtime: int64(in.Mtime),
 			atimeNsec: in.Atimensec, mtimeNsec: in.Mtimensec, mode: in.Mode, uid: in.Uid, gid: in.Gid,
@@ -161,7 +166,7 @@ func (f *rawFS) RemoveXAttr(cancel <-chan struct{}, h *fuse.InHeader, name strin
 func (f *rawFS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
 		errno := f.d.k.create(s.c, volume.Ino(in.NodeId), name, in.Flags, in.Mode, in.Umask, in.OpenFlags&openKillSUIDGID != 0)
-		out.OpenFlags = f.d.k.openFlags(in.Flags)
+		out.Fh, out.OpenFlags = s.c.handle, f.d.k.openFlags(in.Flags)
 		return goEntry(&out.EntryOut, s.c, errno)
 	})
 }
@@ -169,7 +174,7 @@ func (f *rawFS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, o
 func (f *rawFS) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
 	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
 		errno := f.d.k.tmpfile(s.c, volume.Ino(in.NodeId), in.Flags, in.Mode, in.Umask)
-		out.OpenFlags = f.d.k.openFlags(in.Flags)
+		out.Fh, out.OpenFlags = s.c.handle, f.d.k.openFlags(in.Flags)
 		return goEntry(&out.EntryOut, s.c, errno)
 	})
 }
@@ -177,8 +182,9 @@ func (f *rawFS) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.Cre
 // Open: the field named Mode holds the protocol's open flags.
 func (f *rawFS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
-		out.OpenFlags = f.d.k.openFlags(in.Flags)
-		return f.d.k.open(s.c, volume.Ino(in.NodeId), in.Flags, in.Mode&openKillSUIDGID != 0)
+		errno := f.d.k.open(s.c, volume.Ino(in.NodeId), in.Flags, in.Mode&openKillSUIDGID != 0)
+		out.Fh, out.OpenFlags = s.c.handle, f.d.k.openFlags(in.Flags)
+		return errno
 	})
 }
 
@@ -203,7 +209,7 @@ func (f *rawFS) ReleaseDir(in *fuse.ReleaseIn) {
 
 func (f *rawFS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	var n int
-	status := f.d.handle(cancel, &in.InHeader, func(s *slot) (errno syscall.Errno) {
+	status := f.d.handleOf(cancel, &in.InHeader, in.Fh, func(s *slot) (errno syscall.Errno) {
 		n, errno = f.d.k.read(s.c, volume.Ino(in.NodeId), buf, in.Offset)
 		return errno
 	})
@@ -214,7 +220,7 @@ func (f *rawFS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.
 }
 
 func (f *rawFS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (n uint32, status fuse.Status) {
-	status = f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
+	status = f.d.handleOf(cancel, &in.InHeader, in.Fh, func(s *slot) syscall.Errno {
 		if uint64(len(data)) < uint64(in.Size) {
 			return syscall.EIO
 		}
@@ -242,7 +248,10 @@ var copyBuffers = sync.Pool{New: func() any { return new([goCopyPiece]byte) }}
 func (f *rawFS) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (n uint32, status fuse.Status) {
 	buf := copyBuffers.Get().(*[goCopyPiece]byte)
 	defer copyBuffers.Put(buf)
-	status = f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
+	status = f.d.handleOf(cancel, &in.InHeader, in.FhIn, func(s *slot) syscall.Errno {
+		if errno := f.d.k.owned(volume.Ino(in.NodeIdOut), in.FhOut); errno != 0 {
+			return errno
+		}
 		done, errno := f.d.k.copyRange(s.c, volume.Ino(in.NodeId), in.OffIn, volume.Ino(in.NodeIdOut), in.OffOut, in.Len, buf[:])
 		n = uint32(done)
 		return errno
@@ -251,30 +260,32 @@ func (f *rawFS) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) 
 }
 
 func (f *rawFS) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
-	return f.d.handle(cancel, &in.InHeader, func(s *slot) (errno syscall.Errno) {
+	return f.d.handleOf(cancel, &in.InHeader, in.Fh, func(s *slot) (errno syscall.Errno) {
 		out.Offset, errno = f.d.k.lseek(s.c, volume.Ino(in.NodeId), in.Offset, in.Whence)
 		return errno
 	})
 }
 
 func (f *rawFS) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
-	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
+	return f.d.handleOf(cancel, &in.InHeader, in.Fh, func(s *slot) syscall.Errno {
 		return f.d.k.fallocate(s.c, volume.Ino(in.NodeId), in.Mode, in.Offset, in.Length)
 	})
 }
 
 func (f *rawFS) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
-	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno { return f.d.k.flush(s.c, volume.Ino(in.NodeId)) })
+	return f.d.handleOf(cancel, &in.InHeader, in.Fh, func(s *slot) syscall.Errno { return f.d.k.flush(s.c, volume.Ino(in.NodeId)) })
 }
 
 func (f *rawFS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
+	return f.d.handleOf(cancel, &in.InHeader, in.Fh, func(s *slot) syscall.Errno {
 		return f.d.k.fsync(s.c, volume.Ino(in.NodeId), in.FsyncFlags&fsyncDataOnly != 0)
 	})
 }
 
 func (f *rawFS) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	return f.Fsync(cancel, in)
+	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
+		return f.d.k.fsync(s.c, volume.Ino(in.NodeId), in.FsyncFlags&fsyncDataOnly != 0)
+	})
 }
 
 func (f *rawFS) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {

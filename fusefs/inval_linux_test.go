@@ -3,6 +3,7 @@ package fusefs
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -350,4 +351,40 @@ func TestLookupAcrossChange(t *testing.T) {
 			t.Fatalf("round %d: stale mode %o", i, m)
 		}
 	}
+}
+
+// What was open when the copy it was opened on was given up is stale, whatever the inode ID shows now;
+// who opens it anew sees that.
+func TestDisown(t *testing.T) {
+	r, a := mountModel(t)
+	a.put("changed", "mine")
+	a.put("same", "both")
+	lost, kept := a.open("changed", os.O_RDWR), a.open("same", os.O_RDWR)
+	again := a.open("changed", os.O_RDONLY)
+	r.srv.Disown([]volume.Ino{volume.Ino(a.stat("changed").Ino), 999}, false)
+	r.srv.InvalidateAll()
+	r.settle()
+	for _, c := range []cmd{
+		{Op: "pread", FD: lost, Len: 4}, {Op: "pread", FD: again, Len: 4}, {Op: "pwrite", FD: lost, Data: []byte("x")},
+		{Op: "fsync", FD: lost}, {Op: "ftruncate", FD: lost, Len: 1},
+	} {
+		a.fails("ESTALE", c)
+	}
+	a.do(cmd{Op: "pwrite", FD: kept, Data: []byte("both")})
+	fresh := a.open("changed", os.O_RDWR)
+	a.do(cmd{Op: "pwrite", FD: fresh, Data: []byte("ours")})
+	if got := a.content("changed"); got != "ours" {
+		t.Errorf("content %q", got)
+	}
+	r.srv.Disown(nil, true)
+	for _, fd := range []int{lost, kept, fresh} {
+		a.fails("ESTALE", cmd{Op: "fsync", FD: fd})
+	}
+	for _, fd := range []int{lost, kept, fresh, again} {
+		a.try(cmd{Op: "close", FD: fd})
+	}
+	if got := a.content("same"); got != "both" {
+		t.Errorf("content %q", got)
+	}
+	eventually(t, "nothing is kept of it", func() bool { return !r.srv.core.handles.some.Load() })
 }

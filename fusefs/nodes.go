@@ -167,6 +167,29 @@ func (t *nodes) release(ino volume.Ino) bool {
 	return true
 }
 
+// isOpen reports whether a file or directory is open.
+func (t *nodes) isOpen(ino volume.Ino) bool {
+	s := t.shard(ino)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m[ino].opens > 0
+}
+
+// opened lists what is open.
+func (t *nodes) opened() (list []volume.Ino) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for ino, e := range s.m {
+			if e.opens > 0 {
+				list = append(list, ino)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return list
+}
+
 // mapped reports whether the kernel may hold stores that it has not written.
 func (t *nodes) mapped(ino volume.Ino) bool { return t.flagged(ino, nodeMapped) }
 

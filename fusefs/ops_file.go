@@ -18,6 +18,7 @@ const maxCopy = 16 << 20
 func (k *core) open(c *call, ino volume.Ino, flags uint32, kill bool) syscall.Errno {
 	trunc := flags&uint32(syscall.O_TRUNC) != 0
 	write := trunc || flags&uint32(syscall.O_ACCMODE) != uint32(syscall.O_RDONLY)
+	c.handle = k.handles.term.Load() // before the volume is asked: a copy given up later is that one
 	if err := k.vol.Open(c.ctx, ino, write); err != nil {
 		return k.fail(c, "open", ino, err)
 	}
@@ -46,6 +47,7 @@ func (k *core) release(c *call, ino volume.Ino) syscall.Errno {
 	if !k.nodes.release(ino) {
 		return syscall.EBADF
 	}
+	k.closed(ino)
 	return k.fail(c, "release", ino, k.vol.Close(c.ctx, ino))
 }
 

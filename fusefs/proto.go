@@ -126,6 +126,7 @@ const (
 	fattrSize        = 1 << 3
 	fattrAtime       = 1 << 4
 	fattrMtime       = 1 << 5
+	fattrFH          = 1 << 6 // the request has a handle
 	fattrAtimeNow    = 1 << 7
 	fattrMtimeNow    = 1 << 8
 	fattrKillSUIDGID = 1 << 11

@@ -80,6 +80,11 @@ func (s *Server) finish() {
 // registration are made good by InvalidateAll.
 func (s *Server) Observer() volume.Observer { return s.core }
 
+// Disown makes the files that are open stale, of some inodes or of all: the volume shows others in their
+// place, with the same inode IDs, because the copy that they were opened on was given up. Who has them
+// open gets ESTALE; who opens them from now on sees the new ones. It is to be called between the two.
+func (s *Server) Disown(inos []volume.Ino, all bool) { s.core.disown(inos, all) }
+
 // InvalidateAll makes the kernel forget everything it keeps. It is needed after a
 // change that no ops told of: another volume, another history.
 func (s *Server) InvalidateAll() {

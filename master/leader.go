@@ -25,6 +25,8 @@ type Options struct {
 	Participants []string
 	// SyncLogOnly makes fsync answer after the log alone ([volume] fsync = "log").
 	SyncLogOnly bool
+	// BeforeSync is called by fsync before it asks through which op all is to be durable; may be nil.
+	BeforeSync func(*Leader) error
 	// Replicated returns when ops through a version are as durable elsewhere as fsync promises;
 	// nil promises nothing of others.
 	Replicated func(ctx context.Context, v volume.Version) error
@@ -611,15 +613,44 @@ func (l *Leader) Sync(ctx context.Context, ino volume.Ino, data bool) error {
 	if l.opt.Log == nil {
 		return l.syncContent(ctx, ino, data)
 	}
-	v := l.Position().Version
-	others := make(chan error, 1)
-	if l.opt.Replicated != nil { // others write while this node does
-		go func() { others <- l.opt.Replicated(ctx, v) }()
-	} else {
-		others <- nil
+	if l.opt.BeforeSync != nil {
+		if err := l.opt.BeforeSync(l); err != nil {
+			return err
+		}
 	}
-	err := l.syncHere(ctx, ino, data, v)
-	return errors.Join(err, <-others)
+	v := l.Position().Version
+	if l.opt.Replicated == nil {
+		return l.syncHere(ctx, ino, data, v)
+	}
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	others := make(chan error, 1)
+	go func() { others <- l.replicated(waiting, v) }() // others write while this node does
+	if err := l.syncHere(ctx, ino, data, v); err != nil {
+		cancel(err)
+		<-others
+		return err
+	}
+	return <-others
+}
+
+// replicated waits for other nodes until the reign ends: who leads next is asked anew then, since this
+// node has no followers any more, and its ops may not be part of the volume.
+func (l *Leader) replicated(ctx context.Context, v volume.Version) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-l.over:
+			cancel(Moved)
+		case <-ctx.Done():
+		}
+	}()
+	err := l.opt.Replicated(ctx, v)
+	if err != nil && errors.Is(context.Cause(ctx), Moved) {
+		return Moved
+	}
+	return err
 }
 
 // syncHere is Sync on this node.

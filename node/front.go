@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"time"
 
@@ -54,11 +55,13 @@ func (f front) forward(ctx context.Context, req *volume.Request) (volume.Result,
 	named.Caller.Client, named.Caller.Seq = f.n.cfg.Node.ID, f.n.forwards.Add(1)
 	ctx, cancel := context.WithTimeoutCause(ctx, forwardFor, volume.Errorf(volume.ReadOnly, "no leader takes the change"))
 	defer cancel()
+	var asked *volume.Unanswered // whoever was asked may have done it
 	for {
 		res, err := f.n.forwardOnce(ctx, &named)
 		if err == nil {
 			return res, f.await(ctx, res.Version)
 		}
+		errors.As(err, &asked)
 		if !volume.Repeatable(err) && !errors.Is(err, master.Moved) {
 			f.n.log.Debug().Err(err).Stringer("kind", named.Kind).Msg("a held change failed at the new leader")
 			return res, err
@@ -66,12 +69,73 @@ func (f front) forward(ctx context.Context, req *volume.Request) (volume.Result,
 		select {
 		case <-ctx.Done():
 			if cause := context.Cause(ctx); volume.KindOf(cause) == volume.ReadOnly {
+				if asked != nil {
+					return volume.Result{}, volume.Errorf(volume.IO, "a leader was asked for a change and is gone, and no other says whether it was made: %w", asked)
+				}
 				return volume.Result{}, cause
 			}
 			return volume.Result{}, volume.Interrupted
 		case <-time.After(forwardAgain):
 		}
 	}
+}
+
+// fsync implements fsyncer: this node's log first, then whoever leads.
+func (f front) fsync(ctx context.Context, ino volume.Ino, data bool) error {
+	if err := f.Follower.Sync(ctx, ino, data); err != nil || f.n.copiesNeeded() <= 1 {
+		return err
+	}
+	for {
+		if f.n.leading() != nil {
+			return errReplaced
+		}
+		if s := f.n.leaderSession(); s != nil {
+			err := askFsync(ctx, s, ino, data)
+			if err == nil {
+				f.n.unwarn(codeTooFewCopies)
+			}
+			if err == nil || volume.KindOf(err) == volume.IO { // it has waited long enough for others
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return volume.Interrupted
+		case <-f.n.ctx.Done():
+			return errAskedToStop
+		case <-time.After(forwardAgain):
+		}
+	}
+}
+
+// askFsync has a leader do what fsync does, for another node: what that has written when it led is
+// among what is made durable.
+func askFsync(ctx context.Context, s *wire.Session, ino volume.Ino, data bool) error {
+	body := binary.BigEndian.AppendUint64(nil, uint64(ino))
+	if data {
+		body = append(body, 1)
+	} else {
+		body = append(body, 0)
+	}
+	_, err := s.CallAll(ctx, volume.RequestFsync, body, 1)
+	return err
+}
+
+// answerFsync does what fsync does for another node.
+func answerFsync(ctx context.Context, l *master.Leader, body []byte, w *wire.AnswerWriter) error {
+	if len(body) != 9 || body[8] > 1 {
+		return volume.Errorf(volume.BadFormat, "a request to sync of %d bytes", len(body))
+	}
+	ino, data := volume.Ino(binary.BigEndian.Uint64(body)), body[8] == 1
+	err := l.Sync(ctx, ino, data)
+	switch volume.KindOf(err) {
+	case volume.NotFound, volume.Stale, volume.Missing: // it is open there, but nowhere else, and gone
+		err = l.Sync(ctx, volume.RootIno, data)
+	}
+	if err != nil {
+		return err
+	}
+	return w.Last([]byte{0})
 }
 
 // forwardOnce has whoever leads now do a request.

@@ -17,9 +17,14 @@ import (
 //
 // A change that a volume answers with master.Moved waits until somebody leads again, here or
 // elsewhere, and is then asked of the volume in charge, which forwards it if that only follows.
+//
+// So does an fsync that a leader cannot answer any more. One of a file that was opened for writing
+// when this node led is not answered from this node's disk alone, if more is promised: whoever leads
+// is asked (fsyncer).
 type Handle struct {
 	cur     atomic.Pointer[attachment]
 	vacancy *vacancy
+	late    syncLimit
 
 	switchMu sync.Mutex // one Switch at a time
 
@@ -45,6 +50,18 @@ var errReplaced = errors.New("another volume is in charge")
 type forwarder interface {
 	// forward has the leader make a change, and returns when it is visible here.
 	forward(ctx context.Context, req *volume.Request) (volume.Result, error)
+}
+
+// fsyncer is a volume that follows and can have its leader make ops as durable as is promised.
+type fsyncer interface {
+	// fsync returns errReplaced if this node leads.
+	fsync(ctx context.Context, ino volume.Ino, data bool) error
+}
+
+// syncLimit is for how long an fsync waits for somebody who can answer it.
+type syncLimit struct {
+	after time.Duration // 0: for as long as it takes
+	then  func() error  // what it ends with
 }
 
 var (
@@ -244,11 +261,59 @@ func (h *Handle) try(ctx context.Context, req *volume.Request, waited bool) (vol
 	return a.vol.Do(ctx, req)
 }
 
+var errSyncLate = errors.New("an fsync has waited long enough")
+
 // Sync implements volume.Volume.
 func (h *Handle) Sync(ctx context.Context, ino volume.Ino, data bool) error {
+	if h.late.after > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, h.late.after, errSyncLate)
+		defer cancel()
+	}
+	for waited := false; ; waited = true {
+		turn := h.vacancy.turn()
+		err := h.sync(ctx, ino, data, waited)
+		if errors.Is(err, master.Moved) {
+			if err = h.vacancy.await(ctx, turn); err == nil {
+				continue
+			}
+		}
+		if err == errReplaced {
+			continue
+		}
+		if err != nil && context.Cause(ctx) == errSyncLate {
+			return h.late.then()
+		}
+		return err
+	}
+}
+
+// sync asks the volume in charge. If that only follows, its leader has to be asked for what this node
+// may have written when it led itself.
+func (h *Handle) sync(ctx context.Context, ino volume.Ino, data, waited bool) error {
 	a := h.enter()
+	if f, ok := a.vol.(fsyncer); ok && (waited || h.writes(ino)) {
+		a.leave() // it may wait for a leader, and a Switch to this node's must not wait for it
+		return f.fsync(ctx, ino, data)
+	}
 	defer a.leave()
 	return a.vol.Sync(ctx, ino, data)
+}
+
+// writes reports whether an inode is open for writing, or any if it is 0.
+func (h *Handle) writes(ino volume.Ino) bool {
+	h.opensMu.Lock()
+	defer h.opensMu.Unlock()
+	if ino != 0 {
+		n := h.opens[ino]
+		return n != nil && n.writers > 0
+	}
+	for _, n := range h.opens {
+		if n.writers > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Open implements volume.Volume. The count is taken first and the volume entered

@@ -46,6 +46,8 @@ func (h *host) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 		return w.Last(binary.BigEndian.AppendUint64(nil, uint64(v)))
 	case volume.RequestContent:
 		return h.n.answerContent(ctx, body, w, h.count)
+	case volume.RequestFsync:
+		return answerFsync(ctx, h.l, body, w)
 	case volume.RequestForward:
 		return h.n.answerForward(ctx, h.s.Remote().NodeID, body, w)
 	}

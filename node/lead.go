@@ -42,7 +42,7 @@ func (n *node) lead(ctx context.Context, epoch volume.Epoch, participants []stri
 		SyncLogOnly: n.cfg.Volume.Fsync == "log", Observer: n.observer, Log0: n.log,
 	}
 	if n.cfg.Replication.Mode == "replicated" || n.cfg.Elect.Safety == "durable" {
-		opt.Replicated = n.replicated
+		opt.BeforeSync, opt.Replicated = n.openEpoch, n.replicated
 	}
 	if !founding {
 		opt.Gate = n.gate

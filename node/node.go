@@ -327,6 +327,7 @@ func (n *node) attach(v volume.Volume) {
 	h := n.handle
 	if h == nil {
 		n.handle = newHandle(v, n.vacancy)
+		n.handle.late = n.syncLimit()
 	}
 	n.mu.Unlock()
 	if h == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wolfdisk/elect"
+	"wolfdisk/master"
 	"wolfdisk/volume"
 	"wolfdisk/wire"
 )
@@ -38,11 +39,8 @@ func (n *node) replicated(ctx context.Context, v volume.Version) error {
 	if need <= 1 {
 		return nil
 	}
-	if err := n.openEpoch(); err != nil {
-		return err
-	}
 	timeout := n.cfg.Replication.Timeout
-	degrade := n.cfg.Replication.OnTimeout == "degrade" && safety(n.cfg) != elect.Durable
+	degrade := n.onTimeout() == "degrade"
 	if degrade && n.degraded.Load() && len(n.copies()) < need-1 {
 		return nil // it is known, and said
 	}
@@ -79,6 +77,8 @@ func (n *node) replicated(ctx context.Context, v volume.Version) error {
 		case <-again.C:
 		case <-ctx.Done():
 			return volume.Interrupted
+		case <-n.ctx.Done():
+			return errAskedToStop
 		case <-timer.C:
 			text := fmt.Sprintf("fsync needs %d nodes that have it on disk, and %d do", need, have)
 			hint := "bring the missing nodes back; wolfdiskctl status shows who is there"
@@ -87,9 +87,9 @@ func (n *node) replicated(ctx context.Context, v volume.Version) error {
 				n.degraded.Store(true)
 				n.warn(codeTooFewCopies, text+": it succeeds with what there is", hint)
 				return nil
-			case n.cfg.Replication.OnTimeout == "eio":
+			case n.onTimeout() == "eio":
 				n.warn(codeTooFewCopies, text+": it fails", hint)
-				return volume.Errorf(volume.Fault, "%s after %s", text, timeout)
+				return volume.Errorf(volume.IO, "%s after %s", text, timeout)
 			}
 			n.warn(codeTooFewCopies, text+": it waits", hint)
 			timer.Reset(timeout)
@@ -97,11 +97,39 @@ func (n *node) replicated(ctx context.Context, v volume.Version) error {
 	}
 }
 
-// openEpoch sees to it, on level durable, that this reign is in the log: otherwise an op of an
-// older epoch could be durable and still lose to a branch of an epoch in between.
-func (n *node) openEpoch() error {
-	l := n.leading()
-	if safety(n.cfg) != elect.Durable || l == nil || l.Wrote() {
+// syncLimit is what is to become of an fsync that nobody answers, since nobody leads.
+func (n *node) syncLimit() syncLimit {
+	then, text := n.onTimeout(), "fsync needs a node that leads, and there is none"
+	const hint = "wolfdiskctl status shows who is there"
+	switch {
+	case n.cfg.Replication.Mode != "replicated" && safety(n.cfg) != elect.Durable, then == "block":
+		return syncLimit{}
+	case then == "degrade":
+		return syncLimit{n.cfg.Replication.Timeout, func() error {
+			n.warn(codeTooFewCopies, text+": it succeeds with what there is", hint)
+			return nil
+		}}
+	}
+	return syncLimit{n.cfg.Replication.Timeout, func() error {
+		n.warn(codeTooFewCopies, text+": it fails", hint)
+		return volume.Errorf(volume.IO, "%s after %s", text, n.cfg.Replication.Timeout)
+	}}
+}
+
+// onTimeout is what fsync does when it has waited long enough: "block", "eio" or "degrade". What level
+// durable promises is not given up.
+func (n *node) onTimeout() string {
+	if n.cfg.Replication.OnTimeout == "degrade" && safety(n.cfg) == elect.Durable {
+		return "block"
+	}
+	return n.cfg.Replication.OnTimeout
+}
+
+// openEpoch sees to it, on level durable, that the leader's reign is in the log: otherwise an op of an
+// older epoch could be durable and still lose to a branch of an epoch in between. It comes before fsync
+// asks how far the log goes, so that the reign is durable with what it protects.
+func (n *node) openEpoch(l *master.Leader) error {
+	if safety(n.cfg) != elect.Durable || l.Wrote() || n.copiesNeeded() <= 1 {
 		return nil
 	}
 	return n.putMember(l, n.asMember())

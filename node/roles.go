@@ -167,6 +167,7 @@ func (n *node) stepDown() {
 	n.spoilt = append(n.spoilt, l.Spoilt()...)
 	n.mu.Unlock()
 	n.vacancy.begin(true)
+	n.unwarn(codeTooFewCopies) // its followers are the next leader's
 	n.peers.closeAll(volume.Errorf(volume.Busy, "node %s leads no more", n.cfg.Node.ID))
 	n.runHook("follower")
 }
@@ -247,7 +248,8 @@ func (n *node) giveUpCopy(ctx context.Context, st *storage, common volume.Versio
 		changed = append(changed, op.Ino, op.Replaced)
 	}
 	slices.Sort(changed)
-	if err := n.doubt(slices.Compact(changed), known); err != nil {
+	changed = slices.Compact(changed)
+	if err := n.doubt(changed, known); err != nil {
 		return err
 	}
 	if err := n.editsSettled(st, found); err != nil {
@@ -257,6 +259,9 @@ func (n *node) giveUpCopy(ctx context.Context, st *storage, common volume.Versio
 	handle, mount := n.handle, n.mount
 	n.shown = nil
 	n.mu.Unlock()
+	if mount != nil {
+		mount.Disown(changed, !known)
+	}
 	if handle != nil {
 		handle.Switch(nothing{})
 	}

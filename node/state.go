@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/zeebo/xxh3"
 
@@ -53,10 +54,10 @@ const (
 
 // stateFile is the open file; all methods may be called concurrently.
 type stateFile struct {
-	mu    sync.Mutex
-	f     *os.File
-	seq   uint64
-	state State
+	mu  sync.Mutex // held over writing
+	f   *os.File
+	seq uint64
+	now atomic.Pointer[State] // what is on disk
 }
 
 // openState opens or makes the state file in dir. fresh says that it was made.
@@ -84,8 +85,10 @@ func makeState(dir, path string) (*stateFile, error) {
 		return nil, volume.Wrap(err, "make state")
 	}
 	s := &stateFile{f: f}
-	rand.Read(s.state.Store[:])
-	err = errors.Join(f.Truncate(2*stateSlot), s.write(s.state), s.write(s.state), f.Sync())
+	var st State
+	rand.Read(st.Store[:])
+	s.now.Store(&st)
+	err = errors.Join(f.Truncate(2*stateSlot), s.write(st), s.write(st), f.Sync())
 	if err == nil {
 		err = os.Rename(tmp, path)
 	}
@@ -140,7 +143,8 @@ func (s *stateFile) read(path string) error {
 			continue
 		}
 		if !found || seq > s.seq {
-			s.seq, s.state, found = seq, st, true
+			s.seq, found = seq, true
+			s.now.Store(&st)
 		}
 	}
 	switch {
@@ -152,11 +156,10 @@ func (s *stateFile) read(path string) error {
 	return nil
 }
 
-// Get is the present state.
+// Get is the state that is on disk. It waits for nothing: the election asks, and a disk that takes its
+// time is not to make this node look dead.
 func (s *stateFile) Get() State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state
+	return *s.now.Load()
 }
 
 // Update changes the state and returns when the change is durable. After an error
@@ -164,15 +167,15 @@ func (s *stateFile) Get() State {
 func (s *stateFile) Update(change func(*State)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := s.state
+	next := s.Get()
 	change(&next)
-	if next == s.state {
+	if next == s.Get() {
 		return nil
 	}
 	if err := s.write(next); err != nil {
 		return volume.Wrap(err, "write state")
 	}
-	s.state = next
+	s.now.Store(&next)
 	return nil
 }
 

@@ -47,6 +47,7 @@ func (n *node) release() error {
 		}
 	}
 	n.cancel(errAskedToStop)
+	n.vacancy.close()
 	if n.listener != nil { // it ends the sessions that it has accepted: not before all is handed over
 		errs = append(errs, n.listener.Close())
 	}

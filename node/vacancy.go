@@ -26,6 +26,7 @@ type vacancy struct {
 	led     bool      // this node led before it
 	grace   time.Time // until when changes are forwarded
 	next    *turn
+	closed  bool // the node stops: nothing waits any more
 }
 
 // turn is the end of a vacancy.
@@ -84,6 +85,35 @@ func (v *vacancy) end() {
 		v.led, v.grace = false, time.Now().Add(graceFor)
 	}
 	v.wakeLocked(nil)
+}
+
+// close lets go of whatever waits, for good.
+func (v *vacancy) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.closed {
+		v.closed = true
+		v.wakeLocked(errAskedToStop)
+	}
+}
+
+// await waits for a turn for as long as ctx lives, or the node.
+func (v *vacancy) await(ctx context.Context, turn *turn) error {
+	v.mu.Lock()
+	closed := v.closed
+	v.mu.Unlock()
+	if closed {
+		return errAskedToStop
+	}
+	select {
+	case <-turn.done:
+		if turn.err == errAskedToStop {
+			return turn.err
+		}
+		return nil
+	case <-ctx.Done():
+		return volume.Interrupted
+	}
 }
 
 // held reports whether a change that comes now is to wait.

@@ -35,6 +35,10 @@ const (
 	// RequestSync asks a follower to make the ops through a version durable: the body is the
 	// version, 8 bytes big-endian; the answer is the version that is durable there, as many.
 	RequestSync uint16 = 12
+	// RequestFsync asks a leader to do what fsync does for an application on another node: the body is
+	// the inode ID, 8 bytes big-endian, or 0 for all, and a byte that is 1 if times do not matter; the
+	// answer is a byte of 0, when all is as durable as the leader promises.
+	RequestFsync uint16 = 14
 	// RequestMembers asks a node for the members of the cluster: no body; the answer are ops of
 	// kind OpMember.
 	RequestMembers uint16 = 13

@@ -113,6 +113,33 @@ func runHeld(args []string) error {
 	}
 }
 
+// runKept opens a file, adds LINE to it, and waits until a file STOP exists: STOP FILE LINE. Then it
+// says how a write, fsync, read and the close of what it has open end, and what the file has for who
+// opens it now.
+func runKept(args []string) error {
+	if len(args) != 3 {
+		return fmt.Errorf("want STOP FILE LINE, got %q", args)
+	}
+	f, err := os.OpenFile(args[1], os.O_RDWR|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(args[2] + "\n"); err != nil {
+		return err
+	}
+	for _, err := os.Stat(args[0]); err != nil; _, err = os.Stat(args[0]) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	fd := int(f.Fd())
+	_, werr := unix.Write(fd, []byte("late\n"))
+	serr := unix.Fsync(fd)
+	_, rerr := unix.Pread(fd, make([]byte, 100), 0)
+	cerr := unix.Close(fd)
+	now, err := os.ReadFile(args[1])
+	fmt.Printf("write %v, fsync %v, read %v, close %v; %q %v\n", werr, serr, rerr, cerr, now, err)
+	return nil
+}
+
 // runContents lists the files of DIR with what is in them.
 func runContents(args []string) error {
 	if len(args) != 1 {
@@ -597,6 +624,40 @@ func durableRound(t *testing.T) {
 	}
 }
 
+// TestDurableCutOff: the leader is cut off for so long that another leads, while fsyncs wait for the
+// others. They are answered by whoever leads then, nothing that was fsynced is lost, and the nodes agree.
+func TestDurableCutOff(t *testing.T) {
+	t.Parallel()
+	b := newTrio(t)
+	for _, n := range b.Nodes() {
+		n.Env = append(n.Env, "WOLFDISK_ELECT_SAFETY=durable", soon)
+	}
+	b.must(b.Start(readyTimeout))
+	alpha := b.Leader
+	b.shell("mkdir work")
+	cut := b.cutter()
+	var writers []<-chan cluster.Result
+	for i := range 4 {
+		writers = append(writers, inBackground(func() cluster.Result {
+			return cluster.RunHelper(2*time.Minute, "stamps", filepath.Join(alpha.Mount, "work"), fmt.Sprint(i), "12s", "keep", "fsync")
+		}))
+	}
+	time.Sleep(time.Second + moment())
+	cut(true)
+	b.waitLeads(b.Followers[0], 20*time.Second)
+	cut(false)
+	var acked []string
+	for _, w := range writers {
+		acked = append(acked, stampNames(t, <-w)...)
+	}
+	b.waitLeads(alpha, 60*time.Second)
+	b.agree("alpha", 20*time.Second)
+	b.equal()
+	if lost, err := lacking(acked, filepath.Join(alpha.Mount, "work")); err != nil || len(lost) > 0 || len(acked) == 0 {
+		t.Errorf("%d of %d files that were fsynced are lost: %q, %v", len(lost), len(acked), lost, err)
+	}
+}
+
 // TestNoFalseFailover: a leader that works as hard as it can, and is paused for up to a second again
 // and again, goes on leading in one epoch, and no call fails.
 func TestNoFalseFailover(t *testing.T) {
@@ -634,6 +695,24 @@ func TestNoFalseFailover(t *testing.T) {
 	b.equalWithin(equalTimeout + long) // of ten minutes there are some 260,000 files
 }
 
+// cutter prepares a trio whose leader is to be cut off from the two others.
+func (b *bed) cutter() (cut func(shut bool)) {
+	b.t.Helper()
+	// What is left of a shut proxy is the way between beta and gamma by their own addresses.
+	beta, gamma := b.Followers[0], b.Followers[1]
+	gamma.Connect = append(gamma.Connect, beta.Addr)
+	b.must(gamma.Stop())
+	b.must(gamma.StartReady(readyTimeout))
+	b.agree(b.Leader.ID, 20*time.Second)
+	return func(shut bool) {
+		b.Leader.Front.Shut(shut)
+		for _, n := range b.Followers {
+			n.Front.Shut(shut)
+			n.Uplink.Shut(shut)
+		}
+	}
+}
+
 // TestPartition cuts the leader off. On level available both sides go on, and the fork is settled
 // when they meet; on fenced the cut-off leader takes no writes.
 func TestPartition(t *testing.T) {
@@ -646,20 +725,9 @@ func TestPartition(t *testing.T) {
 			}
 			b.must(b.Start(readyTimeout))
 			alpha, beta := b.Leader, b.Followers[0]
-			b.shell("mkdir work; echo 1 >work/first")
+			b.shell("mkdir work; echo 1 >work/first; echo ours >work/shared")
 			b.agree("alpha", 20*time.Second)
-			cut := func(shut bool) {
-				alpha.Front.Shut(shut)
-				for _, n := range b.Followers {
-					n.Front.Shut(shut)
-					n.Uplink.Shut(shut)
-				}
-			}
-			// What is left of a shut proxy is the way between beta and gamma by their own addresses.
-			b.Followers[1].Connect = append(b.Followers[1].Connect, beta.Addr)
-			b.must(b.Followers[1].Stop())
-			b.must(b.Followers[1].StartReady(readyTimeout))
-			b.agree("alpha", 20*time.Second)
+			cut := b.cutter()
 			cut(true)
 			b.waitLeads(beta, 20*time.Second)
 			acked := stampNames(t, cluster.RunHelper(time.Minute, "stamps", filepath.Join(beta.Mount, "work"), "b", "500ms", "keep"))
@@ -669,7 +737,11 @@ func TestPartition(t *testing.T) {
 				t.Errorf("the leader that was cut off has accepted %d writes", len(mine))
 			}
 			stop, held := filepath.Join(b.Dir, "stop"), (<-chan cluster.Result)(nil)
+			var kept <-chan cluster.Result
 			if level == "available" {
+				kept = inBackground(func() cluster.Result {
+					return cluster.RunHelper(2*time.Minute, "kept", stop, filepath.Join(alpha.Mount, "work/shared"), "lost")
+				})
 				held = inBackground(func() cluster.Result {
 					return cluster.RunHelper(2*time.Minute, "held", stop, filepath.Join(alpha.Mount, "work/first"), filepath.Join(alpha.Mount, "work", mine[0]))
 				})
@@ -683,6 +755,11 @@ func TestPartition(t *testing.T) {
 				want := fmt.Sprintf("first %q <nil> <nil>\n%s \"\" read %s: stale file handle stale file handle\n", "1\n", mine[0], filepath.Join(alpha.Mount, "work", mine[0]))
 				if r := <-held; r.Stdout != want {
 					t.Errorf("files that were open on the loser: %q, want %q; %v", r.Stdout, want, r.OK())
+				}
+				const stale = "stale file handle"
+				want = fmt.Sprintf("write %s, fsync %s, read %s, close %s; \"ours\\n\" <nil>\n", stale, stale, stale, stale)
+				if r := <-kept; r.Stdout != want {
+					t.Errorf("a file that the loser had changed: %q, want %q; %v", r.Stdout, want, r.OK())
 				}
 			}
 			b.accountedFor(append(acked, mine...), "work")

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		"stamps":   runStamps,
 		"contents": runContents,
 		"held":     runHeld,
+		"kept":     runKept,
 	}))
 	os.Exit(run(m))
 }
