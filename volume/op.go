@@ -76,8 +76,8 @@ type Caller struct {
 	PID      uint32 // of the asking process on its own machine; not recorded
 	Front    Front
 	// Client and Seq name a forwarded request, so that any later leader answers a
-	// repeat instead of doing it twice; they also tell that it was forwarded, since Front
-	// stays what it was. Empty and 0 for requests made here. A client is a node; it never
+	// repeat instead of doing it twice; the leader records it with FrontForward,
+	// whoever asked first. Empty and 0 for requests made here. A client is a node; it never
 	// uses a number twice, over its restarts and over a loss of its disk too: counting up
 	// from a random number at each start will do. Of the ops of one request only the
 	// last has the number: with it the request is done.
