@@ -12,7 +12,8 @@ import (
 
 // The durable mark is a small file that says through which version this log was
 // made durable: written after each sync, so it only ever says what is true, and
-// synced itself by the background only, about once a second while there are ops.
+// synced itself by the background only, about every Options.SyncEvery while there are
+// ops: in a daemon a quarter of a second.
 // By it recovery tells a torn tail from damage to acknowledged data.
 //
 // It also names the epoch in which ops were last numbered here. Frames say what was
