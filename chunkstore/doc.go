@@ -69,7 +69,8 @@
 // # Content
 //
 // Content writes nothing when an op is applied: an op's data lie in the log, and the
-// index maps the file's range to it. Seal moves what is still live in old segments
+// index maps the file's range to it. Only the chunks of an OpCopyChunks must be here and
+// durable, and are fetched if they are not. Seal moves what is still live in old segments
 // into chunks and says which extents take the place of which; the caller enters them.
 // CompactFile does the same for files in many pieces.
 //

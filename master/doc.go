@@ -8,7 +8,8 @@
 // appended to the log, entered into the index, and only then answered. The locks
 // are held all the way, so the order of versions is the order of effects on every
 // object. A failure after the backing has been changed stops the writer for good:
-// read-only and loud, rather than diverging from the followers.
+// read-only and loud, rather than diverging from the followers. Only an op that the gate
+// does not let in is taken back.
 //
 // Concurrent handlers share a frame (commit.go): whoever gets commitMu first writes
 // what has queued up. The first commit of an epoch puts its OpReign in front: a
