@@ -40,9 +40,9 @@
 //
 // # Times
 //
-// A lower file's times are set when it is closed, synced, idle or at the end, not
-// with every op. Which files wait for it is kept in memory (times.go); after a crash
-// the times of what ops touched are set again from the index.
+// A lower file's times are set when it is synced, when it is idle, at a checkpoint and
+// at the end, not with every op. Which files wait for it is kept in memory (times.go);
+// after a crash the times of what ops touched are set again from the index.
 //
 // # Errors and refusals
 //
@@ -81,5 +81,6 @@
 // before a cache's. Setting lower times holds a
 // lock of the inode's share of the dirty set, over the calls that do so.
 //
-// The package starts no goroutine.
+// A comparison starts one goroutine for each batch of names, and waits for it
+// (check.go). The package starts no other.
 package hostdir

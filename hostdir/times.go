@@ -135,9 +135,10 @@ const idleAfter = 2
 const madeWithin = 600
 
 // Settle sets the lower times of an inode as the index has them and notes ctime and
-// size below, by which changes of others are detected later. A front end calls it
-// when a file is closed; without anything to do it costs nothing. It takes no lock
-// of the inode: what is applied meanwhile stays to be settled.
+// size below, by which changes of others are detected later. SettleIdle and SettleAll
+// call it, for what is idle, at a checkpoint and at the end; a Sync sets times itself.
+// Without anything to do it costs nothing. It takes no lock of the inode: what is applied
+// meanwhile stays to be settled.
 func (d *Dir) Settle(ino volume.Ino, view volume.View) error {
 	if _, ok := d.dirty.get(ino); !ok {
 		return nil

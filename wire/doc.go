@@ -43,8 +43,9 @@
 //
 // # Invariants
 //
-//   - The reading loop waits for nothing but the socket. What it has to say is posted
-//     and written by others, so two nodes can not block each other.
+//   - The reading loop waits for nothing but the socket, and a sink's Signal, which must
+//     not wait for the peer. What it has to say is posted and written by others, so two
+//     nodes can not block each other.
 //   - Small messages overtake bulk: they are written before the next message of
 //     whoever writes next. Frames never overtake frames, nor pieces of an answer
 //     each other.
