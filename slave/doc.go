@@ -4,7 +4,7 @@
 //
 // # The way of a frame
 //
-// [Follower.Receive] runs on the session's reading goroutine: verify and append to the
+// [Follower.Receive] runs in the goroutine that serves the session: verify and append to the
 // log, apply to the tree, tell the observers (kernel caches). It is the only writer
 // of the tree, so a follower is at every moment the result of a prefix of the
 // history. An op that does not fit is WrongHistory: the follower stops and keeps what
@@ -12,12 +12,15 @@
 //
 // # Sessions
 //
-// [Follower.Follow] serves one session with the leader: frames in, progress out
-// (received, applied, durable), and requests answered from this node's own log
-// and chunks: a leader that starts behind pulls what it lacks.
+// [Session] serves one session with the leader: frames go to a [Receiver], progress
+// (received, applied, durable) goes out, and requests are answered from this node's own
+// log and chunks, or by Options.Answer: a leader that starts behind pulls what it lacks.
+//
+// [Sync] is the other Receiver: it makes a copy from a snapshot of the leader's, and
+// keeps the frames that come meanwhile in the copy's log.
 //
 // # Locks
 //
-// recvMu serialises Receive and Stop. It is taken before the log's and the index's
-// own locks. Readers take none.
+// recvMu serialises Receive, Hold, Quiet and Stop. It is taken before the log's and the
+// index's own locks. Readers take none.
 package slave

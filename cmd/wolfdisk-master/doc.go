@@ -1,2 +1,3 @@
-// Command wolfdisk-master is the leader's daemon: it mirrors a directory to the nodes that follow.
+// Command wolfdisk-master is the daemon that shares a directory: it leads when it can, and follows
+// while another node leads.
 package main

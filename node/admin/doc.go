@@ -18,6 +18,11 @@
 //	GET  /v1/stats                               Stats
 //	GET  /v1/oplog?from=N&limit=N&follow=1       OpLine per line, until the end or for ever
 //	POST /v1/stop                                Stopping; the daemon ends after the answer
+//	GET  /v1/verify, /v1/members, /v1/conflicts, /v1/conflicts/show, /v1/conflicts/diff
+//	POST /v1/scrub, /v1/reconcile, /v1/gc, /v1/export, /v1/resync,
+//	     /v1/promote, /v1/demote, /v1/handover, /v1/member,
+//	     /v1/conflicts/restore, /v1/conflicts/drop
+//	                                             JSON lines, the last is the result; see [Verb]
 //	GET  /readyz?max_lag=N&wait=DURATION         Readiness; 503 if not (yet) ready
 //	GET  /healthz, /version, /metrics, /
 //
@@ -28,8 +33,9 @@
 // # Limits
 //
 // Headers 16 KiB, bodies 64 KiB, 64 connections for each listener, 32 requests and 16
-// streams at once; a request that does not come, or an answer that is not taken, for
-// 30 s is cut off. Unknown parameters are errors.
+// streams at once. A request that does not come for 5 s is cut off, and so is an answer
+// that is not taken for 30 s, or a connection that is idle for 2 min. Unknown parameters
+// are errors.
 //
 // # Goroutines
 //
