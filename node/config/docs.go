@@ -113,8 +113,8 @@ const docsHead = `# Configuration
 
 This page is generated from the table in node/config; do not edit it (` + "`go generate ./node/config`" + `).
 
-Every setting has a key in the configuration file and an environment variable; the common ones have a flag. A flag wins
-over a variable, that over the file, that over the default. A list that is given replaces the one below it. What is not
+Every setting has a key in the configuration file and, but for ` + "`keys`, `buckets` and `secret_key` of `[s3]`" + `, an environment
+variable; the common ones have a flag. A flag wins over a variable, that over the file, that over the default. A list that is given replaces the one below it. What is not
 known (a key, a section, a ` + "`WOLFDISK_*`" + ` variable, a flag) is an error that names the nearest thing that is; all errors are
 reported at once.
 
