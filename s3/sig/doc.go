@@ -15,8 +15,16 @@
 //
 // With keys a request without any signature is refused: Result.Anonymous is only
 // ever set without keys. Of version 2 only the query parameters called
-// sub-resources are covered by the signature; the caller must not let any other
-// parameter (and no x-amz-* parameter) of such a URL act as a header would.
+// sub-resources, and those that stand for headers, are covered by the signature.
+//
+// # Headers in a URL
+//
+// Whoever makes a URL moves headers into it, so that its user need not send them: the
+// JavaScript SDK all x-amz-* but those of encryption, the Go SDK those that are not to
+// be sent by all means, boto3 by version 2 all x-amz-*, Content-Type and Content-MD5.
+// [Headers] has them among the others, whatever S3 makes of each: what a header would be
+// refused for is not overlooked in a URL. Version 4 signs the whole query, version 2
+// those beside the headers of their kind; with a version 2 header they are refused.
 //
 // # Bodies
 //
@@ -78,7 +86,9 @@
 // Single Chunk", "... in Multiple Chunks (Chunked Upload)", "... Including Trailing
 // Headers (Chunked Upload)", "Authenticating Requests: Using Query Parameters",
 // "Error Responses". Amazon S3 User Guide: "Signing and authenticating REST
-// requests (AWS signature version 2)", "Checking object integrity". AWS General
+// requests (AWS signature version 2)", "Checking object integrity". Presigners:
+// smithy-typescript's signature-v4/src/moveHeadersToQuery.ts, aws-sdk-go-v2's
+// aws/signer/internal/v4/headers.go, botocore's auth.py. AWS General
 // Reference: "Signature Version 4 test suite". Error texts: what S3 answers, as
 // collected in the tests of versitygw 1.8.0.
 //

@@ -128,7 +128,11 @@ func newResult(r *http.Request, params []param, g *grant) (*Result, *Error) {
 		c.declared = an.trailer
 		b.src, b.chunked = c, c
 	}
-	if e := b.expectAll(r.Header, g.payload, f, an); e != nil {
+	h, e := mergedHeaders(r, params) // for a Content-MD5 in the URL
+	if e == nil {
+		e = b.expectAll(h, g.payload, f, an)
+	}
+	if e != nil {
 		return nil, e
 	}
 	return &Result{

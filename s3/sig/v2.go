@@ -51,7 +51,7 @@ func (v *Verifier) verifyQuery2(r *http.Request, params []param) (*grant, *Error
 	if !found {
 		return nil, unknownKey(access)
 	}
-	return v.verify2(r, params, key, expires, signature)
+	return v.verify2(r, params, params, key, expires, signature)
 }
 
 // verifyHeader2 verifies "Authorization: AWS ACCESS:SIGNATURE".
@@ -61,6 +61,9 @@ func (v *Verifier) verifyHeader2(r *http.Request, params []param, rest string) (
 		return nil, invalidArgument("Authorization", "AWS "+rest, "AWS authorization header is invalid. Expected AwsAccessKeyId:signature")
 	}
 	access, signature := rest[:i], rest[i+1:]
+	if list := amzParams(params); len(list) > 0 {
+		return nil, notSigned(list) // beside headers, version 2 signs no parameters of this kind
+	}
 	stated, e := single(r.Header, "x-amz-date")
 	if e != nil {
 		return nil, e
@@ -81,7 +84,7 @@ func (v *Verifier) verifyHeader2(r *http.Request, params []param, rest string) (
 	if !found {
 		return nil, unknownKey(access)
 	}
-	return v.verify2(r, params, key, line, signature)
+	return v.verify2(r, params, nil, key, line, signature)
 }
 
 func parseDate2(s string) (time.Time, bool) {
@@ -93,7 +96,8 @@ func parseDate2(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-func (v *Verifier) verify2(r *http.Request, params []param, key Key, date, signature string) (*grant, *Error) {
+// verify2 compares the signature. moved are the parameters among which there are headers.
+func (v *Verifier) verify2(r *http.Request, params, moved []param, key Key, date, signature string) (*grant, *Error) {
 	if r.Header.Get("x-amz-security-token") != "" {
 		return nil, invalidToken()
 	}
@@ -102,8 +106,8 @@ func (v *Verifier) verify2(r *http.Request, params []param, key Key, date, signa
 		return nil, e
 	}
 	var first string
-	for _, path := range pathForms2(r) {
-		text := v.stringToSign2(r, params, date, path)
+	for _, path := range v.pathForms2(r) {
+		text := v.stringToSign2(r, params, moved, date, path)
 		if sameText(sign2(key.Secret, text), signature) {
 			return &grant{key: key, payload: payload}, nil
 		}
@@ -115,10 +119,11 @@ func (v *Verifier) verify2(r *http.Request, params []param, key Key, date, signa
 }
 
 // pathForms2 are the ways of writing the path for version 2. boto3 signs /bucket/ for
-// the bucket that it sends as /bucket.
-func pathForms2(r *http.Request) []string {
+// the bucket that it sends as /bucket. What is below a virtual host is a key, and
+// another one with a slash.
+func (v *Verifier) pathForms2(r *http.Request) []string {
 	forms := pathForms(r)
-	if raw := forms[0]; strings.LastIndexByte(raw, '/') == 0 && len(raw) > 1 {
+	if raw := forms[0]; HostBucket(r.Host, v.Domains) == "" && strings.LastIndexByte(raw, '/') == 0 && len(raw) > 1 {
 		forms = append(forms, raw+"/")
 	}
 	return forms
@@ -130,19 +135,21 @@ func sign2(secret, text string) string {
 	return base64.StdEncoding.EncodeToString(m.Sum(nil))
 }
 
-// stringToSign2 covers all x-amz-* headers, so none of them can be added to a URL.
-func (v *Verifier) stringToSign2(r *http.Request, params []param, date, path string) string {
+// stringToSign2 covers all x-amz-* headers, so none of them can be added to a URL, and
+// those that stand in it: boto3 moves all of them there once it has signed them, and
+// Content-MD5 and Content-Type as well (HmacV1QueryAuth in botocore's auth.py).
+func (v *Verifier) stringToSign2(r *http.Request, params, moved []param, date, path string) string {
 	var b strings.Builder
-	b.WriteString(method(r) + "\n" + headerLine2(r, "content-md5") + "\n" + headerLine2(r, "content-type") + "\n" + date + "\n")
-	var names []string
+	b.WriteString(method(r) + "\n" + headerLine2(r, moved, "content-md5") + "\n" + headerLine2(r, moved, "content-type") + "\n" + date + "\n")
+	names := amzParams(moved)
 	for name := range r.Header {
-		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-amz-") {
+		if lower := strings.ToLower(name); strings.HasPrefix(lower, amzPrefix) {
 			names = append(names, lower)
 		}
 	}
 	slices.Sort(names)
-	for _, name := range names {
-		b.WriteString(name + ":" + headerLine2(r, name) + "\n")
+	for _, name := range slices.Compact(names) {
+		b.WriteString(name + ":" + headerLine2(r, moved, name) + "\n")
 	}
 	if bucket := HostBucket(r.Host, v.Domains); bucket != "" {
 		b.WriteString("/" + bucket)
@@ -156,13 +163,28 @@ func (v *Verifier) stringToSign2(r *http.Request, params []param, date, path str
 	return b.String()
 }
 
-// headerLine2 trims values and joins repeated ones, no more.
-func headerLine2(r *http.Request, name string) string {
-	values := slices.Clone(r.Header.Values(name))
-	for i, v := range values {
-		values[i] = strings.TrimSpace(v)
+// headerLine2 trims values and joins repeated ones, no more. A parameter counts if there
+// is no such header.
+func headerLine2(r *http.Request, moved []param, name string) string {
+	values := r.Header.Values(name)
+	if len(values) == 0 {
+		for _, p := range moved {
+			if strings.EqualFold(p.name, name) {
+				values = append(values, p.value)
+			}
+		}
 	}
-	return strings.Join(values, ",")
+	return joined(values)
+}
+
+// amzParams are the names of the x-amz-* parameters, in lower case.
+func amzParams(params []param) (names []string) {
+	for _, p := range params {
+		if lower := strings.ToLower(p.name); strings.HasPrefix(lower, amzPrefix) {
+			names = append(names, lower)
+		}
+	}
+	return names
 }
 
 // sortedSubResources are the signed parameters, with their values decoded.

@@ -120,15 +120,14 @@ func (v *Verifier) authenticate(r *http.Request) (*grant, []param, *Error) {
 func (v *Verifier) mechanism(r *http.Request, params []param) (*grant, *Error) {
 	header := len(r.Header["Authorization"]) > 0
 	query4 := hasAny(params, "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders")
-	query2 := hasAny(params, "AWSAccessKeyId", "Signature")
-	if header && (query4 || query2) || query4 && query2 {
+	if header && (query4 || query2(params)) || query4 && query2(params) {
 		return nil, invalidArgument("Authorization", r.Header.Get("Authorization"),
 			"Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")
 	}
 	switch {
 	case query4:
 		return v.verifyQuery4(r, params)
-	case query2:
+	case query2(params):
 		return v.verifyQuery2(r, params)
 	case !header:
 		return nil, accessDenied("Access Denied.")
@@ -148,6 +147,9 @@ func (v *Verifier) mechanism(r *http.Request, params []param) (*grant, *Error) {
 	}
 	return nil, invalidArgument("Authorization", scheme, "Unsupported Authorization Type")
 }
+
+// query2 reports whether a URL carries a version 2 signature.
+func query2(params []param) bool { return hasAny(params, "AWSAccessKeyId", "Signature") }
 
 func (v *Verifier) now() time.Time {
 	if v.Now == nil {
