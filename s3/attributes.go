@@ -36,7 +36,7 @@ func (c *call) getAttributes() error {
 		return err
 	}
 	var asked []string
-	for _, v := range c.r.Header.Values("x-amz-object-attributes") {
+	for _, v := range c.h.Values("x-amz-object-attributes") {
 		for _, name := range strings.Split(v, ",") {
 			if name = strings.TrimSpace(name); name != "" {
 				asked = append(asked, name)

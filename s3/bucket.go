@@ -203,7 +203,7 @@ func (c *call) bucketRights() error {
 		return errf("InvalidArgument", "Invalid x-amz-object-ownership header: %s", clean(ownership)).with("ArgumentName", "x-amz-object-ownership")
 	}
 	grants := false
-	for name := range c.r.Header {
+	for name := range c.h {
 		grants = grants || hasPrefixFold(name, "x-amz-grant-")
 	}
 	switch acl := c.headerValue("x-amz-acl"); {

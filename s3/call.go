@@ -20,6 +20,7 @@ type call struct {
 	s    *Server
 	w    *answer
 	r    *http.Request
+	h    http.Header // with those that the URL has instead; see sig.Headers
 	ctx  context.Context
 	id   string
 	auth *sig.Result
@@ -241,4 +242,4 @@ func xmlTime(t volume.Time) string  { return t.Std().Format("2006-01-02T15:04:05
 func quoteTag(etag string) string { return `"` + etag + `"` }
 
 // headerValue is a header without the spaces around it.
-func (c *call) headerValue(name string) string { return strings.TrimSpace(c.r.Header.Get(name)) }
+func (c *call) headerValue(name string) string { return strings.TrimSpace(c.h.Get(name)) }

@@ -32,7 +32,7 @@ func newCopyResult(name string, modified volume.Time, etag string, sums []sum) *
 // sourceName reads x-amz-copy-source.
 func (c *call) sourceName() (bucket, key string, err error) {
 	const header = "x-amz-copy-source"
-	v, query, _ := strings.Cut(c.r.Header.Get(header), "?")
+	v, query, _ := strings.Cut(c.h.Get(header), "?")
 	path, err := url.PathUnescape(v)
 	if err != nil {
 		return "", "", errArgument(header, v, "Invalid copy source encoding")

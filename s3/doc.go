@@ -9,7 +9,7 @@
 //   - server.go, limits.go, cors.go: connections, limits, what every request has.
 //   - call.go, route.go: from host, path and query to one operation. A subresource
 //     that is not known, or a header whose meaning would be lost, is NotImplemented,
-//     never something else.
+//     never something else. A parameter of a URL that stands for a header is one.
 //   - names.go, object.go: keys to inodes. condition.go: conditions.
 //   - put.go, stage.go, publish.go, get.go, delete.go, copy.go, tagging.go, attributes.go,
 //     bucket.go, mapped.go, acl.go: the operations.

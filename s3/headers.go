@@ -47,20 +47,20 @@ func (c *call) newMeta() (*meta, error) {
 		m.headers = append(m.headers, pair{name, v})
 	}
 	total = 0
-	for name, values := range c.r.Header {
+	for name, values := range c.h {
 		if !strings.HasPrefix(name, userPrefix) {
 			continue
 		}
 		p := pair{strings.ToLower(strings.TrimPrefix(name, userPrefix)), strings.Join(values, ",")}
 		if total += len(p.name) + len(p.value); total > maxUserMeta || len(m.user) >= maxMetaPairs/2 {
 			return nil, errf("MetadataTooLarge", "the metadata of the object has more than %d bytes", maxUserMeta).
-				with("Size", strconv.Itoa(userSize(c.r.Header))).with("MaxSizeAllowed", strconv.Itoa(maxUserMeta))
+				with("Size", strconv.Itoa(userSize(c.h))).with("MaxSizeAllowed", strconv.Itoa(maxUserMeta))
 		}
 		m.user = append(m.user, p)
 	}
 	slices.SortFunc(m.user, func(a, b pair) int { return strings.Compare(a.name, b.name) })
 	var err error
-	if v := c.r.Header.Get("x-amz-tagging"); v != "" {
+	if v := c.h.Get("x-amz-tagging"); v != "" {
 		m.tags, err = parseTagging(v)
 	}
 	return m, err

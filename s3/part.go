@@ -84,7 +84,7 @@ func (c *call) uploadPart() error {
 	if err != nil {
 		return err
 	}
-	if c.r.Header.Get("x-amz-copy-source") != "" {
+	if c.h.Get("x-amz-copy-source") != "" {
 		if _, err := c.s.bucket(c.ctx, c.bucket); err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (c *call) uploadPart() error {
 	if err != nil {
 		return err
 	}
-	if c.r.Header.Get("x-amz-copy-source") != "" {
+	if c.h.Get("x-amz-copy-source") != "" {
 		return c.copyPart(u, n)
 	}
 	if err := c.sameAlgo(u); err != nil {

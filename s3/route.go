@@ -2,7 +2,6 @@ package s3
 
 import (
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,7 +161,7 @@ const maxPutHeaders = 8 << 10
 // misshapen refuses what no client could mean, before anybody asks who it is from.
 func (c *call) misshapen() error {
 	has := func(name string) bool { return c.q.Has(name) }
-	source := c.r.Header.Get("x-amz-copy-source")
+	source := c.h.Get("x-amz-copy-source")
 	n := 0
 	for name, values := range c.r.Header {
 		for _, v := range values {
@@ -206,11 +205,15 @@ func (c *call) mayUse(bucket string) error {
 
 // parse takes bucket and key from host and path.
 func (c *call) parse() error {
-	q, err := url.ParseQuery(c.r.URL.RawQuery)
-	if err != nil {
-		return errf("InvalidURI", "the query cannot be decoded: %v", err)
+	var err error
+	if c.q, err = sig.Query(c.r); err != nil {
+		return err
 	}
-	c.q = q
+	h, err := sig.Headers(c.r)
+	if err != nil {
+		return err
+	}
+	c.h = h
 	path := strings.TrimPrefix(c.r.URL.Path, "/")
 	if bucket := sig.HostBucket(c.r.Host, c.s.cfg.Domains); bucket != "" {
 		c.bucket, c.key = bucket, path
@@ -236,7 +239,7 @@ func (c *call) operation() (*operation, error) {
 	if what == "partNumber and uploadId" {
 		what = "uploadId"
 	}
-	if len(found) == 0 && c.r.Method == http.MethodPut && c.key != "" && c.r.Header.Get("x-amz-copy-source") != "" {
+	if len(found) == 0 && c.r.Method == http.MethodPut && c.key != "" && c.h.Get("x-amz-copy-source") != "" {
 		what = "copy"
 	}
 	method := c.r.Method + " " + what
@@ -267,12 +270,12 @@ func (c *call) unsupported(op *operation) error {
 		return errf("NoSuchVersion", "there is no version %q: objects have one, \"null\"", v)
 	}
 	if c.key == "" || !op.write {
-		if c.r.Header.Get("x-amz-server-side-encryption-customer-algorithm") != "" {
+		if c.h.Get("x-amz-server-side-encryption-customer-algorithm") != "" {
 			return errf("NotImplemented", "encryption with the client's keys is not supported")
 		}
 		return nil
 	}
-	for name := range c.r.Header {
+	for name := range c.h {
 		n := strings.ToLower(name)
 		for _, prefix := range []string{"x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-grant-"} {
 			if strings.HasPrefix(n, prefix) {

@@ -117,7 +117,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.answer(w,
 func (s *Server) ServeForwarded(w http.ResponseWriter, r *http.Request) { s.answer(w, r, true) }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, forwarded bool) {
-	c := &call{s: s, w: &answer{ResponseWriter: w}, r: r, ctx: r.Context(), id: requestID(), forwarded: forwarded}
+	c := &call{s: s, w: &answer{ResponseWriter: w}, r: r, h: r.Header, ctx: r.Context(), id: requestID(), forwarded: forwarded}
 	if s.cfg.Done != nil {
 		body := &countingBody{ReadCloser: r.Body}
 		c.r = r.WithContext(c.ctx) // a copy: net/http looks at the body of its own when the answer is early
