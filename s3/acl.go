@@ -3,6 +3,7 @@ package s3
 import (
 	"encoding/xml"
 	"net/http"
+	"slices"
 )
 
 // maxSmallXML bounds documents that have a fixed, small content, bytes.
@@ -55,6 +56,9 @@ func (c *call) putACL() error {
 	if err := c.exists(); err != nil {
 		return err
 	}
+	if c.grants() {
+		return errGrants()
+	}
 	acl := c.headerValue("x-amz-acl")
 	body, err := c.body(maxSmallXML)
 	if err != nil {
@@ -76,7 +80,7 @@ func (c *call) putACL() error {
 		acl = "private"
 		for _, g := range doc.Grants {
 			if g.Grantee.ID != c.owner().ID && g.Grantee.ID != everybody {
-				acl = "a grant to others"
+				return errGrants()
 			}
 		}
 	}
@@ -87,5 +91,32 @@ func (c *call) putACL() error {
 	case "":
 		return errf("InvalidRequest", "the request has no ACL")
 	}
-	return errf("NotImplemented", "the ACL %q is not supported: access is what the keys allow", clean(acl))
+	return errACL(acl)
+}
+
+// grants reports whether headers of the request give rights to anybody.
+func (c *call) grants() bool {
+	for name := range c.h {
+		if hasPrefixFold(name, "x-amz-grant-") {
+			return true
+		}
+	}
+	return false
+}
+
+func errGrants() error {
+	return errf("NotImplemented", "grants are not supported: access is what the keys allow")
+}
+
+// cannedACLs are all of Amazon S3's (ObjectCannedACL, BucketCannedACL and, for logs,
+// "Canned ACL" in its User Guide).
+var cannedACLs = []string{"private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read", "bucket-owner-read",
+	"bucket-owner-full-control", "log-delivery-write"}
+
+// errACL refuses an ACL that says more than that the owner may do everything.
+func errACL(acl string) error {
+	if !slices.Contains(cannedACLs, acl) {
+		return errArgument("x-amz-acl", acl, "the ACL %q is not known", clean(acl))
+	}
+	return errf("NotImplemented", "the ACL %q is not supported: access is what the keys allow", acl)
 }

@@ -125,8 +125,11 @@ type createBucketRequest struct {
 
 // createBucket is CreateBucket. One's own bucket can be created again.
 func (c *call) createBucket() error {
-	if c.headerValue("x-amz-bucket-object-lock-enabled") == "true" {
+	if strings.EqualFold(c.headerValue("x-amz-bucket-object-lock-enabled"), "true") {
 		return errf("NotImplemented", "object lock is not supported")
+	}
+	if v := c.headerValue("x-amz-bucket-namespace"); v != "" && v != "global" {
+		return errf("NotImplemented", "the namespace %q is not supported", clean(v))
 	}
 	body, err := c.body(maxSmallXML)
 	if err != nil {
@@ -202,19 +205,16 @@ func (c *call) bucketRights() error {
 	default:
 		return errf("InvalidArgument", "Invalid x-amz-object-ownership header: %s", clean(ownership)).with("ArgumentName", "x-amz-object-ownership")
 	}
-	grants := false
-	for name := range c.h {
-		grants = grants || hasPrefixFold(name, "x-amz-grant-")
-	}
+	grants := c.grants()
 	switch acl := c.headerValue("x-amz-acl"); {
 	case (acl == "" || acl == "private") && !grants:
 		return nil
 	case ownership == "BucketOwnerEnforced":
 		return errf("InvalidBucketAclWithObjectOwnership", "the ACL %q gives others a right", clean(acl))
-	case acl != "" && !slices.Contains([]string{"private", "public-read", "public-read-write", "authenticated-read"}, acl):
-		return errArgument("x-amz-acl", acl, "the ACL %q is not known", clean(acl))
+	case grants:
+		return errGrants()
 	default:
-		return errf("NotImplemented", "the ACL %q is not supported: access is what the keys allow", clean(acl))
+		return errACL(acl)
 	}
 }
 

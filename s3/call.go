@@ -89,6 +89,9 @@ func (c *call) fail(err error) {
 	if f.status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "1")
 	}
+	if f.allow != "" {
+		h.Set("Allow", f.allow)
+	}
 	if c.waitsForNothing() && !c.proceeded {
 		h.Set("Connection", "close") // see proceed
 	}

@@ -37,7 +37,9 @@ func (c *call) sourceName() (bucket, key string, err error) {
 	if err != nil {
 		return "", "", errArgument(header, v, "Invalid copy source encoding")
 	}
-	if q, err := url.ParseQuery(query); err != nil || q.Has("versionId") && q.Get("versionId") != "null" {
+	if q, err := url.ParseQuery(query); err == nil && q.Has("versionId") && q.Get("versionId") == "" {
+		return "", "", errArgument(header, "", emptyVersion)
+	} else if err != nil || q.Has("versionId") && q.Get("versionId") != "null" {
 		return "", "", errf("NoSuchVersion", "there is no version %q: objects have one, \"null\"", clean(query))
 	}
 	bucket, key, _ = strings.Cut(strings.TrimPrefix(path, "/"), "/")

@@ -17,6 +17,7 @@ type fault struct {
 	status  int
 	message string
 	detail  []sig.Field // further elements of the answer
+	allow   string      // the header Allow
 }
 
 func (f *fault) Error() string {

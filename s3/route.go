@@ -25,14 +25,15 @@ func write(name string, run func(*call) error) *operation {
 	return &operation{name: name, write: true, run: run}
 }
 
-// subresources are the query parameters that make another operation of a request. One
-// that is not handled is never taken for a plain request.
+// subresources are the query parameters that make another operation of a request, of all
+// operations of Amazon S3's API reference. One that is not handled is never taken for a
+// plain request.
 var subresources = []string{
-	"accelerate", "acl", "analytics", "annotation", "attributes", "cors", "delete", "encryption", "intelligent-tiering", "inventory", "legal-hold",
-	"lifecycle", "location", "logging", "metadataConfiguration", "metadataTable", "metrics", "notification", "object-lock",
-	"ownershipControls", "partNumber", "policy", "policyStatus", "publicAccessBlock", "renameObject", "replication", "requestPayment",
-	"restore", "retention", "select", "session", "tagging", "torrent", "uploadId", "uploads", "versioning", "versions",
-	"website", "abac",
+	"abac", "accelerate", "acl", "analytics", "annotation", "attributes", "cors", "delete", "encryption", "intelligent-tiering", "inventory",
+	"legal-hold", "lifecycle", "location", "logging", "metadataAnnotationTable", "metadataConfiguration", "metadataInventoryTable",
+	"metadataJournalTable", "metadataTable", "metrics", "notification", "object-lock", "ownershipControls", "partNumber", "policy",
+	"policyStatus", "publicAccessBlock", "renameObject", "replication", "requestPayment", "restore", "retention", "select", "session",
+	"tagging", "torrent", "uploadId", "uploads", "versioning", "versions", "website",
 }
 
 // The operations, by method and subresource; "" is the request without one.
@@ -180,18 +181,21 @@ func (c *call) misshapen() error {
 	case m == http.MethodPut && c.key != "" && has("partNumber") && !has("uploadId"):
 		return errArgument("partNumber", "partNumber", "This operation does not accept partNumber without uploadId")
 	case m == http.MethodPut && c.key != "" && has("uploadId") && !has("partNumber"):
-		return errMethod(m, "UPLOAD", "DELETE, POST, GET")
-	case m == http.MethodPost && (c.bucket == "" || c.key != "" && len(c.found()) == 0):
-		return errMethod(m, "SERVICE", "")
+		const allow = "DELETE, POST, GET"
+		return errMethod(m, "UPLOAD", allow).with("AllowedMethods", allow)
+	case c.bucket == "" && c.key != "":
+		return errf("InvalidBucketName", "the path %q has an empty bucket name", clean(c.r.URL.Path))
+	case m == http.MethodPost && c.bucket == "":
+		return errMethod(m, "SERVICE", "GET")
+	case m == http.MethodPost && c.key != "" && len(c.found()) == 0:
+		return errMethod(m, "SERVICE", "GET, HEAD, PUT, DELETE")
 	}
 	return nil
 }
 
-func errMethod(method, resource, allowed string) error {
+func errMethod(method, resource, allow string) *fault {
 	f := errf("MethodNotAllowed", "%s cannot be asked for here", method).with("Method", method).with("ResourceType", resource)
-	if allowed != "" {
-		f.with("AllowedMethods", allowed)
-	}
+	f.allow = allow
 	return f
 }
 
@@ -219,6 +223,9 @@ func (c *call) parse() error {
 		c.bucket, c.key = bucket, path
 	} else {
 		c.bucket, c.key, _ = strings.Cut(path, "/")
+		if c.bucket == "" {
+			c.key = path // not the gateway itself, even if only slashes follow
+		}
 	}
 	return nil
 }
@@ -245,13 +252,13 @@ func (c *call) operation() (*operation, error) {
 	method := c.r.Method + " " + what
 	switch {
 	case c.bucket == "":
-		if method == "GET " && c.key == "" {
+		if method == "GET " {
 			return read("ListBuckets", (*call).listBuckets), nil
 		}
 		if len(found) > 0 {
 			break
 		}
-		return nil, errf("MethodNotAllowed", "%s needs a bucket", c.r.Method)
+		return nil, errMethod(c.r.Method, "SERVICE", http.MethodGet)
 	case c.key == "":
 		if op := bucketOps[method]; op != nil {
 			return op, nil
@@ -266,7 +273,9 @@ func (c *call) operation() (*operation, error) {
 
 // unsupported refuses headers whose meaning would be lost.
 func (c *call) unsupported(op *operation) error {
-	if v := c.q.Get("versionId"); c.q.Has("versionId") && v != "null" && v != "" {
+	if v := c.q.Get("versionId"); c.q.Has("versionId") && v == "" {
+		return errArgument("versionId", v, emptyVersion)
+	} else if v != "null" && v != "" {
 		return errf("NoSuchVersion", "there is no version %q: objects have one, \"null\"", v)
 	}
 	if c.key == "" || !op.write {
@@ -277,7 +286,7 @@ func (c *call) unsupported(op *operation) error {
 	}
 	for name := range c.h {
 		n := strings.ToLower(name)
-		for _, prefix := range []string{"x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-grant-"} {
+		for _, prefix := range []string{"x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-grant-", "x-amz-write-offset-bytes"} {
 			if strings.HasPrefix(n, prefix) {
 				return errf("NotImplemented", "%s is not supported", n)
 			}
@@ -289,13 +298,19 @@ func (c *call) unsupported(op *operation) error {
 	switch acl := c.headerValue("x-amz-acl"); acl {
 	case "", "private", "bucket-owner-full-control", "bucket-owner-read":
 	default:
-		return errf("NotImplemented", "the ACL %q is not supported: access is what the keys allow", acl)
+		return errACL(acl)
 	}
-	if class := c.headerValue("x-amz-storage-class"); class != "" && !slices.Contains(storageClasses, class) {
-		return errf("InvalidStorageClass", "the storage class %q is not known", class)
+	class := c.headerValue("x-amz-storage-class")
+	switch {
+	case class == "" || slices.Contains(storageClasses, class):
+		return nil
+	case slices.Contains(otherClasses, class):
+		return errf("NotImplemented", "the storage class %q is not supported", class)
 	}
-	return nil
+	return errf("InvalidStorageClass", "the storage class %q is not known", class)
 }
+
+const emptyVersion = "Version id cannot be the empty string"
 
 // lock refuses what an object is to be locked with: no bucket has object lock.
 func (c *call) lock() error {
@@ -325,5 +340,10 @@ func (c *call) lock() error {
 	return errf("InvalidRequest", "Bucket is missing ObjectLockConfiguration").with("BucketName", c.bucket)
 }
 
-// storageClasses are what clients may ask for. What they get is STANDARD.
-var storageClasses = []string{"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING"}
+// storageClasses are what clients may ask for. What they get is STANDARD, which does all
+// that they do. The others of Amazon S3 (StorageClass of its API) are archives or other
+// places.
+var (
+	storageClasses = []string{"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING"}
+	otherClasses   = []string{"GLACIER", "GLACIER_IR", "DEEP_ARCHIVE", "OUTPOSTS", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"}
+)
