@@ -27,6 +27,7 @@ type call struct {
 
 	bucket, key string
 	q           url.Values
+	hosted      bool   // the host names the bucket
 	proceeded   bool   // see proceed
 	name        string // of the operation, once it is known
 	forwarded   bool   // by another node
@@ -83,8 +84,11 @@ func (c *call) fail(err error) {
 		c.w.WriteHeader(f.status)
 		return
 	}
-	for _, name := range []string{"Content-Length", "Content-Encoding", "Content-Range", "ETag", "Last-Modified"} {
+	for _, name := range []string{"Content-Length", "Content-Encoding", "ETag", "Last-Modified"} {
 		h.Del(name)
+	}
+	if f.status != http.StatusRequestedRangeNotSatisfiable {
+		h.Del("Content-Range") // which tells the length of what has no such range
 	}
 	if f.status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "1")

@@ -423,13 +423,22 @@ func (p *part) Read(b []byte) (int, error) {
 }
 
 func (j *joining) result(c *call) *completeResult {
-	res := &completeResult{Location: "http://" + c.r.Host + "/" + escapeKey(c.bucket) + "/" + escapeKey(c.key), Bucket: c.bucket, Key: clean(c.key), ETag: quoteTag(j.meta.etag)}
-	if c.r.TLS != nil {
-		res.Location = "https" + strings.TrimPrefix(res.Location, "http")
-	}
+	res := &completeResult{Location: c.location(), Bucket: c.bucket, Key: clean(c.key), ETag: quoteTag(j.meta.etag)}
 	for _, s := range j.meta.sums {
 		*res.of(s.algo) = sumText(s, len(j.parts))
 		res.ChecksumType = sumType(s)
 	}
 	return res
+}
+
+// location is the URL of the object, in the style of the request.
+func (c *call) location() string {
+	scheme, bucket := "http", "/"+escapeKey(c.bucket)
+	if c.r.TLS != nil {
+		scheme = "https"
+	}
+	if c.hosted {
+		bucket = ""
+	}
+	return scheme + "://" + c.r.Host + bucket + "/" + escapeKey(c.key)
 }

@@ -32,7 +32,7 @@ func (f *fault) Error() string {
 var statuses = map[string]int{
 	"AccessDenied": 403, "AuthorizationHeaderMalformed": 400, "BadDigest": 400, "BucketAlreadyExists": 409,
 	"BucketAlreadyOwnedByYou": 409, "BucketNotEmpty": 409, "ConditionalRequestConflict": 409,
-	"EntityTooLarge": 413, "EntityTooSmall": 400, "ExistingObjectIsDirectory": 409, "DirectoryObjectContainsData": 400,
+	"EntityTooLarge": 400, "EntityTooSmall": 400, "ExistingObjectIsDirectory": 409, "DirectoryObjectContainsData": 400,
 	"IllegalLocationConstraintException": 400, "IncompleteBody": 400, "InsufficientStorage": 507, "InternalError": 500,
 	"InvalidArgument": 400, "InvalidBucketName": 400, "InvalidDigest": 400, "InvalidPart": 400, "InvalidPartNumber": 416,
 	"InvalidPartOrder": 400, "InvalidRange": 416, "InvalidRequest": 400, "InvalidStorageClass": 400, "InvalidTag": 400,

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -155,8 +156,8 @@ func parseRange(spec string, size int64) (first, last int64, ok bool) {
 		return 0, 0, false
 	}
 	if a == "" {
-		n, err := strconv.ParseInt(b, 10, 64)
-		if err != nil || n < 0 {
+		n, ok := position(b)
+		if !ok {
 			return 0, 0, false
 		}
 		if n == 0 {
@@ -167,18 +168,29 @@ func parseRange(spec string, size int64) (first, last int64, ok bool) {
 		}
 		return max(0, size-n), size - 1, true
 	}
-	first, err := strconv.ParseInt(a, 10, 64)
-	if err != nil || first < 0 {
+	if first, ok = position(a); !ok {
 		return 0, 0, false
 	}
 	if b == "" {
 		return first, size - 1, true
 	}
-	last, err = strconv.ParseInt(b, 10, 64)
-	if err != nil || last < first {
+	if last, ok = position(b); !ok || last < first {
 		return 0, 0, false
 	}
 	return first, min(last, size-1), true
+}
+
+// position reads digits. RFC 9110 sets no limit to them: what is more than any file has
+// is as good as the most.
+func position(s string) (int64, bool) {
+	if s == "" || strings.Trim(s, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		n = math.MaxInt64
+	}
+	return n, true
 }
 
 func errNoPart(count, asked int) error {

@@ -220,7 +220,7 @@ func (c *call) parse() error {
 	c.h = h
 	path := strings.TrimPrefix(c.r.URL.Path, "/")
 	if bucket := sig.HostBucket(c.r.Host, c.s.cfg.Domains); bucket != "" {
-		c.bucket, c.key = bucket, path
+		c.bucket, c.key, c.hosted = bucket, path, true
 	} else {
 		c.bucket, c.key, _ = strings.Cut(path, "/")
 		if c.bucket == "" {
