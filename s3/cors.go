@@ -5,10 +5,24 @@ import (
 	"slices"
 )
 
-// exposed are the headers that a script may read.
-const exposed = "ETag, Content-Range, Accept-Ranges, x-amz-request-id, x-amz-id-2, x-amz-version-id, " +
-	"x-amz-mp-parts-count, x-amz-tagging-count, x-amz-checksum-crc32, x-amz-checksum-crc32c, " +
-	"x-amz-checksum-crc64nvme, x-amz-checksum-sha1, x-amz-checksum-sha256, x-amz-checksum-type"
+// exposed are the headers that a script may read, beside those that every one may.
+var exposed = func() string {
+	list := "ETag, Content-Range, Content-Disposition, Content-Encoding, Accept-Ranges, Location, x-amz-request-id, x-amz-id-2, x-amz-version-id, " +
+		"x-amz-bucket-region, x-amz-mp-parts-count, x-amz-object-size, x-amz-storage-class, x-amz-tagging-count, " +
+		"x-amz-website-redirect-location, x-amz-checksum-type"
+	for a := algoNone + 1; a < algoEnd; a++ {
+		list += ", " + a.header()
+	}
+	return list
+}()
+
+// expose adds a header that only this answer has.
+func expose(h http.Header, name string) {
+	const header = "Access-Control-Expose-Headers"
+	if list := h.Get(header); list != "" { // a script has asked
+		h.Set(header, list+", "+name)
+	}
+}
 
 // cors adds what a browser wants to know, and answers its question before a request. It
 // reports whether that was all.

@@ -3,6 +3,7 @@ package s3
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"wolfdisk/volume"
@@ -27,6 +28,31 @@ func TestEndlessRanges(t *testing.T) {
 		for _, method := range []string{"GET", "HEAD"} {
 			w := r.send(method, "/b/k", "", "Range: "+spec)
 			r.same(method+" "+spec, fmt.Sprint(w.Code, " ", w.Header().Get("Content-Range")), want)
+		}
+	}
+}
+
+// Who does not sign cannot choose headers of the answer, also where nobody is asked to.
+func TestOverridesAreSigned(t *testing.T) {
+	r := newRig(t)
+	r.path("b/k", "x")
+	for _, method := range []string{"GET", "HEAD"} {
+		r.fails("InvalidRequest", method, "/b/k?response-content-type=text%2Fhtml", "")
+	}
+	for _, query := range []string{"&X-Amz-Signature=x", "&Signature=x"} {
+		r.same("type", r.ok("GET", "/b/k?response-content-type=a%2Fb"+query, "").Header().Get("Content-Type"), "a/b")
+	}
+	r.ok("GET", "/b/k?response-content-type=a%2Fb", "", "Authorization: any")
+}
+
+func TestExposedHeaders(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.CORSOrigins = []string{"*"} })
+	r.path("b/", "")
+	r.ok("PUT", "/b/k", "x", "x-amz-meta-color: blue", "x-amz-meta-size: 1")
+	got := strings.Split(r.ok("GET", "/b/k", "", "Origin: https://app.test").Header().Get("Access-Control-Expose-Headers"), ", ")
+	for _, name := range []string{"x-amz-meta-color", "x-amz-meta-size", "ETag", "x-amz-checksum-sha512", "x-amz-checksum-xxhash128", "Content-Disposition"} {
+		if !strings.Contains(","+strings.Join(got, ",")+",", ","+name+",") {
+			t.Errorf("%s is not in %q", name, got)
 		}
 	}
 }

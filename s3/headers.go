@@ -151,6 +151,7 @@ func (c *call) sendMeta(o *object) {
 		}
 		for _, p := range m.user {
 			h[userPrefixSent+p.name] = []string{p.value}
+			expose(h, userPrefixSent+p.name)
 		}
 		if len(m.tags) > 0 {
 			h.Set("x-amz-tagging-count", strconv.Itoa(len(m.tags)))
@@ -178,12 +179,22 @@ func (c *call) override() error {
 		if v == "" {
 			continue
 		}
+		if !c.signed() {
+			return errf("InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests.")
+		}
 		if strings.ContainsAny(v, "\r\n\x00") {
 			return errf("InvalidArgument", "%s has a line break", name)
 		}
 		c.w.Header().Set(header, v)
 	}
 	return nil
+}
+
+// signed reports whether the request carries a signature. Without keys nobody looks
+// whether it is good, but still a page of somebody else's cannot link to an object as
+// what it is not.
+func (c *call) signed() bool {
+	return len(c.r.Header["Authorization"]) > 0 || c.q.Has("X-Amz-Signature") || c.q.Has("Signature")
 }
 
 // sendSums sets the headers of checksums.
