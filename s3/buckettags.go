@@ -37,11 +37,11 @@ func (c *call) putBucketTagging() error {
 	if err != nil {
 		return err
 	}
-	var doc tagRequest
-	if err := c.readXML(maxSmallXML, &doc); err != nil {
+	tags, err := c.readTags()
+	if err != nil {
 		return err
 	}
-	list, err := bucketTags(doc.Tags)
+	list, err := bucketTags(tags)
 	if err != nil {
 		return err
 	}

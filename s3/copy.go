@@ -46,7 +46,13 @@ func (c *call) sourceName() (bucket, key string, err error) {
 	if _, err := netip.ParseAddr(bucket); err == nil || bucket == "" || strings.ContainsFunc(bucket, func(r rune) bool {
 		return r >= 0x80 || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r)
 	}) {
-		return "", "", errArgument(header, path, "Invalid copy source bucket name")
+		// No name of Amazon S3, but a directory that a mount made may have it.
+		switch _, err := c.s.bucket(c.ctx, bucket); {
+		case err != nil && faultOf(err).code == "NoSuchBucket":
+			return "", "", errArgument(header, path, "Invalid copy source bucket name")
+		case err != nil:
+			return "", "", err
+		}
 	}
 	if err := checkKey(key); err != nil {
 		return "", "", errArgument(header, key, "Invalid copy source object key").with("Reason", err.Error())

@@ -45,6 +45,27 @@ func TestOverridesAreSigned(t *testing.T) {
 	r.ok("GET", "/b/k?response-content-type=a%2Fb", "", "Authorization: any")
 }
 
+func TestTaggingWithoutSet(t *testing.T) {
+	r := newRig(t)
+	r.path("b/k", "x")
+	for _, path := range []string{"/b?tagging", "/b/k?tagging"} {
+		r.fails("MalformedXML", "PUT", path, "<Tagging/>")
+		r.ok("PUT", path, "<Tagging><TagSet/></Tagging>")
+	}
+}
+
+// A copy reads from every bucket that can be read, however its directory is called.
+func TestCopyFromAnyBucket(t *testing.T) {
+	r := newRig(t)
+	r.path("my photos/a", "1")
+	r.path("bücher/a", "2")
+	r.path("b/", "")
+	r.ok("PUT", "/b/1", "", "x-amz-copy-source: my%20photos/a")
+	r.ok("PUT", "/b/2", "", "x-amz-copy-source: b%C3%BCcher/a")
+	r.same("copies", r.ok("GET", "/b/1", "").body+r.ok("GET", "/b/2", "").body, "12")
+	r.fails("InvalidArgument", "PUT", "/b/3", "", "x-amz-copy-source: no%20bucket/a")
+}
+
 func TestExposedHeaders(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.CORSOrigins = []string{"*"} })
 	r.path("b/", "")
@@ -53,6 +74,34 @@ func TestExposedHeaders(t *testing.T) {
 	for _, name := range []string{"x-amz-meta-color", "x-amz-meta-size", "ETag", "x-amz-checksum-sha512", "x-amz-checksum-xxhash128", "Content-Disposition"} {
 		if !strings.Contains(","+strings.Join(got, ",")+",", ","+name+",") {
 			t.Errorf("%s is not in %q", name, got)
+		}
+	}
+}
+
+// Some names are reserved in Amazon S3. Directories that have them are buckets.
+func TestReservedBucketNames(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"xn--a", "sthree-a", "amzn-s3-demo-a", "a-s3alias", "a--ol-s3", "abc.mrap", "a--x-s3", "a--table-s3"} {
+		r.fails("InvalidBucketName", "PUT", "/"+name, "")
+		r.path(name+"/k", "x")
+		r.ok("GET", "/"+name+"/k", "")
+	}
+	for _, name := range []string{"axn--a", "s3alias", "amzn-s3", "x-s3"} {
+		r.ok("PUT", "/"+name, "")
+	}
+}
+
+func TestVersionMarkers(t *testing.T) {
+	r := newRig(t)
+	r.path("b/a/k", "x")
+	r.path("b/k", "x")
+	r.path("b/l", "x")
+	r.fails("InvalidArgument", "GET", "/b?versions&version-id-marker=null", "")
+	r.ok("GET", "/b?versions&version-id-marker=null&key-marker=k", "")
+	for after, want := range map[string]string{"": "<NextKeyMarker>a/</NextKeyMarker>", "a/": "<NextKeyMarker>k</NextKeyMarker><NextVersionIdMarker>null</NextVersionIdMarker>"} {
+		w := r.ok("GET", "/b?versions&delimiter=/&max-keys=1&key-marker="+after, "")
+		if !strings.Contains(w.body, want) || strings.Contains(w.body, "NextVersionIdMarker") != strings.Contains(want, "NextVersionIdMarker") {
+			t.Errorf("after %q: %s", after, w.body)
 		}
 	}
 }

@@ -200,6 +200,9 @@ func (c *call) listVersions() error {
 		return err
 	}
 	q.after = c.q.Get("key-marker")
+	if v := c.q.Get("version-id-marker"); v != "" && q.after == "" {
+		return errArgument("version-id-marker", v, "A version-id marker cannot be specified without a key marker.")
+	}
 	p, err := c.page(q)
 	if err != nil {
 		return err
@@ -209,7 +212,10 @@ func (c *call) listVersions() error {
 	me := c.owner()
 	res.Version, res.CommonPrefixes = p.entries(enc, &me, true)
 	if p.more {
-		res.NextKeyMarker, res.NextVersionIdMarker = enc.text(p.next.last), "null"
+		res.NextKeyMarker = enc.text(p.next.last)
+		if !p.next.prefix { // which has no version
+			res.NextVersionIdMarker = "null"
+		}
 	}
 	c.sendXML(http.StatusOK, res)
 	return nil

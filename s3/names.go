@@ -47,6 +47,13 @@ func splitKey(key string) (dirs []string, name string, isDir bool) {
 // everything else that begins with a dot, and what a file system keeps for itself.
 func hiddenBucket(name string) bool { return strings.HasPrefix(name, ".") || name == "lost+found" }
 
+// reservedPrefixes and reservedSuffixes are of names that Amazon S3 gives itself: "General
+// purpose bucket naming rules" in its User Guide.
+var (
+	reservedPrefixes = []string{"xn--", "sthree-", "amzn-s3-demo-"}
+	reservedSuffixes = []string{"-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"}
+)
+
 // checkNewBucket holds the name of a new bucket to S3's rules; what is there already as
 // a directory may be called otherwise.
 func checkNewBucket(name string) error {
@@ -68,6 +75,16 @@ func checkNewBucket(name string) error {
 	}
 	if _, err := netip.ParseAddr(name); err == nil {
 		return bad("looks like an address")
+	}
+	for _, p := range reservedPrefixes {
+		if strings.HasPrefix(name, p) {
+			return bad("begins with " + p + ", which is reserved")
+		}
+	}
+	for _, s := range reservedSuffixes {
+		if strings.HasSuffix(name, s) {
+			return bad("ends in " + s + ", which is reserved")
+		}
 	}
 	return nil
 }

@@ -43,8 +43,20 @@ func (c *call) sendTags(list []pair) {
 }
 
 type tagRequest struct {
-	XMLName xml.Name     `xml:"Tagging"`
-	Tags    []tagElement `xml:"TagSet>Tag"`
+	XMLName xml.Name `xml:"Tagging"`
+	TagSet  *tagSet
+}
+
+// readTags reads a document of tags. Its set may be empty, but has to be there.
+func (c *call) readTags() ([]tagElement, error) {
+	var doc tagRequest
+	if err := c.readXML(maxSmallXML, &doc); err != nil {
+		return nil, err
+	}
+	if doc.TagSet == nil {
+		return nil, errf("MalformedXML", "the document has no TagSet")
+	}
+	return doc.TagSet.Tag, nil
 }
 
 func pairs(tags []tagElement) (list []pair) {
@@ -56,11 +68,11 @@ func pairs(tags []tagElement) (list []pair) {
 
 // putTagging is PutObjectTagging.
 func (c *call) putTagging() error {
-	var doc tagRequest
-	if err := c.readXML(maxSmallXML, &doc); err != nil {
+	tags, err := c.readTags()
+	if err != nil {
 		return err
 	}
-	list := pairs(doc.Tags)
+	list := pairs(tags)
 	if err := checkTags(list, maxTags, "Object tags cannot be greater than %d"); err != nil {
 		return err
 	}
