@@ -71,15 +71,14 @@ func (s *Server) list(ctx context.Context, bucket volume.Ino, q listing) (page, 
 		return l.page, nil
 	}
 	from, ok := q.start()
-	budget := pageBudget
+	budget := s.pageBudget
 	for ok {
 		w := &walker{s: s, ctx: ctx, from: from, prefix: q.prefix, budget: budget, visit: l.visit}
 		l.seek = ""
 		_, err := w.walk(bucket)
 		budget = w.budget
 		if err == errBudget {
-			l.page.more, l.page.next = true, token{last: l.last}
-			return l.page, nil
+			return l.early(), nil
 		}
 		if err == nil {
 			err = l.err
@@ -92,8 +91,7 @@ func (s *Server) list(ctx context.Context, bucket volume.Ino, q listing) (page, 
 		}
 		from, ok = behind(l.seek)
 		if budget--; budget < 0 {
-			l.page.more, l.page.next = true, token{last: l.seek, prefix: true}
-			return l.page, nil
+			return l.early(), nil
 		}
 	}
 	return l.page, nil
@@ -117,14 +115,24 @@ type lister struct {
 	ctx  context.Context
 	q    listing
 	page page
-	last string // visited
+	at   token  // how far the visits came
 	seek string // go on behind all that begin with this
 	err  error
 }
 
+// early ends the page where the visits came to. They came somewhere: before the first,
+// the walk looks at no more than the names on the way there.
+func (l *lister) early() page {
+	l.page.more, l.page.next = true, l.at
+	return l.page
+}
+
 // visit puts a key on the page, or the common prefix that stands for it.
 func (l *lister) visit(key string, e volume.DirEntry) step {
-	l.last = key
+	l.at = token{last: key}
+	if len(key) > maxKeyLen {
+		return skip // longer than any key
+	}
 	isDir := e.Type == volume.ModeDir
 	if !isDir && e.Type != volume.ModeFile {
 		return goOn // nothing that a client could have
@@ -134,7 +142,7 @@ func (l *lister) visit(key string, e volume.DirEntry) step {
 		// A directory is a common prefix even if it is empty; by another delimiter it is
 		// none for itself.
 		if i := strings.Index(rest, l.q.delim); i >= 0 && (l.q.delim == "/" || l.explicit(e)) {
-			return l.common(key[:len(l.q.prefix)+i+len(l.q.delim)], isDir)
+			return l.common(key[:len(l.q.prefix)+i+len(l.q.delim)], key, isDir)
 		}
 	}
 	if isDir && !l.explicit(e) {
@@ -179,10 +187,12 @@ func (l *lister) hide(key string) bool {
 	return true
 }
 
-// common puts a common prefix on the page; all else that begins with it is passed over.
-func (l *lister) common(prefix string, isDir bool) step {
+// common puts the common prefix of a key on the page; all else that begins with it is
+// passed over.
+func (l *lister) common(prefix, key string, isDir bool) step {
 	past := func() step {
-		if isDir && l.last == prefix {
+		l.at = token{last: prefix, prefix: true}
+		if isDir && key == prefix {
 			return skip
 		}
 		l.seek = prefix

@@ -152,8 +152,9 @@ func (c *call) listV1() error {
 		Delimiter: enc.text(q.delim), EncodingType: enc.kind, IsTruncated: p.more}
 	me := c.owner()
 	res.Contents, res.CommonPrefixes = p.entries(enc, &me, false)
-	// Amazon S3 sends it with a delimiter only; without one a client may take the last key instead. A
-	// page that ended early has perhaps none, and there are clients that know nothing else.
+	// Amazon S3 has it with a delimiter only: without one, clients go on behind the last key, which it is
+	// here, too. But a page that ended early ends behind that, and has perhaps none; and there are clients
+	// that know nothing else.
 	if p.more {
 		res.NextMarker = enc.text(p.next.last)
 	}

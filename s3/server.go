@@ -37,6 +37,8 @@ type Server struct {
 	uploads uploads
 	hidden  atomic.Uint64 // keys that a listing could not show
 
+	pageBudget int // pageBudget, but in tests
+
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when the janitor has ended
 }
@@ -49,7 +51,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, vol: cfg.Volume,
 		slots: make(chan struct{}, cfg.MaxRequests), conns: make(chan struct{}, cfg.MaxConnections),
-		rates: newRates(cfg.Rate), stopped: make(chan struct{}),
+		rates: newRates(cfg.Rate), stopped: make(chan struct{}), pageBudget: pageBudget,
 	}
 	s.buffers.New = func() any { b := make([]byte, blockLen); return &b }
 	s.uploads.init()

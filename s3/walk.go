@@ -57,12 +57,20 @@ func (w *walker) dir(ino volume.Ino, key string) (bool, error) {
 	if strings.HasPrefix(w.from, key) {
 		rest = w.from[len(key):]
 	}
-	first, _, _ := strings.Cut(rest, "/")
+	first, _, below := strings.Cut(rest, "/")
 	waiting, err := w.shorter(ino, first)
 	if err != nil {
 		return false, err
 	}
 	names := &nameIter{w: w, dir: ino, from: first}
+	if below {
+		// Between first and first/ there are first-1, first.txt and the like, as many as
+		// may be, and all before from. So first itself is looked up, and they are not read.
+		names.from = first + "/"
+		if waiting, err = w.waitFor(waiting, ino, first); err != nil {
+			return false, err
+		}
+	}
 	for {
 		e, ok, err := names.next()
 		if err != nil {
@@ -103,29 +111,35 @@ func (w *walker) shorter(dir volume.Ino, name string) (list []volume.DirEntry, e
 		if name[i] >= '/' {
 			continue
 		}
-		if err := w.spend(); err != nil {
+		if list, err = w.waitFor(list, dir, name[:i]); err != nil {
 			return nil, err
 		}
-		a, err := w.s.vol.Lookup(w.ctx, dir, name[:i])
-		switch volume.KindOf(err) {
-		case volume.NotFound, volume.Invalid, volume.Stale:
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if a.IsDir() {
-			list = append(list, volume.DirEntry{Name: name[:i], Ino: a.Ino, Type: volume.ModeDir})
-		}
+	}
+	return list, nil
+}
+
+// waitFor adds a directory to those that wait, if there is one of that name.
+func (w *walker) waitFor(list []volume.DirEntry, dir volume.Ino, name string) ([]volume.DirEntry, error) {
+	if volume.CheckName(name) != nil {
+		return list, nil
+	}
+	if err := w.spend(); err != nil {
+		return nil, err
+	}
+	a, err := w.s.vol.Lookup(w.ctx, dir, name)
+	switch kind := volume.KindOf(err); {
+	case err != nil && (kind == volume.NotFound || kind == volume.Invalid || kind == volume.Stale):
+		return list, nil
+	case err != nil:
+		return nil, err
+	case a.IsDir():
+		list = append(list, volume.DirEntry{Name: name, Ino: a.Ino, Type: volume.ModeDir})
 	}
 	return list, nil
 }
 
 // enter visits a directory and what is below it.
 func (w *walker) enter(key string, e volume.DirEntry) (bool, error) {
-	if len(key) > maxKeyLen {
-		return true, nil // longer than any key
-	}
 	switch {
 	case key >= w.from && strings.HasPrefix(key, w.prefix):
 		switch w.visit(key, e) {
@@ -136,8 +150,8 @@ func (w *walker) enter(key string, e volume.DirEntry) (bool, error) {
 		}
 	case key >= w.from && key > w.prefix:
 		return false, nil // behind all that have the prefix
-	case !strings.HasPrefix(w.from, key):
-		return true, nil // all below it is before from
+	case !strings.HasPrefix(w.from, key), len(key) > maxKeyLen:
+		return true, nil // all below it is before from, or longer than any key
 	}
 	more, err := w.dir(e.Ino, key)
 	if kind := volume.KindOf(err); err != nil && (kind == volume.Stale || kind == volume.NotDir) {
@@ -148,7 +162,7 @@ func (w *walker) enter(key string, e volume.DirEntry) (bool, error) {
 
 func (w *walker) file(key string, e volume.DirEntry) (bool, error) {
 	switch {
-	case key < w.from || len(key) > maxKeyLen:
+	case key < w.from:
 		return true, nil
 	case !strings.HasPrefix(key, w.prefix):
 		return false, nil // from is at least prefix, so this is behind it
