@@ -196,6 +196,11 @@ for style in ("path", "auto"):
     urllib.request.urlopen(urllib.request.Request(url, data=b"by url", method="PUT", headers={"Content-Type": ""}))
     url = s3.generate_presigned_url("get_object", Params={"Bucket": "boto", "Key": "signed"})
     assert urllib.request.urlopen(url).read() == b"by url"
+    v2 = boto3.client("s3", endpoint_url=ep, config=botocore.config.Config(signature_version="s3", s3={"addressing_style": style}))
+    url = v2.generate_presigned_url("put_object", Params={"Bucket": "boto", "Key": "signed", "ContentType": "text/plain", "Metadata": {"color": "light blue"}})
+    urllib.request.urlopen(urllib.request.Request(url, data=b"by url", method="PUT", headers={"Content-Type": "text/plain"}))
+    h = s3.head_object(Bucket="boto", Key="signed")
+    assert h["Metadata"] == {"color": "light blue"} and h["ContentType"] == "text/plain", h
     s3.copy({"Bucket": "boto", "Key": "big"}, "boto", "copy", Config=TransferConfig(multipart_threshold=6 << 20, multipart_chunksize=5 << 20))
     assert s3.get_object(Bucket="boto", Key="copy")["Body"].read() == data
     up = s3.create_multipart_upload(Bucket="boto", Key="up")

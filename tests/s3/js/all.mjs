@@ -7,7 +7,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { Readable } from "node:stream";
 import {
 	CompleteMultipartUploadCommand, CopyObjectCommand, CreateBucketCommand, CreateMultipartUploadCommand, DeleteBucketCommand, DeleteObjectsCommand,
-	GetObjectCommand, HeadObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client, UploadPartCommand,
+	GetObjectCommand, GetObjectTaggingCommand, HeadObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client, UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
@@ -60,6 +60,14 @@ async function urls() {
 	res = await fetch(get);
 	const text = await res.text();
 	check(text === "by URL", `GET of a URL: ${res.status} ${text}`);
+	// The presigner moves metadata and tags into the URL.
+	const more = await getSignedUrl(client, new PutObjectCommand({ Bucket, Key, Metadata: { color: "light blue" }, Tagging: "a=1&b=2" }), { expiresIn: 60 });
+	res = await fetch(more, { method: "PUT", body: "by URL" });
+	check(res.ok, `PUT of a URL with metadata: ${res.status} ${await res.text()}`);
+	const head = await client.send(new HeadObjectCommand({ Bucket, Key }));
+	check(head.Metadata.color === "light blue", `metadata of a URL: ${JSON.stringify(head.Metadata)}`);
+	const tags = await client.send(new GetObjectTaggingCommand({ Bucket, Key }));
+	check(tags.TagSet.length === 2, `tags of a URL: ${JSON.stringify(tags.TagSet)}`);
 }
 
 async function checksums() {
