@@ -379,7 +379,7 @@ var keys = []*Key{
 		Section: "replication", Name: "on_timeout", Programs: Daemons,
 		Default: "block", OneOf: []string{"block", "eio", "degrade"},
 		Doc: "What happens then. `block`: it goes on waiting, with a warning. `eio`: the call fails with EIO. `degrade`: it succeeds with this node's disk alone, with a warning " +
-			"that stays until there are enough nodes again.",
+			"that stays until there are enough nodes again; on level `durable` it is as `block`.",
 		field: func(c *Config) any { return &c.Replication.OnTimeout },
 	},
 	{
