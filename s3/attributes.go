@@ -51,10 +51,11 @@ func (c *call) getAttributes() error {
 			return errArgument("x-amz-object-attributes", name, "Invalid attribute name specified.")
 		}
 	}
-	_, o, err := c.s.get(c.ctx, c.bucket, c.key)
+	o, err := c.s.open(c.ctx, c.bucket, c.key) // open, as the parts' checksums are read one after another
 	if err != nil {
 		return err
 	}
+	defer c.s.closeObject(o)
 	res := &attributes{}
 	for _, name := range asked {
 		switch name {

@@ -60,7 +60,8 @@ func (c *call) sourceName() (bucket, key string, err error) {
 	return bucket, key, nil
 }
 
-// source finds the object that x-amz-copy-source names, and opens it. The caller closes.
+// source finds the object that x-amz-copy-source names, and opens it. The caller ends it with
+// closeObject.
 func (c *call) source() (bucket, key string, o *object, err error) {
 	if bucket, key, err = c.sourceName(); err == nil {
 		err = c.mayUse(bucket)
@@ -73,20 +74,14 @@ func (c *call) source() (bucket, key string, o *object, err error) {
 		return "", "", nil, err
 	}
 	cond.read = false // a copy that is not wanted is 412, not 304
-	_, o, err = c.s.get(c.ctx, bucket, key)
-	if err == nil {
-		err = cond.check(o)
+	if o, err = c.s.open(c.ctx, bucket, key); err != nil {
+		return "", "", nil, err
 	}
-	if err == nil && o.attr.IsFile() {
-		err = c.s.vol.Open(c.ctx, o.attr.Ino, false)
+	if err = cond.check(o); err != nil {
+		c.s.closeObject(o)
+		return "", "", nil, err
 	}
-	return bucket, key, o, err
-}
-
-func (c *call) closeSource(o *object) {
-	if o.attr.IsFile() {
-		c.s.closeRead(o.attr.Ino)
-	}
+	return bucket, key, o, nil
 }
 
 // directive is one of the headers that say what becomes of the source's metadata.
@@ -159,7 +154,7 @@ func (c *call) copyObject() error {
 	if err != nil {
 		return err
 	}
-	defer c.closeSource(src)
+	defer c.s.closeObject(src)
 	m, changed, err := c.copyMeta(src)
 	if err != nil {
 		return err
@@ -225,7 +220,7 @@ func (c *call) copyPart(u *upload, n int) error {
 	if err != nil {
 		return err
 	}
-	defer c.closeSource(src)
+	defer c.s.closeObject(src)
 	off, length := int64(0), src.size()
 	if spec := c.headerValue("x-amz-copy-source-range"); spec != "" {
 		const header = "x-amz-copy-source-range"

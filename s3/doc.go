@@ -50,7 +50,8 @@
 //
 // # Getting
 //
-// The inode is opened, so that it stays while it is sent, whatever happens to its name.
+// The inode is opened, so that it stays while it is sent, whatever happens to its name; if
+// it was replaced before that, the name is looked at again.
 // After every block, before the block is sent, the inode's version is looked at: content
 // that a mount changed in place meanwhile cuts the connection.
 //

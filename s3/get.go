@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-
-	"wolfdisk/volume"
 )
 
 // getObject is GetObject and HeadObject.
@@ -17,20 +15,11 @@ func (c *call) getObject() error {
 			return err
 		}
 	}
-	_, o, err := c.s.get(c.ctx, c.bucket, c.key)
+	o, err := c.s.open(c.ctx, c.bucket, c.key)
 	if err != nil {
 		return err
 	}
-	if o.attr.IsFile() {
-		// Kept alive from here on, also if it is replaced or removed meanwhile.
-		if err := c.s.vol.Open(c.ctx, o.attr.Ino, false); err != nil {
-			if volume.KindOf(err) == volume.Stale {
-				return errf("NoSuchKey", "the object %q has just been removed", clean(c.key))
-			}
-			return err
-		}
-		defer c.s.closeRead(o.attr.Ino)
-	}
+	defer c.s.closeObject(o)
 	cond, err := c.condition("", true)
 	if err != nil {
 		return err
@@ -99,14 +88,6 @@ func (c *call) stream(o *object, off, length int64, status int) error {
 		}
 	}
 	return nil
-}
-
-// closeRead ends an Open for reading.
-func (s *Server) closeRead(ino volume.Ino) {
-	err := s.vol.Close(noContext, ino)
-	if kind := volume.KindOf(err); err != nil && kind != volume.Stale && kind != volume.Closed {
-		s.cfg.Log.Warn().Err(err).Stringer("ino", ino).Msg("s3: close a file that was read")
-	}
 }
 
 // rangeOf is what of an object is to be sent: all, a range, or a part.

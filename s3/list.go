@@ -128,7 +128,7 @@ func (l *lister) early() page {
 }
 
 // visit puts a key on the page, or the common prefix that stands for it.
-func (l *lister) visit(key string, e volume.DirEntry) step {
+func (l *lister) visit(key string, dir volume.Ino, e volume.DirEntry) step {
 	l.at = token{last: key}
 	if len(key) > maxKeyLen {
 		return skip // longer than any key
@@ -151,19 +151,42 @@ func (l *lister) visit(key string, e volume.DirEntry) step {
 	if l.hide(key) {
 		return goOn
 	}
-	a, err := l.s.vol.GetAttr(l.ctx, e.Ino)
-	var o *object
-	if err == nil {
-		o, err = l.s.look(l.ctx, a)
-	}
-	if kind := volume.KindOf(err); err != nil && (kind == volume.Stale || kind == volume.NotFound) {
-		return goOn // removed meanwhile
-	}
+	o, err := l.entry(dir, e)
 	if err != nil {
 		l.err = err
 		return stop
 	}
+	if o == nil {
+		return goOn
+	}
 	return l.add(listed{key: key, object: o})
+}
+
+// entry is the object that an entry of a directory stands for; nil if it was removed meanwhile. Of one that
+// was replaced since the directory was read, it is the one that has the name now: the key was there all the
+// time, so it has to be on the page.
+func (l *lister) entry(dir volume.Ino, e volume.DirEntry) (*object, error) {
+	missing := func(err error) bool {
+		kind := volume.KindOf(err)
+		return err != nil && (kind == volume.Stale || kind == volume.NotFound)
+	}
+	a, err := l.s.vol.GetAttr(l.ctx, e.Ino)
+	for range patient {
+		var o *object
+		if err == nil {
+			if o, err = l.s.look(l.ctx, a); err == nil {
+				return o, nil
+			}
+		}
+		if !missing(err) {
+			return nil, err
+		}
+		a, err = l.s.vol.Lookup(l.ctx, dir, e.Name)
+		if missing(err) || err == nil && a.Type() != e.Type {
+			return nil, nil
+		}
+	}
+	return nil, errRestless(e.Name)
 }
 
 // explicit reports whether a directory is an object of its own.

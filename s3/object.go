@@ -135,7 +135,7 @@ func (s *Server) get(ctx context.Context, bucket, key string) (place, *object, e
 			return p, nil, err
 		}
 		if !p.isObject() {
-			break
+			return place{}, nil, errf("NoSuchKey", "there is no object %q in the bucket %q", clean(key), clean(bucket))
 		}
 		o, err := s.look(ctx, p.attr)
 		if volume.KindOf(err) == volume.Stale && err != nil {
@@ -143,7 +143,42 @@ func (s *Server) get(ctx context.Context, bucket, key string) (place, *object, e
 		}
 		return p, o, err
 	}
-	return place{}, nil, errf("NoSuchKey", "there is no object %q in the bucket %q", clean(key), clean(bucket))
+	return place{}, nil, errRestless(key)
+}
+
+func errRestless(key string) error {
+	return errf("SlowDown", "the object %q is being changed too fast", clean(key))
+}
+
+// open finds an object, and keeps a file alive from then on, also if it is replaced or removed meanwhile: of
+// one that is replaced before, the name is looked at again, for there is an object all the time. The caller
+// ends it with closeObject.
+func (s *Server) open(ctx context.Context, bucket, key string) (*object, error) {
+	for range patient {
+		_, o, err := s.get(ctx, bucket, key)
+		if err != nil || !o.attr.IsFile() {
+			return o, err
+		}
+		err = s.vol.Open(ctx, o.attr.Ino, false)
+		if err == nil {
+			return o, nil
+		}
+		if volume.KindOf(err) != volume.Stale {
+			return nil, err
+		}
+	}
+	return nil, errRestless(key)
+}
+
+// closeObject ends an open.
+func (s *Server) closeObject(o *object) {
+	if !o.attr.IsFile() {
+		return
+	}
+	err := s.vol.Close(noContext, o.attr.Ino)
+	if kind := volume.KindOf(err); err != nil && kind != volume.Stale && kind != volume.Closed {
+		s.cfg.Log.Warn().Err(err).Stringer("ino", o.attr.Ino).Msg("s3: close a file that was read")
+	}
 }
 
 // look reads what is known of an inode, all of one version; Stale.

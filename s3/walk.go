@@ -20,7 +20,8 @@ type walker struct {
 	prefix string
 	// budget is how many entries may be looked at still.
 	budget int
-	visit  func(key string, e volume.DirEntry) step
+	// visit is called with each key and what has it, in the directory it is in.
+	visit func(key string, dir volume.Ino, e volume.DirEntry) step
 }
 
 // step is what to do after a visit.
@@ -79,7 +80,7 @@ func (w *walker) dir(ino volume.Ino, key string) (bool, error) {
 		for n := len(waiting); n > 0 && (!ok || waiting[n-1].Name+"/" < sortName(&e)); n = len(waiting) {
 			d := waiting[n-1]
 			waiting = waiting[:n-1]
-			if more, err := w.enter(key+d.Name+"/", d); err != nil || !more {
+			if more, err := w.enter(key+d.Name+"/", ino, d); err != nil || !more {
 				return false, err
 			}
 		}
@@ -89,7 +90,7 @@ func (w *walker) dir(ino volume.Ino, key string) (bool, error) {
 		case e.Type == volume.ModeDir:
 			waiting = append(waiting, e)
 		default:
-			if more, err := w.file(key+e.Name, e); err != nil || !more {
+			if more, err := w.file(key+e.Name, ino, e); err != nil || !more {
 				return false, err
 			}
 		}
@@ -139,10 +140,10 @@ func (w *walker) waitFor(list []volume.DirEntry, dir volume.Ino, name string) ([
 }
 
 // enter visits a directory and what is below it.
-func (w *walker) enter(key string, e volume.DirEntry) (bool, error) {
+func (w *walker) enter(key string, dir volume.Ino, e volume.DirEntry) (bool, error) {
 	switch {
 	case key >= w.from && strings.HasPrefix(key, w.prefix):
-		switch w.visit(key, e) {
+		switch w.visit(key, dir, e) {
 		case skip:
 			return true, nil
 		case stop:
@@ -160,14 +161,14 @@ func (w *walker) enter(key string, e volume.DirEntry) (bool, error) {
 	return more, err
 }
 
-func (w *walker) file(key string, e volume.DirEntry) (bool, error) {
+func (w *walker) file(key string, dir volume.Ino, e volume.DirEntry) (bool, error) {
 	switch {
 	case key < w.from:
 		return true, nil
 	case !strings.HasPrefix(key, w.prefix):
 		return false, nil // from is at least prefix, so this is behind it
 	}
-	return w.visit(key, e) != stop, nil
+	return w.visit(key, dir, e) != stop, nil
 }
 
 // Batches of names: a page of a few keys should not read many, a long one not ask often.
