@@ -220,13 +220,21 @@ func (c *call) bucketRights() error {
 
 // deleteBucket is DeleteBucket.
 func (c *call) deleteBucket() error {
-	if _, err := c.s.bucket(c.ctx, c.bucket); err != nil {
+	b, err := c.s.bucket(c.ctx, c.bucket)
+	if err != nil {
 		return err
 	}
 	if _, ok := c.s.cfg.Buckets[c.bucket]; ok {
 		return errf("AccessDenied", "the bucket %q is part of the gateway's configuration", c.bucket)
 	}
-	_, err := c.s.do(c.ctx, &volume.Request{Kind: volume.OpRmdir, Parent: volume.RootIno, Name: c.bucket})
+	remove := func() error {
+		_, err := c.s.do(c.ctx, &volume.Request{Kind: volume.OpRmdir, Parent: volume.RootIno, Name: c.bucket})
+		return err
+	}
+	err = remove()
+	if volume.KindOf(err) == volume.NotEmpty && err != nil && c.s.clear(c.ctx, b.Ino) {
+		err = remove()
+	}
 	switch volume.KindOf(err) {
 	case volume.NotEmpty:
 		return errf("BucketNotEmpty", "the bucket %q has objects or directories in it", c.bucket).with("BucketName", c.bucket)

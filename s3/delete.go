@@ -41,6 +41,11 @@ func (s *Server) remove(ctx context.Context, bucket volume.Ino, key string, cond
 			return 0, err
 		}
 		if !p.isObject() {
+			if p.attr.Ino == 0 {
+				// A daemon that was killed after it had removed the object has left its
+				// directories, and this may be the client that missed the answer.
+				s.prune(ctx, p.above, p.dirs)
+			}
 			if cond.empty() {
 				return 0, nil
 			}

@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"strings"
+	"time"
 
 	"wolfdisk/volume"
 )
@@ -19,8 +20,11 @@ func errIsDir(key string) error {
 // one op. What had the name is displaced; who has it open reads on.
 func (s *Server) publish(ctx context.Context, bucket volume.Ino, key string, ino volume.Ino, xattrs []volume.Xattr, cond *condition) (volume.Attr, error) {
 	dirs, name, _ := splitKey(key)
+	var above []volume.Ino
 	for range patient {
-		parent, above, err := s.mkdirs(ctx, bucket, dirs)
+		var parent volume.Ino
+		var err error
+		parent, above, err = s.mkdirs(ctx, bucket, dirs)
 		if err == nil {
 			var a volume.Attr
 			if a, err = s.publishAt(ctx, parent, name, key, ino, xattrs, cond); err == nil {
@@ -36,6 +40,7 @@ func (s *Server) publish(ctx context.Context, bucket volume.Ino, key string, ino
 		s.prune(ctx, above, dirs)
 		return volume.Attr{}, err
 	}
+	s.prune(ctx, above, dirs)
 	return volume.Attr{}, errf("ConditionalRequestConflict", "%q is being changed too fast", clean(key))
 }
 
@@ -92,9 +97,15 @@ func (s *Server) match(ctx context.Context, parent volume.Ino, name, key string,
 	return match, cond.check(o)
 }
 
+// pruneFor bounds how long prune goes on for nobody.
+const pruneFor = 10 * time.Second
+
 // prune removes directories that the gateway made for objects below them, from the
-// deepest up, as long as they are empty. above are the bucket and the directories.
+// deepest up, as long as they are empty. above are the bucket and the directories. That
+// the client has gone is no reason to leave them: nobody else would remove them.
 func (s *Server) prune(ctx context.Context, above []volume.Ino, dirs []string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pruneFor)
+	defer cancel()
 	for i := len(above) - 1; i > 0; i-- {
 		if !s.pruneOne(ctx, above[i-1], above[i], dirs[i-1]) {
 			return
@@ -108,8 +119,7 @@ func (s *Server) pruneOne(ctx context.Context, parent, dir volume.Ino, name stri
 		if err != nil {
 			return volume.KindOf(err) == volume.Stale // another removed it
 		}
-		m, err := s.readMeta(ctx, dir)
-		if err != nil || m == nil || m.kind != kindImplicit || !m.made {
+		if !s.implicit(ctx, dir) {
 			return false
 		}
 		_, err = s.do(ctx, &volume.Request{Kind: volume.OpRmdir, Parent: parent, Name: name, Match: volume.Match{Version: a.Version}})
@@ -118,4 +128,33 @@ func (s *Server) pruneOne(ctx context.Context, parent, dir volume.Ino, name stri
 		}
 	}
 	return false
+}
+
+// implicit reports whether a directory was made for objects below it, and is there for
+// nothing else.
+func (s *Server) implicit(ctx context.Context, dir volume.Ino) bool {
+	m, err := s.readMeta(ctx, dir)
+	return err == nil && m != nil && m.kind == kindImplicit && m.made
+}
+
+// clear removes what killed daemons have left below a directory: implicit directories
+// without anything in them. It reports whether nothing else is there, and ends at the
+// first that is.
+func (s *Server) clear(ctx context.Context, dir volume.Ino) bool {
+	for from := ""; ; {
+		var batch []volume.DirEntry
+		err := s.vol.ReadNames(ctx, dir, from, func(e volume.DirEntry) bool {
+			batch = append(batch, e)
+			return len(batch) < firstBatch
+		})
+		if err != nil || len(batch) == 0 {
+			return err == nil
+		}
+		for _, e := range batch {
+			if e.Type != volume.ModeDir || !s.implicit(ctx, e.Ino) || !s.clear(ctx, e.Ino) || !s.pruneOne(ctx, dir, e.Ino, e.Name) {
+				return false
+			}
+		}
+		from = batch[len(batch)-1].Name + "\x00"
+	}
 }

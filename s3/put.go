@@ -173,8 +173,11 @@ func (c *call) putDirectory(bucket volume.Ino, m *meta, cond *condition) error {
 func (c *call) placeDirectory(bucket volume.Ino, m *meta, cond *condition) error {
 	m.kind, m.etag = kindExplicit, emptyMD5
 	dirs, name, _ := splitKey(c.key)
+	var above []volume.Ino
 	for range patient {
-		parent, above, err := c.s.mkdirs(c.ctx, bucket, dirs)
+		var parent volume.Ino
+		var err error
+		parent, above, err = c.s.mkdirs(c.ctx, bucket, dirs)
 		if err == nil {
 			err = c.putDirectoryAt(parent, name, m, cond)
 		}
@@ -187,6 +190,7 @@ func (c *call) placeDirectory(bucket volume.Ino, m *meta, cond *condition) error
 		}
 		return c.s.sync(c.ctx, parent)
 	}
+	c.s.prune(c.ctx, above, dirs)
 	return errf("ConditionalRequestConflict", "%q is being changed too fast", clean(c.key))
 }
 
