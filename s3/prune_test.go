@@ -57,12 +57,12 @@ func TestPruneWithoutClient(t *testing.T) {
 		if strings.HasSuffix(row.path, "/") || row.header != "" || row.method == "DELETE" {
 			body = ""
 		}
-		req := httptest.NewRequestWithContext(ctx, row.method, row.path, strings.NewReader(body))
-		if name, value, ok := strings.Cut(row.header, ": "); ok {
-			req.Header.Set(name, value)
+		var extra []string
+		if row.header != "" {
+			extra = []string{row.header}
 		}
 		l.kind, l.name, l.cancel = row.after, row.name, cancel
-		r.s.ServeHTTP(httptest.NewRecorder(), req)
+		r.s.ServeHTTP(httptest.NewRecorder(), request(ctx, row.method, row.path, body, extra...))
 		l.cancel = nil
 		cancel()
 		what := row.method + " " + row.path

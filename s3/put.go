@@ -22,9 +22,6 @@ func (c *call) receive(off int64, asked algo, to sink) (received, error) {
 	if c.auth.Length > maxPut {
 		return rec, errf("EntityTooLarge", "the body has %d bytes; %d are allowed in one request", c.auth.Length, int64(maxPut))
 	}
-	if c.auth.Length < 0 && c.r.ContentLength < 0 && len(c.r.TransferEncoding) == 0 {
-		return rec, errf("MissingContentLength", "the request does not say how long its body is")
-	}
 	err := c.auth.Also(c.s.algorithms(asked)...)
 	if err == nil {
 		rec.size, err = c.s.pour(c.auth.Body, nil, off, to)

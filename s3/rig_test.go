@@ -1,11 +1,13 @@
 package s3
 
 import (
+	"context"
 	"encoding/xml"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -78,10 +80,10 @@ type reply struct {
 	body string
 }
 
-// send makes a request; extra are headers, "name: value".
-func (r *rig) send(method, path, body string, extra ...string) *reply {
-	r.t.Helper()
-	req := httptest.NewRequest(method, path, strings.NewReader(body))
+// request is a request as net/http's server makes it; extra are headers, "name: value".
+func request(ctx context.Context, method, path, body string, extra ...string) *http.Request {
+	req := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
+	req.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	for _, h := range extra {
 		name, value, _ := strings.Cut(h, ": ")
 		if name == "Host" {
@@ -90,6 +92,13 @@ func (r *rig) send(method, path, body string, extra ...string) *reply {
 			req.Header.Set(name, value)
 		}
 	}
+	return req
+}
+
+// send makes a request; extra are headers, "name: value".
+func (r *rig) send(method, path, body string, extra ...string) *reply {
+	r.t.Helper()
+	req := request(r.t.Context(), method, path, body, extra...)
 	w := httptest.NewRecorder()
 	func() {
 		defer func() {

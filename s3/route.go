@@ -132,6 +132,9 @@ func (c *call) serve() error {
 	if err := c.unsupported(op); err != nil {
 		return err
 	}
+	if err := c.unstated(op); err != nil {
+		return err
+	}
 	if op.write && !c.forwarded && c.s.cfg.Elsewhere != nil {
 		if answered, err := c.s.cfg.Elsewhere(c.w, c.r, c.auth.Anonymous); answered || err != nil {
 			return err
@@ -311,6 +314,17 @@ func (c *call) unsupported(op *operation) error {
 }
 
 const emptyVersion = "Version id cannot be the empty string"
+
+// unstated refuses content that comes without a length and without an encoding that has an end, as S3 does:
+// net/http takes it for empty, and it would replace an object. Another node would be told that it is.
+func (c *call) unstated(op *operation) error {
+	if op.name != "PutObject" && op.name != "UploadPart" || c.h.Get("x-amz-copy-source") != "" ||
+		len(c.r.Header["Content-Length"]) > 0 || len(c.r.TransferEncoding) > 0 {
+		return nil
+	}
+	c.w.Header().Set("Connection", "close") // what follows may be the content, and is no request
+	return errf("MissingContentLength", "the request does not say how long its body is")
+}
 
 // lock refuses what an object is to be locked with: no bucket has object lock.
 func (c *call) lock() error {

@@ -370,6 +370,31 @@ func TestContinue(t *testing.T) {
 	}
 }
 
+// TestNoLength: content of no stated length, which a hop would state to be empty, is refused where it comes in.
+func TestNoLength(t *testing.T) {
+	c := newCluster()
+	c.lead("a")
+	c.add(t, "a", open)
+	f := c.add(t, "f", open)
+	f.want(t, 200, "PUT", "/bucket", "")
+	f.want(t, 200, "PUT", "/bucket/key", "old")
+	for _, tt := range []struct{ header, want string }{{"", "HTTP/1.1 411 "}, {"Content-Length: 0\r\n", "HTTP/1.1 200 "}} {
+		conn, err := net.Dial("tcp", f.g.Address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "PUT /bucket/key HTTP/1.1\r\nHost: h\r\n%s\r\n", tt.header)
+		buf := make([]byte, 4096)
+		if n, err := conn.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), tt.want) {
+			t.Fatalf("%q: %q, %v", tt.header, buf[:n], err)
+		}
+		if got := f.want(t, 200, "GET", "/bucket/key", ""); tt.header == "" && got != "old" {
+			t.Fatalf("%q", got)
+		}
+	}
+}
+
 // TestNoKeys: a leader without keys does nothing that was asked of a node that has some.
 func TestNoKeys(t *testing.T) {
 	const pair = "access_key = \"main\"\nsecret_key = \"secret\"\n"
