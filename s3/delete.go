@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"net/http"
+	"strings"
+	"time"
 
 	"wolfdisk/volume"
 )
@@ -46,10 +48,10 @@ func (s *Server) remove(ctx context.Context, bucket volume.Ino, key string, cond
 				// directories, and this may be the client that missed the answer.
 				s.prune(ctx, p.above, p.dirs)
 			}
-			if cond.empty() {
-				return 0, nil
+			if cond.hasMatch {
+				return 0, cond.check(nil)
 			}
-			return 0, cond.check(nil)
+			return 0, nil // of a size and a time, too, it is said that what is not there is deleted
 		}
 		o, err := s.look(ctx, p.attr)
 		if err == nil && !cond.empty() {
@@ -117,11 +119,17 @@ const (
 type deleteRequest struct {
 	XMLName xml.Name `xml:"Delete"`
 	Quiet   bool
-	Object  []struct {
-		Key       string
-		VersionId string
-		ETag      string
-	}
+	Object  []deleteEntry
+}
+
+// deleteEntry is a key, and under which conditions it is to be deleted; they are those of
+// the headers of DeleteObject.
+type deleteEntry struct {
+	Key              string
+	VersionId        string
+	ETag             string
+	Size             *int64 // bytes
+	LastModifiedTime string
 }
 
 type deletedKey struct {
@@ -157,7 +165,7 @@ func (c *call) deleteObjects() error {
 	var res deleteResult
 	var touched volume.Ino
 	for _, o := range req.Object {
-		at, err := c.deleteOne(b.Ino, o.Key, o.VersionId, o.ETag)
+		at, err := c.deleteOne(b.Ino, &o)
 		if at != 0 {
 			touched = at
 		}
@@ -181,16 +189,41 @@ func (c *call) deleteObjects() error {
 	return nil
 }
 
-func (c *call) deleteOne(bucket volume.Ino, key, version, etag string) (volume.Ino, error) {
-	if err := checkKey(key); err != nil {
+func (c *call) deleteOne(bucket volume.Ino, o *deleteEntry) (volume.Ino, error) {
+	if err := checkKey(o.Key); err != nil {
 		return 0, err
 	}
-	if version != "" && version != "null" {
-		return 0, errf("NoSuchVersion", "there is no version %q: objects have one, \"null\"", clean(version))
+	if o.VersionId != "" && o.VersionId != "null" {
+		return 0, errf("NoSuchVersion", "there is no version %q: objects have one, \"null\"", clean(o.VersionId))
 	}
+	cond, err := o.condition()
+	if err != nil {
+		return 0, err
+	}
+	return c.s.remove(c.ctx, bucket, o.Key, cond)
+}
+
+func (o *deleteEntry) condition() (*condition, error) {
 	cond := &condition{size: -1}
-	if etag != "" {
-		cond.hasMatch, cond.ifMatch = true, tags(etag)
+	if o.ETag != "" {
+		cond.hasMatch, cond.ifMatch = true, tags(o.ETag)
 	}
-	return c.s.remove(c.ctx, bucket, key, cond)
+	if o.Size != nil {
+		if *o.Size < 0 {
+			return nil, errf("InvalidArgument", "Size is %d", *o.Size)
+		}
+		cond.size = *o.Size
+	}
+	if v := strings.TrimSpace(o.LastModifiedTime); v != "" {
+		// By S3's model the form is that of headers; its documentation shows that of documents.
+		t, err := http.ParseTime(v)
+		if err != nil {
+			t, err = time.Parse(time.RFC3339, v)
+		}
+		if err != nil {
+			return nil, errf("InvalidArgument", "LastModifiedTime is %q", clean(v))
+		}
+		cond.lastModified = t
+	}
+	return cond, nil
 }

@@ -288,6 +288,10 @@ func TestConditions(t *testing.T) {
 	r.fails("PreconditionFailed", "DELETE", "/b/k", "", `If-Match: "x"`)
 	r.fails("PreconditionFailed", "DELETE", "/b/k", "", `x-amz-if-match-size: 5`)
 	r.fails("NoSuchKey", "DELETE", "/b/none", "", "If-Match: "+etag)
+	// What is to be deleted only if it has a size or a time, and is not there, is deleted already.
+	r.ok("DELETE", "/b/none", "", "x-amz-if-match-size: 5")
+	r.ok("DELETE", "/b/none", "", "x-amz-if-match-last-modified-time: "+past)
+	r.fails("NoSuchKey", "DELETE", "/b/none", "", "x-amz-if-match-size: 5", "If-Match: *")
 	r.ok("DELETE", "/b/k", "", "If-Match: "+etag, "x-amz-if-match-size: 2")
 	left(r, 4)
 }
@@ -351,6 +355,30 @@ func TestDeleteObjects(t *testing.T) {
 	if strings.Contains(w.body, "<Deleted>") || !strings.Contains(w.body, "PreconditionFailed") {
 		t.Error(w.body)
 	}
+	for _, o := range []struct{ elements, code string }{
+		{"<Size>2</Size>", "PreconditionFailed"},
+		{"<Size>1</Size><ETag>x</ETag>", "PreconditionFailed"},
+		{"<LastModifiedTime>" + r.now.Add(-time.Hour).UTC().Format(http.TimeFormat) + "</LastModifiedTime>", "PreconditionFailed"},
+		{"<LastModifiedTime>" + r.now.Add(-time.Hour).UTC().Format(time.RFC3339) + "</LastModifiedTime>", "PreconditionFailed"},
+		{"<LastModifiedTime>yesterday</LastModifiedTime>", "InvalidArgument"},
+		{"<Size>-1</Size>", "InvalidArgument"},
+		{"<Size>1</Size><LastModifiedTime>" + r.now.UTC().Format(http.TimeFormat) + "</LastModifiedTime><ETag>" + md5Of("x") + "</ETag>", ""},
+		{"<Size>1</Size>", ""}, // is not there
+		{"<ETag>*</ETag>", "NoSuchKey"},
+	} {
+		w := r.ok("POST", "/b?delete", "<Delete><Object><Key>d/k4</Key>"+o.elements+"</Object></Delete>")
+		var res deleteResult
+		r.xml(w, &res)
+		code := ""
+		for _, e := range res.Error {
+			code = e.Code
+		}
+		r.same(o.elements, fmt.Sprint(code, len(res.Deleted)), fmt.Sprint(o.code, 1-len(res.Error)))
+	}
+	r.ok("PUT", "/b/d/k4", "x")
+	r.ok("POST", "/b?delete", "<Delete><Object><Key>d/k4</Key><LastModifiedTime>"+r.now.UTC().Format("2006-01-02T15:04:05.000Z")+"</LastModifiedTime></Object></Delete>")
+	r.fails("NoSuchKey", "GET", "/b/d/k4", "")
+	r.fails("MalformedXML", "POST", "/b?delete", "<Delete><Object><Key>k</Key><Size>large</Size></Object></Delete>")
 	r.fails("MalformedXML", "POST", "/b?delete", "<Delete></Delete>")
 	r.fails("MalformedXML", "POST", "/b?delete", "<Delete><Object>")
 	r.fails("MissingRequestBodyError", "POST", "/b?delete", "")
