@@ -102,6 +102,9 @@ func (c *call) uploadPart() error {
 	if err := c.sameAlgo(u); err != nil {
 		return err
 	}
+	if err := c.tooLong(); err != nil { // before its length can divide the data
+		return err
+	}
 	r, sums, err := c.s.addPart(c.ctx, u, n, c.auth.Length, func(off int64, to sink) (received, error) {
 		return c.receive(off, u.kept(), to)
 	})

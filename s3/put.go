@@ -15,13 +15,18 @@ type received struct {
 	sums []sum
 }
 
+// tooLong refuses a body that is longer than S3 takes in one request.
+func (c *call) tooLong() error {
+	if c.auth.Length > maxPut {
+		return errf("EntityTooLarge", "the body has %d bytes; %d are allowed in one request", c.auth.Length, int64(maxPut))
+	}
+	return nil
+}
+
 // receive stores the request's body through a sink, and verifies all that the client said
 // of it.
 func (c *call) receive(off int64, asked algo, to sink) (received, error) {
 	var rec received
-	if c.auth.Length > maxPut {
-		return rec, errf("EntityTooLarge", "the body has %d bytes; %d are allowed in one request", c.auth.Length, int64(maxPut))
-	}
 	err := c.auth.Also(c.s.algorithms(asked)...)
 	if err == nil {
 		rec.size, err = c.s.pour(c.auth.Body, nil, off, to)
@@ -47,6 +52,9 @@ func (s *Server) etagOf(rec *received, ino volume.Ino) string {
 // putObject is PutObject.
 func (c *call) putObject() error {
 	b, err := c.s.bucket(c.ctx, c.bucket)
+	if err == nil {
+		err = c.tooLong()
+	}
 	if err != nil {
 		return err
 	}

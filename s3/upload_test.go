@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -228,6 +230,30 @@ func TestListParts(t *testing.T) {
 		marker = res.NextPartNumberMarker
 	}
 	r.same("parts", all, []int{1, 2, 7, 9999, 10000})
+}
+
+// A part that is too long is refused before it says how the data are divided.
+func TestPartTooLong(t *testing.T) {
+	r := newRig(t)
+	r.path("b/", "")
+	id := r.begin("k")
+	req := request(t.Context(), "PUT", "/b/k?partNumber=1&uploadId="+id, "x")
+	req.ContentLength = maxPut + 1
+	w := httptest.NewRecorder()
+	r.s.ServeHTTP(w, req)
+	if w.Code != 413 || !strings.Contains(w.Body.String(), "EntityTooLarge") {
+		t.Fatal(w.Code, w.Body)
+	}
+	p1, p2 := pattern(minPart, 1), "end"
+	etags := map[int]string{2: r.part("k", id, 2, p2), 1: r.part("k", id, 1, p1)}
+	ledger, err := strconv.ParseUint(id[:16], 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _, err := r.s.readSlot(t.Context(), volume.Ino(ledger), slotDivide)
+	r.same("place of each part", fmt.Sprint(d.length, err), fmt.Sprint(minPart, nil))
+	r.ok("POST", "/b/k?uploadId="+id, partsDoc(etags))
+	r.same("object", r.ok("GET", "/b/k", "").body == p1+p2, true)
 }
 
 func TestCombinedChecksums(t *testing.T) {
