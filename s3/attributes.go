@@ -118,7 +118,7 @@ func (c *call) partsOf(o *object) (*attributesParts, error) {
 	}
 	for n := after + 1; n <= count; n++ {
 		if len(res.Part) == most {
-			res.IsTruncated = true
+			res.IsTruncated = most > 0 // with nothing to go on from, a client would ask for ever
 			break
 		}
 		_, size, _ := o.meta.partRange(n)

@@ -256,6 +256,28 @@ func TestPartTooLong(t *testing.T) {
 	r.same("object", r.ok("GET", "/b/k", "").body == p1+p2, true)
 }
 
+// One who asks for no parts is not told to go on asking.
+func TestAttributesOfParts(t *testing.T) {
+	r := newRig(t)
+	r.path("b/", "")
+	id := r.begin("k", "x-amz-checksum-algorithm: CRC32C", "x-amz-checksum-type: FULL_OBJECT")
+	etags := map[int]string{}
+	for n := range 3 {
+		etags[n+1] = r.part("k", id, n+1, pattern(minPart, byte(n)))
+	}
+	r.ok("POST", "/b/k?uploadId="+id, partsDoc(etags))
+	for _, row := range []struct {
+		most, after, got, next int
+		more                   bool
+	}{{0, 0, 0, 0, false}, {1, 0, 1, 1, true}, {2, 1, 2, 3, false}, {3, 0, 3, 3, false}, {1, 3, 0, 0, false}} {
+		var res attributes
+		r.xml(r.ok("GET", "/b/k?attributes", "", "x-amz-object-attributes: ObjectParts", fmt.Sprint("x-amz-max-parts: ", row.most),
+			fmt.Sprint("x-amz-part-number-marker: ", row.after)), &res)
+		r.same(fmt.Sprint(row), fmt.Sprint(len(res.ObjectParts.Part), res.ObjectParts.NextPartNumberMarker, res.ObjectParts.IsTruncated),
+			fmt.Sprint(row.got, row.next, row.more))
+	}
+}
+
 func TestCombinedChecksums(t *testing.T) {
 	for a := algoNone + 1; a < algoEnd; a++ {
 		for _, kind := range []string{"FULL_OBJECT", "COMPOSITE"} {
