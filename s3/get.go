@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,8 +41,17 @@ func (c *call) getObject() error {
 		return err
 	}
 	h := c.w.Header()
-	if strings.EqualFold(c.headerValue("x-amz-checksum-mode"), "ENABLED") && !partial && o.meta != nil {
-		sendSums(h, o.meta.sums, o.meta.partCount())
+	if strings.EqualFold(c.headerValue("x-amz-checksum-mode"), "ENABLED") && o.meta != nil {
+		switch {
+		case c.q.Has("partNumber"):
+			err = c.sendPartSums(o)
+		case !partial:
+			sendSums(h, o.meta.sums, o.meta.partCount())
+		}
+		if err != nil {
+			c.clearMeta()
+			return err
+		}
 	}
 	h.Set("Content-Length", strconv.FormatInt(length, 10))
 	status := http.StatusOK
@@ -201,4 +211,30 @@ func (c *call) partOf(o *object) (off, length int64, partial bool, err error) {
 	}
 	c.w.Header().Set("x-amz-mp-parts-count", strconv.Itoa(count))
 	return off, length, length > 0, nil
+}
+
+// sendPartSums sets the headers of the checksums of the part that is asked for: what came whole is its only
+// part, and has the object's, as has the only part of an object whose checksum is that of its bytes. Of
+// several, such an object has none of each that Amazon S3 would tell; one whose checksum is made of those of
+// its parts has them.
+func (c *call) sendPartSums(o *object) error {
+	n, err := c.partNumber()
+	if err != nil {
+		return err
+	}
+	count := o.meta.partCount()
+	if !slices.ContainsFunc(o.meta.sums, func(s sum) bool { return s.composite }) {
+		if count <= 1 {
+			sendSums(c.w.Header(), o.meta.sums, count)
+		}
+		return nil
+	}
+	a, sums, err := c.s.readPartSums(c.ctx, o.attr.Ino, count)
+	if err != nil || n > len(sums) {
+		return err
+	}
+	h := c.w.Header()
+	h.Set(a.header(), sumText(sum{algo: a, value: sums[n-1]}, 0))
+	h.Set("x-amz-checksum-type", sumType(sum{composite: true}))
+	return nil
 }

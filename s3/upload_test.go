@@ -278,6 +278,53 @@ func TestAttributesOfParts(t *testing.T) {
 	}
 }
 
+// The checksum of an answer with one part is of that part, or is not there: clients verify what came with it.
+func TestChecksumOfPart(t *testing.T) {
+	r := newRig(t)
+	r.path("b/", "")
+	p1, p2 := pattern(minPart, 1), "the rest"
+	upload := func(key, kind string, parts ...string) {
+		id := r.begin(key, "x-amz-checksum-algorithm: CRC32", "x-amz-checksum-type: "+kind)
+		etags := map[int]string{}
+		for i, p := range parts {
+			etags[i+1] = r.part(key, id, i+1, p, sumHeader(algoCRC32, p))
+		}
+		doc := partsDoc(etags)
+		for i, p := range parts {
+			doc = strings.Replace(doc, etags[i+1]+"</ETag>", etags[i+1]+"</ETag><ChecksumCRC32>"+sumOf(algoCRC32, p)+"</ChecksumCRC32>", 1)
+		}
+		r.ok("POST", "/b/"+key+"?uploadId="+id, doc)
+	}
+	upload("composite", "COMPOSITE", p1, p2)
+	upload("composite1", "COMPOSITE", p2)
+	upload("composite0", "COMPOSITE", p1, "")
+	upload("full", "FULL_OBJECT", p1, p2)
+	upload("full0", "FULL_OBJECT", p1, "")
+	upload("full1", "FULL_OBJECT", p2)
+	r.ok("PUT", "/b/whole", p2, sumHeader(algoCRC32, p2))
+	r.path("b/mount", p2)
+	sum1, sum2, sum0 := sumOf(algoCRC32, p1), sumOf(algoCRC32, p2), sumOf(algoCRC32, "")
+	for _, row := range []struct {
+		key       string
+		n         int
+		sum, kind string
+	}{
+		{"composite", 1, sum1, "COMPOSITE"}, {"composite", 2, sum2, "COMPOSITE"}, {"composite1", 1, sum2, "COMPOSITE"},
+		{"composite0", 1, sum1, "COMPOSITE"}, {"composite0", 2, sum0, "COMPOSITE"},
+		{"full", 1, "", ""}, {"full", 2, "", ""}, {"full0", 2, "", ""}, {"full1", 1, sum2, "FULL_OBJECT"}, {"whole", 1, sum2, "FULL_OBJECT"}, {"mount", 1, "", ""},
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			path := fmt.Sprintf("/b/%s?partNumber=%d", row.key, row.n)
+			h := r.ok(method, path, "", "x-amz-checksum-mode: ENABLED").Header()
+			r.same(method+" "+path, h.Get("x-amz-checksum-crc32")+" "+h.Get("x-amz-checksum-type"), row.sum+" "+row.kind)
+			h = r.ok(method, path, "").Header()
+			r.same(method+" "+path+" not asked for", h.Get("x-amz-checksum-crc32")+h.Get("x-amz-checksum-type"), "")
+		}
+	}
+	h := r.ok("GET", "/b/whole", "", "x-amz-checksum-mode: ENABLED", "Range: bytes=0-1").Header()
+	r.same("of a range", h.Get("x-amz-checksum-crc32"), "")
+}
+
 func TestCombinedChecksums(t *testing.T) {
 	for a := algoNone + 1; a < algoEnd; a++ {
 		for _, kind := range []string{"FULL_OBJECT", "COMPOSITE"} {
