@@ -68,7 +68,7 @@ func (c *call) listParts() error {
 			return errEnough
 		}
 		p := partEntry{PartNumber: n, LastModified: xmlTime(r.time), ETag: quoteTag(r.etag()), Size: r.length}
-		if u.algo.valid() && r.algo.valid() {
+		if r.algo.valid() {
 			p.set(r.algo, r.sum[:r.algo.size()])
 		}
 		res.Part = append(res.Part, p)

@@ -230,6 +230,14 @@ func TestListParts(t *testing.T) {
 		marker = res.NextPartNumberMarker
 	}
 	r.same("parts", all, []int{1, 2, 7, 9999, 10000})
+	// Parts of an upload that was begun without an algorithm have the default one's sum.
+	id = r.begin("m")
+	r.part("m", id, 1, "one", sumHeader(algoSHA1, "one"))
+	r.part("m", id, 2, "two")
+	var res partList
+	r.xml(r.ok("GET", "/b/m?uploadId="+id, ""), &res)
+	r.same("default checksums", fmt.Sprint(res.Part[0].ChecksumCRC64NVME, res.Part[1].ChecksumCRC64NVME, res.Part[0].ChecksumSHA1, res.ChecksumAlgorithm),
+		fmt.Sprint(sumOf(algoCRC64NVME, "one"), sumOf(algoCRC64NVME, "two"), "", ""))
 }
 
 // A part that is too long is refused before it says how the data are divided.
