@@ -37,12 +37,16 @@ type call struct {
 // the connection.
 type answer struct {
 	http.ResponseWriter
+	body    *pacedBody // of the request; nil if it has none
 	begun   bool
 	status  int
 	written int64
 }
 
 func (a *answer) WriteHeader(status int) {
+	if a.body != nil {
+		a.body.extend() // net/http reads what is left of it before it sends
+	}
 	a.begun = true
 	a.status = status
 	a.ResponseWriter.WriteHeader(status)
@@ -50,7 +54,7 @@ func (a *answer) WriteHeader(status int) {
 
 func (a *answer) Write(p []byte) (int, error) {
 	if !a.begun {
-		a.begun, a.status = true, http.StatusOK
+		a.WriteHeader(http.StatusOK)
 	}
 	n, err := a.ResponseWriter.Write(p)
 	a.written += int64(n)

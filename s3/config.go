@@ -49,8 +49,11 @@ type Config struct {
 	// requests at work, Rate the requests per second of one client address (0: no bound).
 	MaxConnections, MaxRequests int
 	Rate                        float64
-	Now                         func() time.Time
-	Log                         zerolog.Logger
+	// Stall is how long a client may send nothing of a body that it has begun, or take nothing of
+	// its answer.
+	Stall time.Duration
+	Now   func() time.Time
+	Log   zerolog.Logger
 	// Elsewhere, if not nil, is asked before an operation that changes something, once it is
 	// known who asks; nothing of the body has been read. It answers the request if that is another
 	// node's business, and says so; an error is answered here. anonymous says that there are no keys.
@@ -70,7 +73,7 @@ type Done struct {
 func DefaultConfig() Config {
 	return Config{
 		Region: "us-east-1", FileMode: 0o644, DirMode: 0o755, UploadExpiry: 7 * 24 * time.Hour,
-		MaxConnections: 4096, MaxRequests: 256, Now: time.Now, Log: zerolog.Nop(),
+		MaxConnections: 4096, MaxRequests: 256, Stall: stallTimeout, Now: time.Now, Log: zerolog.Nop(),
 	}
 }
 
@@ -99,6 +102,9 @@ func (c *Config) complete() error {
 	}
 	if c.MaxRequests <= 0 {
 		c.MaxRequests = d.MaxRequests
+	}
+	if c.Stall <= 0 {
+		c.Stall = d.Stall
 	}
 	if c.Rate < 0 {
 		return volume.Errorf(volume.Invalid, "s3: a rate of %g requests per second", c.Rate)

@@ -6,7 +6,7 @@
 //
 // # Parts
 //
-//   - server.go, limits.go, cors.go: connections, limits, what every request has.
+//   - server.go, limits.go, stall.go, cors.go: connections, limits, what every request has.
 //   - call.go, route.go: from host, path and query to one operation. A subresource
 //     that is not known, or a header whose meaning would be lost, is NotImplemented,
 //     never something else. A parameter of a URL that stands for a header is one.
@@ -81,6 +81,6 @@
 //
 // # Locks
 //
-// uploads.mu is a leaf. Of an activity, hold comes before mu; both are held over
+// uploads.mu and pacedBody.mu are leaves. Of an activity, hold comes before mu; both are held over
 // calls of the volume, which takes none of ours.
 package s3

@@ -10,6 +10,7 @@ import (
 type boundedListener struct {
 	net.Listener
 	places chan struct{}
+	stall  time.Duration // see boundedConn
 	once   sync.Once
 	closed chan struct{}
 }
@@ -30,7 +31,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		<-l.places
 		return nil, err
 	}
-	return &boundedConn{Conn: c, places: l.places}, nil
+	return &boundedConn{Conn: c, places: l.places, stall: l.stall}, nil
 }
 
 func (l *boundedListener) Close() error {
@@ -44,9 +45,11 @@ func (l *boundedListener) Close() error {
 	return err
 }
 
+// boundedConn gives its place back when it is closed, and ends a write of which nothing goes out for a time.
 type boundedConn struct {
 	net.Conn
 	places chan struct{}
+	stall  time.Duration
 	once   sync.Once
 }
 

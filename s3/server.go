@@ -75,7 +75,7 @@ func (l logWriter) Write(p []byte) (int, error) {
 
 // Serve answers on a listener until Close; with Config.TLS it speaks TLS on it.
 func (s *Server) Serve(ln net.Listener) error {
-	ln = &boundedListener{Listener: ln, places: s.conns}
+	ln = &boundedListener{Listener: ln, places: s.conns, stall: s.cfg.Stall}
 	if s.cfg.TLS != nil {
 		ln = tls.NewListener(ln, s.cfg.TLS)
 	}
@@ -120,9 +120,15 @@ func (s *Server) ServeForwarded(w http.ResponseWriter, r *http.Request) { s.answ
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, forwarded bool) {
 	c := &call{s: s, w: &answer{ResponseWriter: w}, r: r, h: r.Header, ctx: r.Context(), id: requestID(), forwarded: forwarded}
+	c.r = r.WithContext(c.ctx) // a copy: net/http looks at the body of its own when the answer is early
+	// What another node forwards comes in the blocks that it makes; it has given the client its time.
+	if r.Body != nil && r.Body != http.NoBody && !forwarded {
+		c.w.body = &pacedBody{ReadCloser: r.Body, conn: http.NewResponseController(w), stall: s.cfg.Stall}
+		defer c.w.body.end()
+		c.r.Body = c.w.body
+	}
 	if s.cfg.Done != nil {
-		body := &countingBody{ReadCloser: r.Body}
-		c.r = r.WithContext(c.ctx) // a copy: net/http looks at the body of its own when the answer is early
+		body := &countingBody{ReadCloser: c.r.Body}
 		c.r.Body = body
 		defer func() { s.cfg.Done(Done{Operation: c.name, Status: c.w.status, Read: body.n, Written: c.w.written}) }()
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -192,6 +193,9 @@ func (f *forwarding) try(t *target) (*http.Response, error) {
 	if err != nil {
 		stop()
 		cancel(nil)
+		if body.stalled() {
+			return nil, refuse(http.StatusBadRequest, "RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period.")
+		}
 		var op *dialError
 		unread := f.r.ContentLength != 0 && body.detach()
 		if f.r.Context().Err() == nil && (unread || errors.As(err, &op)) {
@@ -315,6 +319,7 @@ type onceBody struct {
 	mu    sync.Mutex
 	taken bool // something was read, or tried to be
 	gone  bool
+	late  bool // the client has let its time go by
 }
 
 func (b *onceBody) Read(p []byte) (int, error) {
@@ -325,7 +330,20 @@ func (b *onceBody) Read(p []byte) (int, error) {
 	}
 	b.taken = true
 	b.mu.Unlock()
-	return b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		b.mu.Lock()
+		b.late = true
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+// stalled reports whether the client has let its time go by in the middle of the body.
+func (b *onceBody) stalled() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.late
 }
 
 // Close leaves the body to the server that it is of.

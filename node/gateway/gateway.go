@@ -68,6 +68,7 @@ type Gateway struct {
 	tls     bool
 	metrics *metrics
 	leader  leaderSide
+	stall   time.Duration // s3.Config.Stall; 0: as there
 
 	ctx    context.Context // ends with Shutdown
 	cancel context.CancelFunc
@@ -173,6 +174,7 @@ func (g *Gateway) serverLocked() (*s3.Server, error) {
 	cfg.UID, cfg.GID, cfg.FileMode, cfg.DirMode = uint32(s.UID), uint32(s.GID), uint32(s.FileMode), uint32(s.DirMode)
 	cfg.UploadExpiry, cfg.OpaqueETags, cfg.CORSOrigins = s.UploadExpiry, s.OpaqueETags, s.CORSOrigins
 	cfg.MaxConnections, cfg.MaxRequests, cfg.Rate = s.MaxConnections, s.MaxRequests, float64(s.Rate)
+	cfg.Stall = g.stall
 	cfg.Log, cfg.Elsewhere, cfg.Done = g.log, g.elsewhere, g.metrics.done
 	if g.tls {
 		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {

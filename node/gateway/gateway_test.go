@@ -37,6 +37,7 @@ type cluster struct {
 	leader  string
 	changed chan struct{}
 	nodes   map[string]*member
+	stall   time.Duration // of members to come; see Gateway
 }
 
 type member struct {
@@ -138,6 +139,7 @@ func (c *cluster) add(t *testing.T, id, text string) *member {
 		t.Fatal(err)
 	}
 	m.g = g
+	g.stall = c.stall
 	c.mu.Lock()
 	c.nodes[id] = m
 	c.mu.Unlock()
@@ -391,6 +393,48 @@ func TestNoLength(t *testing.T) {
 		}
 		if got := f.want(t, 200, "GET", "/bucket/key", ""); tt.header == "" && got != "old" {
 			t.Fatalf("%q", got)
+		}
+	}
+}
+
+// TestStalledClient: one that stops in the middle of a body that is forwarded is told so where it is, and holds nothing
+// anywhere. The leader gives a client of another node its time no second time: it sees the body in blocks, and late.
+func TestStalledClient(t *testing.T) {
+	const stall = time.Second
+	c := newCluster()
+	c.lead("a")
+	c.stall = stall / 10
+	c.add(t, "a", open)
+	c.stall = stall
+	f := c.add(t, "f", open)
+	f.want(t, 200, "PUT", "/bucket", "")
+	for _, sent := range []string{"some", ""} {
+		conn, err := net.Dial("tcp", f.g.Address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "PUT /bucket/key HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n%s", sent)
+		buf := make([]byte, 4096)
+		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if n, err := conn.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "HTTP/1.1 400 ") || !strings.Contains(string(buf[:n]), "<Code>RequestTimeout<") {
+			t.Fatalf("%q, %v", buf[:n], err)
+		}
+	}
+	body, feed := io.Pipe()
+	go func() {
+		for range 8 {
+			time.Sleep(stall / 5)
+			feed.Write([]byte("x"))
+		}
+		feed.Close()
+	}()
+	if status, text := f.send(t, "PUT", "/bucket/key", body); status != 200 {
+		t.Fatal(status, text)
+	}
+	for deadline := time.Now().Add(20 * time.Second); len(c.vol.Inos()) != 3; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("inodes %v are left", c.vol.Inos())
 		}
 	}
 }
