@@ -61,7 +61,7 @@ func (s *Server) bucket(ctx context.Context, name string) (volume.Attr, error) {
 	missing := errBucket(name)
 	if path, ok := s.cfg.Buckets[name]; ok {
 		a, err := s.mapped(ctx, path, false)
-		if volume.KindOf(err) == volume.NotFound && err != nil {
+		if kind := volume.KindOf(err); err != nil && (kind == volume.NotFound || kind == volume.Stale) {
 			err = missing
 		}
 		return a, err

@@ -180,3 +180,35 @@ func TestReadersOfOverwrittenKey(t *testing.T) {
 	r.same("readers", codes, map[int]int{200: racers})
 	r.same("writers", <-written, map[int]int{200: 4})
 }
+
+// What is asked of a bucket that is removed meanwhile is answered with the bucket, not with a key.
+func TestBucketRemovedMeanwhile(t *testing.T) {
+	for _, q := range []string{"GET /b?list-type=2", "GET /b?versions", "GET /b?tagging", "PUT /b?tagging", "POST /b/k?uploads", "PUT /b/k", "PUT /b/d/k"} {
+		var v *vanishing
+		r := newRig(t, func(cfg *Config) {
+			v = &vanishing{Volume: cfg.Volume, name: "b"}
+			cfg.Volume = v
+		})
+		r.path("b/", "")
+		v.do = func() { r.do(volume.Request{Kind: volume.OpRmdir, Parent: volume.RootIno, Name: "b"}) }
+		method, path, _ := strings.Cut(q, " ")
+		r.fails("NoSuchBucket", method, path, "<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>")
+		left(r, 1)
+	}
+}
+
+// vanishing does something once, right after a name was looked up.
+type vanishing struct {
+	Volume
+	name string
+	do   func()
+}
+
+func (v *vanishing) Lookup(ctx context.Context, dir volume.Ino, name string) (volume.Attr, error) {
+	a, err := v.Volume.Lookup(ctx, dir, name)
+	if do := v.do; name == v.name && do != nil {
+		v.do = nil
+		do()
+	}
+	return a, err
+}

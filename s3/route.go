@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"wolfdisk/s3/sig"
+	"wolfdisk/volume"
 )
 
 // operation is one of S3's operations.
@@ -140,7 +142,20 @@ func (c *call) serve() error {
 			return err
 		}
 	}
-	return op.run(c)
+	return c.ofBucket(op.run(c))
+}
+
+// ofBucket turns the error that an inode is gone into one of the bucket, if that is what was removed while the
+// operation was at work.
+func (c *call) ofBucket(err error) error {
+	if err == nil || volume.KindOf(err) != volume.Stale || c.bucket == "" {
+		return err
+	}
+	var f *fault
+	if _, berr := c.s.bucket(c.ctx, c.bucket); c.key == "" || errors.As(berr, &f) {
+		return errBucket(c.bucket)
+	}
+	return err
 }
 
 // waitsForNothing reports whether the client waits to be told to go on with a body that
