@@ -249,7 +249,7 @@ func TestPartTooLong(t *testing.T) {
 	req.ContentLength = maxPut + 1
 	w := httptest.NewRecorder()
 	r.s.ServeHTTP(w, req)
-	if w.Code != 413 || !strings.Contains(w.Body.String(), "EntityTooLarge") {
+	if w.Code != 400 || !strings.Contains(w.Body.String(), "EntityTooLarge") {
 		t.Fatal(w.Code, w.Body)
 	}
 	p1, p2 := pattern(minPart, 1), "end"
