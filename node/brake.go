@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"wolfdisk/hostdir"
 	"wolfdisk/volume"
@@ -11,43 +12,66 @@ import (
 // brake refuses to take a disk that is not there, or not whole, for one that was
 // emptied. It is asked when everything that has only moved is recorded.
 func (r *reconciler) brake(gone []missing) error {
-	if len(gone) == 0 {
-		return nil
+	n, err := r.lost(gone)
+	if err != nil {
+		return err
 	}
-	for _, m := range gone {
-		n, err := r.lostWith(m)
-		if err != nil {
-			return err
-		}
-		r.gone += n
-	}
+	r.gone += n
 	return r.tooMuch(r.gone)
 }
 
 // brakeEarly is brake before anything is recorded: what has come may be what has gone,
 // but no more than that. Of another round than the first it says nothing new.
 func (r *reconciler) brakeEarly(ctx context.Context, f *round) error {
-	if !f.whole || r.ops > 0 || len(f.missing) == 0 {
+	if !f.whole || r.ops > 0 {
 		return nil
 	}
-	var gone, come uint64
-	for _, m := range f.missing {
-		n, err := r.lostWith(m)
-		if err != nil {
-			return err
-		}
-		gone += n
+	replaced := slices.Concat(f.byKind[hostdir.DiffReplaced], f.byKind[hostdir.DiffType])
+	gone, err := r.lost(append(displaced(replaced), f.missing...))
+	if err != nil || gone == 0 {
+		return err
 	}
-	for _, kind := range []hostdir.DiffKind{hostdir.DiffExtra, hostdir.DiffReplaced, hostdir.DiffType} {
-		for _, d := range f.byKind[kind] {
-			n, err := r.st.dir.CountBelow(ctx, r.st.engine, d.Parent, d.Name)
-			if err != nil {
-				return err
-			}
-			come += 1 + n
-		}
+	come, err := r.come(ctx, append(replaced, f.byKind[hostdir.DiffExtra]...))
+	if err != nil {
+		return err
 	}
 	return r.tooMuch(gone - min(gone, come))
+}
+
+// brakeDisplaced is brake for what something else stands in place of, which nothing says to be missing:
+// a directory behind a link that was put in its place, or below one that was moved there. It is asked
+// before that is recorded, when what has only moved is.
+func (r *reconciler) brakeDisplaced(ctx context.Context, replaced []hostdir.Difference) error {
+	gone, err := r.lost(displaced(replaced))
+	if err != nil || gone == 0 {
+		return err
+	}
+	come, err := r.come(ctx, replaced)
+	if err != nil {
+		return err
+	}
+	r.displaced += gone - min(gone, come)
+	return r.tooMuch(r.displaced)
+}
+
+// displaced are the names whose inodes have given way to something else.
+func displaced(list []hostdir.Difference) (gone []missing) {
+	for _, d := range list {
+		gone = append(gone, missing{parent: d.Parent, name: d.Name, ino: d.Ino})
+	}
+	return gone
+}
+
+// come counts what is at the names of differences.
+func (r *reconciler) come(ctx context.Context, list []hostdir.Difference) (come uint64, err error) {
+	for _, d := range list {
+		n, err := r.st.dir.CountBelow(ctx, r.st.engine, d.Parent, d.Name)
+		if err != nil {
+			return 0, err
+		}
+		come += 1 + n
+	}
+	return come, nil
 }
 
 // tooMuch is the error if more is gone than may be.
@@ -64,35 +88,49 @@ func (r *reconciler) tooMuch(gone uint64) error {
 		"if they were really deleted, %s; to bring them back from a follower, sync this node anew", gone, r.files, r.n.cfg.Volume.Dir, ratio, hint)
 }
 
-// lostWith counts the files that are gone with a name. One that has another name is not.
-func (r *reconciler) lostWith(m missing) (uint64, error) {
-	e, err := r.st.engine.Entry(m.parent, m.name)
-	if err == nil && e.Ino == m.ino {
-		var a volume.Attr
-		if a, err = r.st.engine.Inode(m.ino); err == nil && !a.IsDir() && a.Nlink > 1 {
-			return 0, nil
+// lost counts the files that are gone with names, which are gone. A file is gone with the last of
+// its names.
+func (r *reconciler) lost(names []missing) (gone uint64, err error) {
+	links := map[volume.Ino]uint32{} // names that are gone of files that have several
+	for _, m := range names {
+		e, err := r.st.engine.Entry(m.parent, m.name)
+		if volume.KindOf(err) == volume.NotFound && err != nil || err == nil && e.Ino != m.ino {
+			continue // it has moved
 		}
-	}
-	switch {
-	case err != nil && volume.KindOf(err) == volume.NotFound, err == nil && e.Ino != m.ino:
-		return 0, nil // it has moved
-	case err != nil:
-		return 0, volume.Wrap(err, "count missing files")
-	}
-	gone := uint64(1)
-	below := []volume.Ino{m.ino}
-	for len(below) > 0 {
-		ino := below[len(below)-1]
-		below = below[:len(below)-1]
-		err := r.st.engine.Entries(ino, 0, func(e volume.DirEntry) bool {
-			gone++
-			if e.Type == volume.ModeDir {
-				below = append(below, e.Ino)
-			}
-			return true
-		})
-		if k := volume.KindOf(err); err != nil && k != volume.NotDir && k != volume.NotFound && k != volume.Stale {
+		var n uint64
+		if err == nil {
+			n, err = r.lostWith(e, links)
+		}
+		if err != nil {
 			return 0, volume.Wrap(err, "count missing files")
+		}
+		gone += n
+	}
+	return gone, nil
+}
+
+// lostWith counts an entry, and what is below it.
+func (r *reconciler) lostWith(e volume.DirEntry, links map[volume.Ino]uint32) (gone uint64, err error) {
+	for todo := []volume.DirEntry{e}; len(todo) > 0; {
+		e := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if e.Type != volume.ModeDir {
+			a, err := r.st.engine.Inode(e.Ino)
+			if err != nil {
+				return 0, err
+			}
+			if links[e.Ino]++; links[e.Ino] == max(a.Nlink, 1) {
+				delete(links, e.Ino)
+				gone++
+			}
+			continue
+		}
+		gone++
+		if err := r.st.engine.Entries(e.Ino, 0, func(sub volume.DirEntry) bool {
+			todo = append(todo, sub)
+			return true
+		}); err != nil {
+			return 0, err
 		}
 	}
 	return gone, nil

@@ -42,7 +42,7 @@ func (h *host) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 		if err != nil {
 			return err
 		}
-		h.n.peers.setSync(h.s, nil) // it has all content
+		h.whole()
 		return w.Last(binary.BigEndian.AppendUint64(nil, uint64(v)))
 	case volume.RequestContent:
 		return h.n.answerContent(ctx, body, w, h.count)
@@ -121,6 +121,18 @@ func (h *host) count(files, bytes uint64) {
 	p := h.sent
 	h.mu.Unlock()
 	p.add(files, bytes, "")
+}
+
+// whole notes that the follower has all content of its copy: it needs no more of the log than any
+// other follower.
+func (h *host) whole() {
+	h.n.peers.setSync(h.s, nil)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.release != nil {
+		h.release()
+		h.release = nil
+	}
 }
 
 // end ends the session: the log is kept for a while if a copy was under way.

@@ -106,6 +106,7 @@ type reconciler struct {
 	shown      []string
 	files      uint64 // in the index when it began, without the root
 	gone       uint64 // removed by this reconcile
+	displaced  uint64 // gone with names that something else stands at
 }
 
 // round is what one comparison found.
@@ -223,6 +224,9 @@ func (r *reconciler) record(ctx context.Context, f *round) error {
 			return err
 		}
 		waits = waits || left
+	}
+	if err := r.brakeDisplaced(ctx, slices.Concat(f.byKind[hostdir.DiffType], f.byKind[hostdir.DiffReplaced])); err != nil {
+		return err
 	}
 	for _, list := range [][]hostdir.Difference{changed, f.byKind[hostdir.DiffType], f.byKind[hostdir.DiffReplaced]} {
 		for _, d := range list {

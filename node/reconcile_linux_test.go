@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -598,4 +599,55 @@ func (m *machine) openOnly(ctx context.Context) error {
 	}
 	_, err = n.openToLead(ctx)
 	return err
+}
+
+// TestBrakeDisplaced: what is gone because something else stands in its place, and files with several
+// names, count as what is missing does; what was only exchanged, or is there by another name, does not.
+func TestBrakeDisplaced(t *testing.T) {
+	for _, c := range []struct {
+		name, script string
+		refused      bool
+	}{
+		{"link in its place", "mv big ../elsewhere; ln -s ../elsewhere big", true},
+		{"file in its place", "rm -r big; : >big", true},
+		{"moved in its place", "rm -r big; mv small big", true},
+		{"exchanged", "mv big t; mv small big; mv t small", false},
+		{"in a circle", "mv big t; mv small big; mv pairs small; mv t pairs", false},
+		{"copied", "cp -a big t; rm -r big; mv t big", false},
+		{"moved, and a link in its place", "mv big moved; ln -s moved big", false},
+		{"one of two names", "rm pairs/a*", false},
+		{"all names of most", "rm pairs/* small/* big/1*", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.must(m.lead(context.Background()))
+			for dir, n := range map[string]int{"big": 150, "small": 10, "pairs": 90} {
+				parent := m.mkdir(volume.RootIno, dir)
+				for i := range n {
+					name := fmt.Sprint(i)
+					if dir == "pairs" {
+						name = "a" + name
+					}
+					ino := m.do(volume.Request{Kind: volume.OpCreate, Parent: parent, Name: name, Mode: volume.ModeFile | 0o600}).Ino
+					if dir == "pairs" {
+						m.do(volume.Request{Kind: volume.OpLink, Ino: ino, NewParent: parent, NewName: "b" + name})
+					}
+				}
+			}
+			m.must(m.n.checkpointNow())
+			at := m.n.storage().engine.Position()
+			m.must(m.n.release())
+			if out, err := exec.Command("sh", "-ec", "cd '"+m.dir+"'; "+c.script).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			err := m.lead(context.Background())
+			if c.refused != (exit.Of(err) == exit.Unsafe) || !c.refused && err != nil {
+				t.Errorf("start: %v, want refused %t", err, c.refused)
+			}
+			if now := m.n.storage().engine.Position(); c.refused && now != at {
+				t.Errorf("refused, but wrote: %v, then %v", at, now)
+			}
+			m.must(m.n.release())
+		})
+	}
 }

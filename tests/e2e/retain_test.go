@@ -240,3 +240,20 @@ func TestCollect(t *testing.T) {
 		t.Errorf("gc of a node with a directory: code %d, %s", r.Code, r.Stderr)
 	}
 }
+
+// TestRetainAfterSnapshot: what a copy needed of the log goes when the copy is consistent, though its
+// follower stays connected; and while one is being made, what it has already.
+func TestRetainAfterSnapshot(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, "beta")
+	frugal(b, "8MiB")
+	b.must(b.Start(readyTimeout))
+	b.shell("for i in 0 1 2 3; do dd if=/dev/urandom of=hot$i bs=1M count=8 status=none; done")
+	b.resync(b.follower())
+	for range 8 {
+		b.overwrite()
+	}
+	b.equal()
+	b.trimmed(b.Leader, 10*mib)
+	b.trimmed(b.follower(), 10*mib)
+}
