@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"math"
+	"slices"
 	"testing"
 
 	"wolfdisk/volume"
@@ -22,5 +24,26 @@ func TestForwardedName(t *testing.T) {
 	wantKind(t, "in another's name", ask("other", "d"), volume.AccessDenied)
 	if _, err := l.Lookup(context.Background(), volume.RootIno, "other"); volume.KindOf(err) != volume.NotFound {
 		t.Errorf("it was done all the same: %v", err)
+	}
+}
+
+// A run numbers its requests anew whatever the clock says: none is that of an answer that is kept of
+// another run, and none can wrap round to 0, which is no number.
+func TestForwardNumbers(t *testing.T) {
+	var runs []uint64
+	for range 64 {
+		runs = append(runs, firstForward())
+	}
+	slices.Sort(runs)
+	for i := range runs[1:] {
+		if runs[i+1]-runs[i] < 1<<32 { // what one run can come to
+			t.Errorf("two runs begin at %d and %d", runs[i], runs[i+1])
+		}
+	}
+	if most := runs[len(runs)-1]; most > math.MaxInt64 {
+		t.Errorf("a run begins at %d and soon comes to 0", most)
+	}
+	if most := runs[len(runs)-1]; most < 1<<56 {
+		t.Errorf("runs begin at %d at most: they are not spread", most)
 	}
 }

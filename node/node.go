@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -63,7 +65,7 @@ type node struct {
 	dials    *dials
 	elector  *elector
 	gate     *master.Gate  // of every leader of this run
-	forwards atomic.Uint64 // the number of the last request that was forwarded; over restarts, too
+	forwards atomic.Uint64 // the number of the last request that was forwarded; see firstForward
 	vacancy  *vacancy
 	observer *observers
 	handle   *Handle
@@ -133,7 +135,7 @@ func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger, manager *d
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.stop, n.halt = context.WithCancelCause(n.ctx)
 	n.control, n.dials = newControl(n), newDials(n)
-	n.forwards.Store(uint64(n.started.UnixNano()))
+	n.forwards.Store(firstForward())
 	defer n.cancel(nil)
 	unix.Umask(0)
 	roomForReaders()
@@ -142,6 +144,15 @@ func Run(ctx context.Context, cfg *config.Config, log zerolog.Logger, manager *d
 		err = n.run(ctx)
 	}
 	return errors.Join(err, n.release())
+}
+
+// firstForward is the number behind which a run counts the requests that it forwards. Leaders keep the
+// answers of earlier runs, and would give one of these to a request that has its number: it is
+// drawn anew for each run, since a clock may be set back. There is room above it to count.
+func firstForward() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:]) >> 1
 }
 
 // mountReaders is how many of the mount's goroutines may sit in a system call at once
