@@ -218,7 +218,7 @@ func (n *node) memberVerb(_ context.Context, query url.Values, emit func(any) er
 			m.Address = address
 		}
 	case "remove":
-		if i < 0 || m.Removed {
+		if i < 0 {
 			return volume.Errorf(volume.NotFound, "node %s is no member", id)
 		}
 		if id == n.cfg.Node.ID {
