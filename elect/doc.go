@@ -27,7 +27,7 @@
 // # Events and effects
 //
 // Events: [Tick], [Local] (own copy and disk), [Remembered] (members), [PeerUp], [PeerDown],
-// [PeerRefused], [Received]; the answers to effects: [Saved], [SaveFailed], [CaughtUp],
+// [PeerRefused], [Expelled], [Received]; the answers to effects: [Saved], [SaveFailed], [CaughtUp],
 // [CatchUpFailed], [Ready], [LeadFailed], [SteppedDown], [Drained], [Resolved],
 // [ResolveFailed]; what operators want: [Promote], [Demote], [Handover].
 //
@@ -48,6 +48,7 @@
 //   - Sessions: heartbeats travel on sessions of their own, never behind data. Messages of
 //     an ended session are dropped. PeerUp comes before the first message of a session,
 //     PeerDown after its last.
+//     Those with a member that was removed are refused or ended.
 //   - Gate: an op enters only while the last Gate is open and the clock is below Until,
 //     looked at when the op gets its place in the log. Other calls wait, for a Gate that
 //     opens, for Lead, or for Follow, and are then done here, or forwarded.

@@ -27,7 +27,16 @@ type Local struct {
 type Remembered struct{ Members Members }
 
 // PeerUp says that a session with a peer began: what was received from it before is void.
-type PeerUp struct{ ID string }
+type PeerUp struct {
+	ID string
+	// Newer: this node remembers the peer as removed, and the peer's copy holds all that this one does
+	// and more: it knows better, and is taken for what it says it is.
+	Newer bool
+}
+
+// Expelled says that a peer has refused or ended a session because this node was removed from the
+// cluster, and that it knows what this copy does not.
+type Expelled struct{ By string }
 
 // PeerDown says that the session with a peer ended.
 type PeerDown struct{ ID string }
@@ -113,6 +122,7 @@ func (Local) event()         {}
 func (Remembered) event()    {}
 func (PeerUp) event()        {}
 func (PeerDown) event()      {}
+func (Expelled) event()      {}
 func (PeerRefused) event()   {}
 func (Received) event()      {}
 func (Saved) event()         {}

@@ -36,7 +36,7 @@ func (m *Machine) obey(p *peer, e volume.Epoch) {
 	m.phase, m.leader, m.reign, m.told = Following, p.id, e, false
 	m.granted, m.syncing = "", 0
 	m.bound, m.boundUntil = p.id, m.now+m.t.Silence
-	m.bootDone = true
+	m.bootDone, m.expelled = true, "" // who has it as a follower takes it for a member
 	m.promise(e, func() {
 		if m.leader != p.id || m.reign != e {
 			return
@@ -64,7 +64,7 @@ func (m *Machine) watchLeader() {
 	if m.leader == "" {
 		return
 	}
-	if p := m.find(m.leader); p == nil || m.left(p) == 0 {
+	if p := m.find(m.leader); p == nil || m.left(p) == 0 || m.shunned(p) {
 		m.vacate()
 	}
 }

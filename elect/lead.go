@@ -37,6 +37,8 @@ func (m *Machine) watchLeading() {
 		m.stepDown("its disk fails")
 	case m.stalled != 0 && m.now-m.stalled >= m.t.Stall:
 		m.stepDown("its disk hangs")
+	case m.outcast(m.solo) != "":
+		m.stepDown(m.outcast(m.solo))
 	}
 	if m.phase != Leading {
 		return

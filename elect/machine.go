@@ -62,6 +62,7 @@ type Machine struct {
 	bootDone     bool
 	demoted      bool
 	unfit        time.Duration // may not lead before
+	expelled     string        // who said that this node was removed; "" nobody, or it counts no more
 	strangeTo    string        // who said that this node was wiped or set back
 	strangeUntil time.Duration // and how long that counts
 	vacant       time.Duration // since when there is no leader
@@ -154,9 +155,11 @@ func (m *Machine) handle(ev Event) {
 	case Local:
 		m.copy, m.failed, m.stalled = ev.Copy, ev.Failed, ev.Since
 	case Remembered:
-		m.members = ev.Members
+		m.remembered(ev.Members)
 	case PeerUp:
-		m.peerUp(ev.ID)
+		m.peerUp(ev)
+	case Expelled:
+		m.expelled = ev.By
 	case PeerDown:
 		m.peerDown(ev.ID)
 	case PeerRefused:
@@ -355,8 +358,23 @@ func (m *Machine) barred(insist bool) string {
 		return "node " + m.strangeTo + " knows that it was set back: it has to follow first"
 	case m.copy.Reconciling || m.resolve != "":
 		return "its copy is being reconciled"
-	case m.storeChanged(m.cfg.ID, m.state.Store) && (!insist || m.members.removed(m.cfg.ID)):
+	case m.outcast(insist) != "":
+		return m.outcast(insist)
+	case m.storeChanged(m.cfg.ID, m.state.Store) && !insist:
 		return "the cluster remembers another store of it: see wolfdiskctl member accept-store"
+	}
+	return ""
+}
+
+// outcast says that this node was removed from the cluster; "" if it was not, as far as is known here. An
+// operator who insists knows better than another node, and not better than the list of members.
+func (m *Machine) outcast(insist bool) string {
+	const back = ": wolfdiskctl member add takes it up again"
+	switch {
+	case m.members.removed(m.cfg.ID):
+		return "it was removed from the cluster" + back
+	case m.expelled != "" && !insist:
+		return "node " + m.expelled + " says that it was removed from the cluster" + back
 	}
 	return ""
 }
@@ -366,7 +384,7 @@ func (m *Machine) eligible() bool { return m.unfitWhy() == "" }
 // storeChanged reports whether a node is not what the cluster remembers.
 func (m *Machine) storeChanged(id string, store volume.ID) bool {
 	known, ok := m.members.Get(id)
-	return ok && known.Store != store || m.members.removed(id)
+	return ok && known.Store != store
 }
 
 // resumed is called when the machine was not stepped for longer than Pause: what it knows

@@ -360,7 +360,7 @@ func TestNotEligible(t *testing.T) {
 		"complete":    func(b *box) { b.copy.Consistent = false },
 		"reconciled":  func(b *box) { b.copy.Reconciling = true },
 		"store":       func(b *box) { b.step(elect.Remembered{Members: elect.Members{{ID: self, Store: store("x")}}}) },
-		"store ":      func(b *box) { b.step(elect.Remembered{Members: elect.Members{{ID: self, Removed: true}}}) },
+		"removed":     func(b *box) { b.step(elect.Remembered{Members: elect.Members{{ID: self, Removed: true}}}) },
 		"role":        nil,
 		"others hold": func(b *box) { b.copy = elect.Copy{Founder: true} },
 		"others hold ": func(b *box) {

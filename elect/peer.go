@@ -13,6 +13,7 @@ type peer struct {
 
 	up      bool          // there is a session
 	fresh   bool          // nothing was received over the present session yet
+	newer   bool          // it may be remembered as removed: it knows better; see PeerUp
 	upSince time.Duration // of the present run of the peer
 	lost    time.Duration // when it was last lost
 	flaps   int           // how often it was lost again soon
@@ -48,7 +49,11 @@ func (m *Machine) find(id string) *peer {
 	return m.peers[i]
 }
 
-func (m *Machine) peerUp(id string) {
+func (m *Machine) peerUp(ev PeerUp) {
+	id := ev.ID
+	if m.expelled == id {
+		m.expelled = "" // it takes this node again
+	}
 	if id == m.cfg.ID || volume.CheckNodeID(id) != nil {
 		return
 	}
@@ -61,7 +66,7 @@ func (m *Machine) peerUp(id string) {
 		i, _ := slices.BinarySearchFunc(m.peers, id, func(p *peer, id string) int { return volume.CompareNodeIDs(p.id, id) })
 		m.peers = slices.Insert(m.peers, i, p)
 	}
-	p.up, p.fresh, p.refused, p.upSince = true, true, 0, m.now
+	p.up, p.fresh, p.newer, p.refused, p.upSince = true, true, ev.Newer, 0, m.now
 	m.beatTo(p, m.flags())
 }
 
@@ -91,7 +96,23 @@ func (m *Machine) left(p *peer) time.Duration {
 	return max(left, 0)
 }
 
-func (m *Machine) reachable(p *peer) bool { return p.up && !p.fresh && m.left(p) > 0 }
+func (m *Machine) reachable(p *peer) bool {
+	return p.up && !p.fresh && m.left(p) > 0 && !m.shunned(p)
+}
+
+// shunned reports whether a peer was removed from the cluster, as far as this node knows: it is
+// neither heard nor obeyed, and granted nothing. The host ends its sessions too, but not at once.
+func (m *Machine) shunned(p *peer) bool { return !p.newer && m.members.removed(p.id) }
+
+// remembered takes a new list of members.
+func (m *Machine) remembered(list Members) {
+	for _, p := range m.peers {
+		if list.removed(p.id) && !m.members.removed(p.id) {
+			p.newer = false
+		}
+	}
+	m.members = list
+}
 
 // counts reports whether a peer is one of the voters, with the store that is remembered
 // and with its memory intact.
@@ -119,7 +140,7 @@ func (m *Machine) anyCopy() bool {
 
 func (m *Machine) receive(from string, msg Message) {
 	p := m.find(from)
-	if p == nil || !p.up {
+	if p == nil || !p.up || m.shunned(p) {
 		return
 	}
 	switch msg := msg.(type) {

@@ -29,6 +29,9 @@ func (m *Machine) done(id uint64, err error) { m.emit(Done{id, err}) }
 func (m *Machine) promote(ev Promote) {
 	m.demoted = false
 	m.unfit = 0 // whoever asks knows better
+	if ev.AllowDataLoss {
+		m.expelled = ""
+	}
 	if m.phase == Leading {
 		m.done(ev.Request, nil)
 		return

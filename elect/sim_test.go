@@ -169,6 +169,10 @@ func (t *simNet) settle() {
 func (t *simNet) settlePair(a, b *simNode, cut bool) {
 	up := t.session[a.i][b.i] != 0
 	both := a.running && b.running
+	if both && !cut && (t.refuses(a, b) || t.refuses(b, a)) {
+		t.end(a, b)
+		return
+	}
 	switch {
 	case !up && both && !cut:
 		t.next++
@@ -190,6 +194,17 @@ func (t *simNet) settlePair(a, b *simNode, cut bool) {
 			}
 		}
 	}
+}
+
+// refuses has one node refuse another that was removed, as far as it knows, and tells that one so.
+func (t *simNet) refuses(a, b *simNode) bool {
+	for _, m := range a.members() {
+		if m.ID == b.id && m.Removed {
+			t.s.after(ms, b, func() { b.step(elect.Expelled{By: a.id}) })
+			return true
+		}
+	}
+	return false
 }
 
 // end ends the session of two nodes.

@@ -54,6 +54,7 @@ type checker struct {
 	s       *sim
 	broken  string // the first violation
 	members elect.Members
+	removed string // the member that is removed now
 	ops     map[opKey]*simOp
 	acked   []*simOp
 	synced  *simOp // the last that fsync returned for, on level Durable
@@ -108,6 +109,8 @@ func (c *checker) lead(n *simNode, e volume.Epoch) {
 	c.numbers[number] = run
 	known, _ := c.members.Get(n.id)
 	switch {
+	case n.id == c.removed:
+		c.violated("removed: %s leads in %s", n.id, e)
 	case !n.head.has(c.synced):
 		c.violated("I6: %s leads in %s without version %d of %s, which was fsynced", n.id, e, c.synced.pos.Version, c.synced.pos.Epoch)
 	case n.head == nil && !n.founder:

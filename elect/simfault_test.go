@@ -18,11 +18,12 @@ const (
 	killed               // the leader is killed: writes go on within two seconds
 	handed               // hand-overs without a fault
 	leases               // short cuts, pauses, slow disks and hand-overs on the levels above available
+	removal              // a member is removed: it leads nowhere until it is taken up again
 	classes int   = iota
 )
 
 func (c class) String() string {
-	return [...]string{"faults", "one-way", "killed", "handed", "leases"}[c]
+	return [...]string{"faults", "one-way", "killed", "handed", "leases", "removal"}[c]
 }
 
 // kill ends a run. Power takes what is not synced with it.
@@ -238,6 +239,8 @@ func run(seed uint64, bug elect.Bug) (*sim, result) {
 		s.runKilled(&r)
 	case handed:
 		s.runHanded(&r)
+	case removal:
+		s.runRemoval(&r)
 	}
 	r.trace, r.roles, r.saves, r.events, r.acked = s.trace, s.roles, s.saves, s.events, len(s.check.acked)
 	return s, r

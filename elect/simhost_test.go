@@ -40,6 +40,7 @@ type simNode struct {
 	hung      time.Duration // the disk answers nothing until then
 	hangs     time.Duration // since when, by the machine's clock
 	known     bool          // members were told
+	told      elect.Members // those that this node knows, where it does not know the present ones
 
 	gate        elect.Gate
 	leading     volume.Epoch
@@ -85,6 +86,9 @@ func (n *simNode) records(o *simOp) bool {
 func (n *simNode) members() elect.Members {
 	if n.head == nil && n.role != volume.RoleWitness {
 		return nil
+	}
+	if n.told != nil {
+		return n.told
 	}
 	return n.s.check.members
 }

@@ -62,15 +62,15 @@ func (h *controlDialer) Session(s *wire.Session) { s.Close(nil) }
 
 // Refused implements wire.RefusalObserver.
 func (h *controlDialer) Refused(remote wire.Hello, addr string, err error) {
+	h.n.expelled(&remote, err)
 	h.n.refused(remote.NodeID, addr, err)
 }
 
-// controlHello is what this node says on a control session: who leads, and how far it is, say the
-// heartbeats.
+// controlHello is what this node says on a control session: who leads say the heartbeats.
 func (n *node) controlHello() wire.Hello {
 	h := n.hello()
 	h.Caps |= wire.CapControl
-	h.Position, h.Lineage, h.Leading = volume.Position{}, nil, volume.Epoch{}
+	h.Leading = volume.Epoch{}
 	return h
 }
 
@@ -117,7 +117,8 @@ func (c *control) connected(id string) bool {
 // the lower ID stays; an older one gives way to one that was dialled by the same side, which
 // has noticed its end.
 func (c *control) session(ctx context.Context, s *wire.Session, dialled bool) {
-	id := s.Remote().NodeID
+	remote := s.Remote()
+	id := remote.NodeID
 	me := &controlSession{s: s, dialled: dialled, ended: make(chan struct{})}
 	for {
 		c.mu.Lock()
@@ -142,12 +143,19 @@ func (c *control) session(ctx context.Context, s *wire.Session, dialled bool) {
 		}
 	}
 	defer close(me.ended)
-	c.n.elector.tell(elect.PeerUp{ID: id})
+	// Looked at with the session in the list: it may have been removed since the hello.
+	removed := isRemoved(c.n.members(), id)
+	newer := removed && c.n.newer(&remote)
+	if removed && !newer {
+		s.Close(errRemoved(id))
+	}
+	c.n.elector.tell(elect.PeerUp{ID: id, Newer: newer})
 	if c.n.follows(id) {
 		c.n.vacancy.back()
 	}
 	err := c.serve(ctx, s)
 	s.Close(err)
+	c.n.expelled(&remote, err)
 	c.mu.Lock()
 	delete(c.byID, id)
 	c.mu.Unlock()
@@ -163,6 +171,16 @@ func (c *control) serve(ctx context.Context, s *wire.Session) error {
 	defer cancel()
 	go sink.watch(ctx, s)
 	return s.Serve(ctx, sink)
+}
+
+// sessionWith is the present session with a node; nil.
+func (c *control) sessionWith(id string) *wire.Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cs := c.byID[id]; cs != nil {
+		return cs.s
+	}
+	return nil
 }
 
 // send sends a message on the present session with a node; without one it is dropped.

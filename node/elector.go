@@ -90,6 +90,7 @@ func (e *elector) run(ctx context.Context) {
 			e.step(ev)
 		case <-tick.C:
 			if now := e.n.members(); !slices.Equal(now, members) {
+				e.n.endRemoved(members, now)
 				members = now
 				e.n.dials.members(now)
 				e.n.background(func(context.Context) {

@@ -144,6 +144,7 @@ func (n *node) sessionEnded(remote *wire.Hello, err error) {
 		n.stopWith(fmt.Errorf("following %s: %w", remote.NodeID, f.Failed()))
 		return
 	}
+	n.expelled(remote, err)
 	n.refused(remote.NodeID, "", err)
 }
 

@@ -171,7 +171,8 @@ func (n *node) asMember() volume.Member {
 }
 
 // rememberSelf makes this leader a member, if the cluster does not know it as it is. It does not
-// begin an epoch: a leader that never wrote leaves no trace.
+// begin an epoch: a leader that never wrote leaves no trace. One that was removed is taken up again by an
+// operator alone.
 func (n *node) rememberSelf() {
 	l := n.leading()
 	if l == nil || !l.Wrote() {
@@ -179,7 +180,7 @@ func (n *node) rememberSelf() {
 	}
 	self := n.asMember()
 	for _, known := range n.members() {
-		if known.ID == self.ID && (known == self || self.Address == "" && known.Role == self.Role && known.Store == self.Store && !known.Removed) {
+		if known.ID == self.ID && (known.Removed || known == self || self.Address == "" && known.Role == self.Role && known.Store == self.Store) {
 			return
 		}
 	}

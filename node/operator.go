@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 	"wolfdisk/elect"
 	"wolfdisk/node/admin"
 	"wolfdisk/volume"
-	"wolfdisk/wire"
 )
 
 // codeWouldLose is the code of what is refused because operations could be lost by it.
@@ -230,10 +228,12 @@ func (n *node) memberVerb(_ context.Context, query url.Values, emit func(any) er
 		switch {
 		case i < 0:
 			return volume.Errorf(volume.NotFound, "node %s is no member", id)
+		case m.Removed:
+			return errRemoved(id)
 		case !ok:
 			return volume.Errorf(volume.Unavailable, "node %s is not connected: start it, so that its store is known", id)
 		}
-		m.Store, m.Removed = store, false
+		m.Store = store
 	default:
 		return admin.BadParam("do", do, "add, remove or accept-store")
 	}
@@ -243,29 +243,9 @@ func (n *node) memberVerb(_ context.Context, query url.Values, emit func(any) er
 		}
 		n.log.Info().Str("member", id).Str("do", query.Get("do")).Msg("the list of members was changed")
 	}
-	if m.Removed {
-		if s := n.peers.session(id); s != nil {
-			go s.Close(errRemoved(id))
-		}
-	}
 	line := admin.MemberLine{ID: m.ID, Role: m.Role.String(), Address: m.Address, Removed: m.Removed}
 	if !m.Store.IsZero() {
 		line.StoreID = admin.HexID(m.Store)
 	}
 	return emit(line)
-}
-
-func errRemoved(id string) error {
-	return &wire.Refusal{Kind: volume.AccessDenied, Code: "WD-1325", Text: fmt.Sprintf(
-		"node %s was removed from the cluster: wolfdiskctl member add %s takes it up again", id, id)}
-}
-
-// removed refuses a node that the cluster was told to forget.
-func (n *node) removed(id string) error {
-	for _, m := range n.members() {
-		if m.ID == id && m.Removed {
-			return errRemoved(id)
-		}
-	}
-	return nil
 }

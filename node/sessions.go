@@ -84,6 +84,11 @@ func (n *node) accept(h *wire.Hello) error {
 	if err := n.peers.duplicate(h); err != nil {
 		return err
 	}
+	if !n.isWitness() { // a leader is to tell it who was taken up again
+		if err := n.removed(h); err != nil {
+			return err
+		}
+	}
 	if mine := *n.elector.obeyed.Load(); !h.Leading.IsZero() && h.Leading.Compare(mine) < 0 {
 		return &wire.Refusal{Kind: volume.Fenced, Code: "WD-1305", Promise: mine, Text: fmt.Sprintf(
 			"node %s obeys epoch %s, which is above %s", n.cfg.Node.ID, mine, h.Leading)}
@@ -94,8 +99,8 @@ func (n *node) accept(h *wire.Hello) error {
 	if l == nil || !h.Leading.IsZero() || h.Role == volume.RoleClient {
 		return nil
 	}
-	if err := n.removed(h.NodeID); err != nil || h.Role == volume.RoleWitness {
-		return err
+	if h.Role == volume.RoleWitness {
+		return nil
 	}
 	return n.acceptFollower(s, h)
 }
@@ -105,6 +110,9 @@ func (n *node) acceptIdentity(h *wire.Hello) error {
 	st := n.state.Get()
 	if !h.Volume.IsZero() && !st.Volume.IsZero() && h.Volume != st.Volume {
 		return otherVolume(n.cfg.Node.ID, h, st.Volume)
+	}
+	if err := n.removed(h); err != nil {
+		return err
 	}
 	return n.peers.duplicate(h)
 }
@@ -163,6 +171,7 @@ func (n *node) Session(s *wire.Session) {
 // Refused implements wire.RefusalObserver for those who dial this node: each of their tries comes
 // from another port.
 func (n *node) Refused(remote wire.Hello, addr string, err error) {
+	n.expelled(&remote, err)
 	n.refused(remote.NodeID, hostOf(addr), err)
 }
 
@@ -178,6 +187,7 @@ const freshFor = 5 * time.Second
 
 // Refused implements wire.RefusalObserver.
 func (d *dialer) Refused(remote wire.Hello, addr string, err error) {
+	d.expelled(&remote, err)
 	d.refused(remote.NodeID, addr, err)
 }
 

@@ -917,6 +917,74 @@ func TestRoles(t *testing.T) {
 	b.shell("echo x >x")
 }
 
+// TestRemoved: a member that was removed while it was down takes no part when it is back, and leads
+// nowhere when the leader dies, until it is taken up again.
+func TestRemoved(t *testing.T) {
+	t.Parallel()
+	b := newTrio(t)
+	for _, n := range b.Nodes() {
+		n.Env = append(n.Env, soon, "WOLFDISK_ELECT_BOOT_WAIT=1s")
+	}
+	b.must(b.Start(readyTimeout))
+	alpha, beta, gamma := b.Leader, b.Followers[0], b.Followers[1]
+	b.shell("echo x >x")
+	b.agree("alpha", 20*time.Second)
+	b.must(alpha.Kill9())
+	b.waitLeads(beta, 10*time.Second)
+	for range 2 {
+		b.ok(beta.Ctl(time.Minute, "member", "remove", "alpha"))
+	}
+	if r := beta.Ctl(time.Minute, "member", "remove", "nobody"); r.Code != 1 {
+		t.Errorf("one that nobody knows was removed: exit code %d, %s", r.Code, r.Stderr)
+	}
+	b.agree("beta", 10*time.Second)
+	b.must(alpha.Start())
+	refused := func(n *cluster.Node) {
+		t.Helper()
+		_, err := n.WaitStatus(20*time.Second, "refused", func(s cluster.Status) bool {
+			return s.LeaderID == "" && slices.ContainsFunc(s.Warnings, func(w cluster.Warning) bool { return w.Code == "WD-1325" })
+		})
+		b.must(err)
+	}
+	refused(alpha)
+	apart := func(d time.Duration) {
+		t.Helper()
+		for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+			if s, err := alpha.Status(); err != nil || s.State == "leading" || s.LeaderID != "" {
+				t.Fatalf("the removed node is %s and led by %q, %v", s.State, s.LeaderID, err)
+			}
+		}
+	}
+	apart(3 * time.Second)
+	b.must(beta.Kill9())
+	b.waitLeads(gamma, 10*time.Second)
+	apart(4 * time.Second)
+	b.ok(cluster.Shell(gamma.Mount, "echo y >y", time.Minute))
+	r := alpha.Ctl(time.Minute, "promote")
+	if r.Code != 6 || !strings.Contains(r.Stderr, "removed") {
+		t.Errorf("the removed node was promoted: exit code %d, %s", r.Code, r.Stderr)
+	}
+	b.ok(gamma.Ctl(time.Minute, "member", "add", "alpha"))
+	b.waitLeads(alpha, 60*time.Second)
+	b.must(beta.Start())
+	b.agree("alpha", 30*time.Second)
+	b.ok(cluster.Shell(alpha.Mount, "test \"$(cat x y)\" = \"$(printf 'x\ny')\"", time.Minute))
+
+	// One that is connected when it is removed, and hears of it.
+	b.ok(alpha.Ctl(time.Minute, "handover", "--to", "beta"))
+	b.agree("beta", 30*time.Second)
+	b.ok(beta.Ctl(time.Minute, "member", "remove", "alpha"))
+	refused(alpha)
+	b.must(beta.Kill9())
+	b.waitLeads(gamma, 10*time.Second)
+	apart(3 * time.Second)
+	b.ok(gamma.Ctl(time.Minute, "member", "add", "alpha"))
+	b.waitLeads(alpha, 60*time.Second)
+	b.must(beta.Start())
+	b.agree("alpha", 30*time.Second)
+	b.equal()
+}
+
 // TestHooks: programs are run when the role changes.
 func TestHooks(t *testing.T) {
 	t.Parallel()
