@@ -4,36 +4,90 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"sync"
 	"time"
+
+	"wolfdisk/volume"
 )
 
 // hookTime bounds a hook's run.
 const hookTime = time.Minute
 
-// runHook runs the program for a role that this node has taken. Nobody waits for it.
-func (n *node) runHook(role string) {
-	path := n.cfg.Hooks.OnLeader
-	if role == "follower" {
-		path = n.cfg.Hooks.OnFollower
-	}
-	if path == "" {
+// hooks are the programs that are to be run, one at a time and in the order in which this node took
+// the roles: one that is slow would else undo what a later one has done. What waits when the
+// daemon stops is run all the same.
+type hooks struct {
+	mu      sync.Mutex
+	waiting []hook
+	running bool
+	last    hook // that was asked for
+}
+
+// hook is a role that this node has taken.
+type hook struct {
+	role   string // leader, follower
+	leader string // "" while there is none
+	epoch  volume.Epoch
+}
+
+// runHook has the program run for a role that this node has taken. Nobody waits for it. Who follows one
+// leader in one epoch begins to do so once, however often the connection is lost.
+func (n *node) runHook(role, leader string, epoch volume.Epoch) {
+	h := hook{role, leader, epoch}
+	q := &n.hooks
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if h == q.last {
 		return
 	}
-	s := n.elector.status.Load()
-	n.background(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookTime)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, path, n.cfg.Node.ID, s.Epoch.String())
-		cmd.Env = append(os.Environ(), "WOLFDISK_NODE_ID="+n.cfg.Node.ID, "WOLFDISK_ROLE="+role, "WOLFDISK_EPOCH="+s.Epoch.String(),
-			"WOLFDISK_LEADER_ID="+s.Leader, "WOLFDISK_MOUNT_DIR="+n.cfg.Mount.Dir, "WOLFDISK_NODE_DATA_DIR="+n.cfg.Node.DataDir) // the last for wolfdiskctl
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			n.warn("WD-1345", "the hook "+path+" for the role "+role+" failed: "+err.Error()+": "+firstLine(out), "run it by hand; nothing depends on it")
+	q.last = h
+	if n.hookPath(role) == "" {
+		return
+	}
+	q.waiting = append(q.waiting, h)
+	if !q.running {
+		q.running = true
+		n.background(n.runHooks)
+	}
+}
+
+func (n *node) hookPath(role string) string {
+	if role == "follower" {
+		return n.cfg.Hooks.OnFollower
+	}
+	return n.cfg.Hooks.OnLeader
+}
+
+func (n *node) runHooks(ctx context.Context) {
+	q := &n.hooks
+	for {
+		q.mu.Lock()
+		if len(q.waiting) == 0 {
+			q.running = false
+			q.mu.Unlock()
 			return
 		}
-		n.unwarn("WD-1345")
-		n.log.Info().Str("hook", path).Str("role", role).Msg("the hook has run")
-	})
+		h := q.waiting[0]
+		q.waiting = q.waiting[1:]
+		q.mu.Unlock()
+		n.runOne(context.WithoutCancel(ctx), h)
+	}
+}
+
+func (n *node) runOne(ctx context.Context, h hook) {
+	ctx, cancel := context.WithTimeout(ctx, hookTime)
+	defer cancel()
+	path, epoch := n.hookPath(h.role), h.epoch.String()
+	cmd := exec.CommandContext(ctx, path, n.cfg.Node.ID, epoch)
+	cmd.Env = append(os.Environ(), "WOLFDISK_NODE_ID="+n.cfg.Node.ID, "WOLFDISK_ROLE="+h.role, "WOLFDISK_EPOCH="+epoch,
+		"WOLFDISK_LEADER_ID="+h.leader, "WOLFDISK_MOUNT_DIR="+n.cfg.Mount.Dir, "WOLFDISK_NODE_DATA_DIR="+n.cfg.Node.DataDir) // the last for wolfdiskctl
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		n.warn("WD-1345", "the hook "+path+" for the role "+h.role+" failed: "+err.Error()+": "+firstLine(out), "run it by hand; nothing depends on it")
+		return
+	}
+	n.unwarn("WD-1345")
+	n.log.Info().Str("hook", path).Str("role", h.role).Msg("the hook has run")
 }
 
 func firstLine(b []byte) string {

@@ -80,7 +80,7 @@ func (n *node) lead(ctx context.Context, epoch volume.Epoch, participants []stri
 		n.stopWith(err)
 		return err
 	}
-	n.runHook("leader")
+	n.runHook("leader", n.cfg.Node.ID, epoch)
 	return nil
 }
 

@@ -121,6 +121,7 @@ type node struct {
 	mount    *fusefs.Server
 	progress *progress // of a scan or a sync; nil if there is none
 	warnings warnings
+	hooks    hooks
 	group    sync.WaitGroup // what ends with ctx
 }
 

@@ -114,6 +114,7 @@ func (n *node) obey(ctx context.Context, leader string, epoch volume.Epoch) {
 	if s := n.peers.session(leader); s != nil {
 		go s.Close(volume.Errorf(volume.Busy, "node %s joins anew", n.cfg.Node.ID))
 	}
+	n.runHook("follower", leader, epoch)
 }
 
 // becomeFollower makes the volume that this node holds one that follows a leader, which may not be
@@ -169,7 +170,7 @@ func (n *node) stepDown() {
 	n.vacancy.begin(true)
 	n.unwarn(codeTooFewCopies) // its followers are the next leader's
 	n.peers.closeAll(volume.Errorf(volume.Busy, "node %s leads no more", n.cfg.Node.ID))
-	n.runHook("follower")
+	n.runHook("follower", "", l.Epoch())
 }
 
 // endStarting has a reign that is being started come to its end.

@@ -1002,7 +1002,8 @@ func TestHooks(t *testing.T) {
 	b.agree("beta", 20*time.Second)
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		got, _ := os.ReadFile(b.Dir + "/hooks")
-		if bytes.Contains(got, []byte("leader alpha alpha 1/")) && bytes.Contains(got, []byte("leader beta beta 2/")) && bytes.Contains(got, []byte("follower alpha")) &&
+		if bytes.Contains(got, []byte("leader alpha alpha 1/")) && bytes.Contains(got, []byte("leader beta beta 2/")) && bytes.Contains(got, []byte("follower beta alpha 1/")) &&
+			bytes.Contains(got, []byte("follower alpha  1/")) && bytes.Contains(got, []byte("follower alpha beta 2/")) &&
 			bytes.Contains(got, []byte(`"node_id": "beta"`)) {
 			break
 		}
