@@ -32,7 +32,7 @@
 // [ResolveFailed]; what operators want: [Promote], [Demote], [Handover].
 //
 // Effects: [Send], [Save], [Gate], [Lead], [StepDown], [Follow], [CatchUp], [Drain], [Resolve],
-// [Alarm], [Done].
+// [Alarm], [AlarmOver], [Done].
 //
 // # The host
 //

@@ -78,6 +78,12 @@ type Alarm struct {
 	Text   string
 }
 
+// AlarmOver takes back what an [Alarm] said of a peer.
+type AlarmOver struct {
+	Reason AlarmReason
+	Peer   string
+}
+
 // AlarmReason is why an operator is needed.
 type AlarmReason uint8
 
@@ -96,14 +102,15 @@ type Done struct {
 	Err     error
 }
 
-func (Send) effect()     {}
-func (Save) effect()     {}
-func (Gate) effect()     {}
-func (Lead) effect()     {}
-func (StepDown) effect() {}
-func (Follow) effect()   {}
-func (CatchUp) effect()  {}
-func (Drain) effect()    {}
-func (Resolve) effect()  {}
-func (Alarm) effect()    {}
-func (Done) effect()     {}
+func (Send) effect()      {}
+func (Save) effect()      {}
+func (Gate) effect()      {}
+func (Lead) effect()      {}
+func (StepDown) effect()  {}
+func (Follow) effect()    {}
+func (CatchUp) effect()   {}
+func (Drain) effect()     {}
+func (Resolve) effect()   {}
+func (Alarm) effect()     {}
+func (AlarmOver) effect() {}
+func (Done) effect()      {}

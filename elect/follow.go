@@ -121,6 +121,9 @@ func (m *Machine) judge(p *peer) {
 	}
 	relation, common := Compare(&m.copy, p.copy)
 	leading := m.phase == Leading
+	if other := relation == OtherVolume || relation == OtherCluster; !other && p.alarmed != (volume.Position{}) && p.reason == AlarmOtherVolume {
+		m.calm(p)
+	}
 	switch {
 	case relation == Damaged, relation == OtherVolume, relation == OtherCluster:
 		m.alarm(p, relation)
@@ -141,8 +144,9 @@ func (m *Machine) alarm(p *peer, r Relation) {
 	if p.alarmed == p.copy.Position {
 		return
 	}
-	p.alarmed = p.copy.Position
+	p.alarmed, p.reason = p.copy.Position, AlarmOtherVolume
 	if r == Damaged {
+		p.reason = AlarmDamaged
 		m.emit(Alarm{AlarmDamaged, p.id, "node " + p.id + " is at the same version " + version(p.alarmed.Version) + " of one history and holds other ops: one of the logs is damaged; nothing is changed on either"})
 		return
 	}

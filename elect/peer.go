@@ -30,7 +30,8 @@ type peer struct {
 
 	copy     *Copy // as last told
 	askedFor time.Duration
-	alarmed  volume.Position // the position that an alarm was given about
+	alarmed  volume.Position // the position that an alarm was given about; zero: none stands
+	reason   AlarmReason     // of that alarm
 	stranger volume.ID       // the store that an alarm was given about
 
 	answer *Answer      // in the present round
@@ -112,6 +113,16 @@ func (m *Machine) remembered(list Members) {
 		}
 	}
 	m.members = list
+	for _, p := range m.peers {
+		m.settledStore(p)
+		if !m.shunned(p) {
+			continue
+		}
+		m.caughtUpAgain(p) // it counts no more, whatever it forgot
+		if p.alarmed != (volume.Position{}) {
+			m.calm(p)
+		}
+	}
 }
 
 // counts reports whether a peer is one of the voters, with the store that is remembered
@@ -180,6 +191,9 @@ func (m *Machine) heartbeat(p *peer, b *Heartbeat) {
 	m.above(p, b.Promise)
 	m.above(p, b.Leading)
 	m.hears(p)
+	if p.alarmed != (volume.Position{}) && b.Position == m.copy.Position {
+		m.calm(p) // the digest is of all before it
+	}
 	m.examine(p)
 }
 
@@ -193,12 +207,36 @@ func (m *Machine) remember(p *peer) {
 		}
 		p.setBack = true
 	case b.Position.Version >= p.furthest || !p.setBack:
-		p.promised, p.furthest, p.setBack = b.Promise, max(p.furthest, b.Position.Version), false
+		p.promised, p.furthest = b.Promise, max(p.furthest, b.Position.Version)
+		m.caughtUpAgain(p)
 	}
+	m.settledStore(p)
 	if m.storeChanged(p.id, b.Store) && p.stranger != b.Store {
 		p.stranger = b.Store
 		m.emit(Alarm{AlarmStore, p.id, "node " + p.id + " came with another store: it was wiped or replaced, and does not count until wolfdiskctl member accept-store " + p.id})
 	}
+}
+
+// caughtUpAgain takes a peer for one that has what it forgot.
+func (m *Machine) caughtUpAgain(p *peer) {
+	if p.setBack {
+		p.setBack = false
+		m.emit(AlarmOver{AlarmSetBack, p.id})
+	}
+}
+
+// settledStore takes back what was said of a peer's store, once it is the one that is remembered.
+func (m *Machine) settledStore(p *peer) {
+	if !p.stranger.IsZero() && !m.storeChanged(p.id, p.beat.Store) {
+		p.stranger = volume.ID{}
+		m.emit(AlarmOver{AlarmStore, p.id})
+	}
+}
+
+// calm takes back what was said of a peer's copy.
+func (m *Machine) calm(p *peer) {
+	p.alarmed = volume.Position{}
+	m.emit(AlarmOver{p.reason, p.id})
 }
 
 // above steps down, or gives up a claim, when a peer has promised or leads a higher epoch:

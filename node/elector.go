@@ -157,6 +157,10 @@ func (e *elector) do(effect elect.Effect) {
 	case elect.Alarm:
 		n.alarm(f)
 		return
+	case elect.AlarmOver:
+		code, _ := alarmCode(f.Reason, f.Peer)
+		n.warnings.drop(alarmKey(code, f.Peer))
+		return
 	case elect.Done:
 		e.answer(f)
 		return
@@ -283,25 +287,32 @@ func (n *node) members() []volume.Member {
 	return n.roster.with(nil)
 }
 
-// alarm tells the operator what the election found.
+// alarm tells the operator what the election found. It stands until the election takes it back.
 func (n *node) alarm(a elect.Alarm) {
-	code, hint := "WD-1326", "see docs/operations.md"
-	switch a.Reason {
-	case elect.AlarmDamaged:
-		code, hint = "WD-1311", "scrub both nodes; move the state directory of the damaged one away and let it sync anew"
-	case elect.AlarmOtherVolume:
-		code, hint = "WD-1303", "two volumes need two cluster keys and state directories of their own"
-	case elect.AlarmStore:
-		code, hint = "WD-1321", "if this was intended: wolfdiskctl member accept-store "+a.Peer
-	case elect.AlarmSetBack:
-		code, hint = "WD-1322", "nothing need be done once it has caught up; look at its disk"
-	case elect.AlarmEpochs:
-		code = "WD-1323"
-	case elect.AlarmState:
-		code, hint = "WD-1324", "look at the disk of the state directory, and restart the daemon"
-	}
+	code, hint := alarmCode(a.Reason, a.Peer)
 	if a.Peer != "" {
 		hint += " (node " + a.Peer + ")"
 	}
-	n.warn(code, a.Text, hint)
+	n.warnAs(alarmKey(code, a.Peer), code, a.Text, hint)
+}
+
+// alarmKey tells alarms about one node from those about another.
+func alarmKey(code, peer string) string { return code + " " + peer }
+
+func alarmCode(r elect.AlarmReason, peer string) (code, hint string) {
+	switch r {
+	case elect.AlarmDamaged:
+		return "WD-1311", "scrub both nodes; move the state directory of the damaged one away and let it sync anew"
+	case elect.AlarmOtherVolume:
+		return "WD-1303", "two volumes need two cluster keys and state directories of their own"
+	case elect.AlarmStore:
+		return "WD-1321", "if this was intended: wolfdiskctl member accept-store " + peer
+	case elect.AlarmSetBack:
+		return "WD-1322", "nothing need be done once it has caught up; look at its disk"
+	case elect.AlarmEpochs:
+		return "WD-1323", "see docs/operations.md"
+	case elect.AlarmState:
+		return "WD-1324", "look at the disk of the state directory, and restart the daemon"
+	}
+	return "WD-1326", "see docs/operations.md"
 }

@@ -106,9 +106,12 @@ func hostOf(addr string) string {
 
 // warn notes a state that wants attention; it stays in status until it is taken back, or the
 // daemon ends.
-func (n *node) warn(code, text, hint string) {
+func (n *node) warn(code, text, hint string) { n.warnAs(code, code, text, hint) }
+
+// warnAs is warn for what can be so of several nodes at once; each has its key.
+func (n *node) warnAs(key, code, text, hint string) {
 	n.log.Warn().Str("code", code).Msg(text + "; " + hint)
-	n.warnings.set(code, admin.Warning{Code: code, Text: text, Hint: hint})
+	n.warnings.set(key, admin.Warning{Code: code, Text: text, Hint: hint})
 }
 
 // unwarn takes a warning back.

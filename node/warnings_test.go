@@ -2,9 +2,11 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"wolfdisk/elect"
 	"wolfdisk/node/admin"
 )
 
@@ -34,5 +36,31 @@ func TestStrangers(t *testing.T) {
 	n.unwarnPeer("c", "host:9500")
 	if got := n.warnings.list(time.Now()); len(got) != 0 {
 		t.Errorf("left: %v", got)
+	}
+}
+
+// What the election says of two nodes stands for each until it is taken back of that one.
+func TestAlarms(t *testing.T) {
+	n := bareNode(t, "a")
+	codes := func() (list []string) {
+		for _, w := range n.warnings.list(time.Now()) {
+			list = append(list, w.Code+w.Text)
+		}
+		return list
+	}
+	n.alarm(elect.Alarm{Reason: elect.AlarmStore, Peer: "b", Text: " of b"})
+	n.alarm(elect.Alarm{Reason: elect.AlarmStore, Peer: "c", Text: " of c"})
+	n.alarm(elect.Alarm{Reason: elect.AlarmSetBack, Peer: "c", Text: " of c"})
+	if got := codes(); !slices.Equal(got, []string{"WD-1321 of b", "WD-1321 of c", "WD-1322 of c"}) {
+		t.Errorf("%q", got)
+	}
+	n.elector.do(elect.AlarmOver{Reason: elect.AlarmStore, Peer: "c"})
+	if got := codes(); !slices.Equal(got, []string{"WD-1321 of b", "WD-1322 of c"}) {
+		t.Errorf("%q", got)
+	}
+	n.elector.do(elect.AlarmOver{Reason: elect.AlarmSetBack, Peer: "c"})
+	n.elector.do(elect.AlarmOver{Reason: elect.AlarmStore, Peer: "b"})
+	if got := codes(); len(got) != 0 {
+		t.Errorf("%q", got)
 	}
 }

@@ -616,6 +616,9 @@ func durableRound(t *testing.T) {
 			b.ok(r)
 		}
 	}
+	if _, err := beta.WaitStatus(10*time.Second, "no more warnings", func(s cluster.Status) bool { return len(s.Warnings) == 0 }); err != nil {
+		t.Error(err)
+	}
 	b.waitLeads(alpha, 60*time.Second)
 	b.agree("alpha", 20*time.Second)
 	b.equal()
