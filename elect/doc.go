@@ -29,7 +29,7 @@
 // Events: [Tick], [Local] (own copy and disk), [Remembered] (members), [PeerUp], [PeerDown],
 // [PeerRefused], [Expelled], [Received]; the answers to effects: [Saved], [SaveFailed], [CaughtUp],
 // [CatchUpFailed], [Ready], [LeadFailed], [SteppedDown], [Drained], [Resolved],
-// [ResolveFailed]; what operators want: [Promote], [Demote], [Handover].
+// [ResolveFailed]; what operators want: [Promote], [Demote], [Handover], [Cancel].
 //
 // Effects: [Send], [Save], [Gate], [Lead], [StepDown], [Follow], [CatchUp], [Drain], [Resolve],
 // [Alarm], [AlarmOver], [Done].

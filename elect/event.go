@@ -102,20 +102,27 @@ type ResolveFailed struct{ Err error }
 // Promote asks that this node lead.
 type Promote struct {
 	Request       uint64
-	AllowDataLoss bool // without the members that could have led, and without a majority
+	AllowDataLoss bool          // without the members that could have led, and without a majority
+	For           time.Duration // it fails after that; 0: [Timing.Request]
 }
 
 // Demote asks that this node follow, and not ask for the lead again.
 type Demote struct {
 	Request       uint64
-	AllowDataLoss bool // even if nobody can take over
+	AllowDataLoss bool          // even if nobody can take over
+	For           time.Duration // as in Promote
 }
 
 // Handover asks the leader to hand over to To, or to the first that can if To is empty.
 type Handover struct {
 	Request uint64
 	To      string
+	For     time.Duration // as in Promote
 }
+
+// Cancel says that nobody waits for the answer to a request any more. What has not begun does not
+// begin.
+type Cancel struct{ Request uint64 }
 
 func (Tick) event()          {}
 func (Local) event()         {}
@@ -138,3 +145,4 @@ func (ResolveFailed) event() {}
 func (Promote) event()       {}
 func (Demote) event()        {}
 func (Handover) event()      {}
+func (Cancel) event()        {}

@@ -21,13 +21,16 @@ type handover struct {
 	to    string
 	stage handStage
 	until time.Duration
+	began time.Duration
 	keep  bool // an operator chose the target
-	final volume.Position
-	sent  time.Duration // of the last HandoverGo
+	// wanted: an operator has it made; demotes: it is how this node is demoted.
+	wanted, demotes bool
+	final           volume.Position
+	sent            time.Duration // of the last HandoverGo
 }
 
-// beginHandover begins to hand over; it says why it cannot.
-func (m *Machine) beginHandover(p *peer, keep bool) string {
+// beginHandover begins to hand over, and gives the target so long to come near; it says why it cannot.
+func (m *Machine) beginHandover(p *peer, keep bool, long time.Duration) string {
 	switch {
 	case m.phase != Leading:
 		return "node " + m.cfg.ID + " does not lead"
@@ -38,7 +41,7 @@ func (m *Machine) beginHandover(p *peer, keep bool) string {
 	case p.beat.Flags&flagMayLead == 0:
 		return "node " + p.id + " cannot lead now: its status says why"
 	}
-	m.hand = &handover{to: p.id, keep: keep, until: m.now + m.t.Request}
+	m.hand = &handover{to: p.id, keep: keep, began: m.now, until: m.now + long}
 	return ""
 }
 
@@ -51,7 +54,7 @@ func (m *Machine) watchHandover() {
 	p := m.find(h.to)
 	if !m.reachable(p) || m.now >= h.until || p.beat.Flags&flagMayLead == 0 {
 		// From here the gate opens again; the target counts as one that flaps.
-		m.hand = nil
+		m.endHandover()
 		p.flaps, p.upSince = min(p.flaps+1, 6), m.now
 		m.failRequests(volume.Errorf(volume.Unavailable, "node %s did not take over in time: nothing has changed", h.to))
 		return
@@ -75,10 +78,16 @@ func (m *Machine) watchHandover() {
 // nearLag is how many ops the target may be behind when calls begin to wait: few, so that
 // they do not wait long; after half of the time, as many as it can be helped with.
 func (m *Machine) nearLag(h *handover) uint64 {
-	if h.until-m.now > m.t.Request/2 {
+	if m.now-h.began < m.t.Request/2 {
 		return min(m.t.HandOverLag, m.t.HandOverNear)
 	}
 	return m.t.HandOverLag
+}
+
+// endHandover rolls a hand-over back: nothing has changed.
+func (m *Machine) endHandover() {
+	m.demoted = m.demoted && !m.hand.demotes
+	m.hand = nil
 }
 
 func (m *Machine) sendGo(p *peer) {
@@ -108,7 +117,7 @@ func (m *Machine) handoverAsked(p *peer, a *HandoverAsk) {
 	if m.hand != nil && m.hand.to == p.id {
 		return
 	}
-	if why := m.beginHandover(p, a.Insist); why != "" && a.Insist {
+	if why := m.beginHandover(p, a.Insist, m.t.Request); why != "" && a.Insist {
 		m.send(p, &HandoverRefused{Reign: a.Reign, Why: printable(why)})
 	}
 }

@@ -61,6 +61,7 @@ type Machine struct {
 	phase        Phase
 	bootDone     bool
 	demoted      bool
+	retired      bool          // demoted without a successor: it does not lead before a promotion
 	unfit        time.Duration // may not lead before
 	expelled     string        // who said that this node was removed; "" nobody, or it counts no more
 	strangeTo    string        // who said that this node was wiped or set back
@@ -202,6 +203,8 @@ func (m *Machine) handle(ev Event) {
 		m.demote(ev)
 	case Handover:
 		m.handoverTo(ev)
+	case Cancel:
+		m.cancel(ev.Request)
 	}
 }
 
@@ -354,6 +357,8 @@ func (m *Machine) barred(insist bool) string {
 		return "its disk hangs"
 	case m.now < m.unfit:
 		return "it has just failed to lead"
+	case m.retired:
+		return "it was demoted: wolfdiskctl promote has it lead again"
 	case m.now < m.strangeUntil && !m.alone():
 		return "node " + m.strangeTo + " knows that it was set back: it has to follow first"
 	case m.copy.Reconciling || m.resolve != "":

@@ -1,6 +1,7 @@
 package elect
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ type request struct {
 func (m *Machine) done(id uint64, err error) { m.emit(Done{id, err}) }
 
 func (m *Machine) promote(ev Promote) {
-	m.demoted = false
+	m.demoted, m.retired = false, false
 	m.unfit = 0 // whoever asks knows better
 	if ev.AllowDataLoss {
 		m.expelled = ""
@@ -45,7 +46,7 @@ func (m *Machine) promote(ev Promote) {
 			"members %s may hold more and have not been seen since this node started: start them, or insist with --allow-data-loss", strings.Join(append(m.unseen(), m.silent()...), ", ")))
 		return
 	}
-	m.requests = append(m.requests, request{kind: askPromote, id: ev.Request, insist: ev.AllowDataLoss, until: m.now + m.t.Request, sent: m.now - m.t.Request})
+	m.requests = append(m.requests, request{kind: askPromote, id: ev.Request, insist: ev.AllowDataLoss, until: m.now + m.within(ev.For), sent: m.now - m.t.Request})
 	m.pursue()
 }
 
@@ -78,21 +79,22 @@ func (m *Machine) pursue() {
 }
 
 func (m *Machine) demote(ev Demote) {
-	m.demoted = true
 	if m.epoch.IsZero() {
+		m.demoted = true
 		m.done(ev.Request, nil)
 		return
 	}
 	p := m.successor()
 	switch {
-	case p != nil:
-		m.startHandover(ev.Request, p, "", false)
+	case p != nil || m.hand != nil:
+		if m.startHandover(ev.Request, p, "", ev.For) {
+			m.demoted, m.hand.demotes = true, true
+		}
 	case ev.AllowDataLoss:
+		m.demoted, m.retired = true, true
 		m.stepDown("demoted")
-		m.unfit = m.now + m.t.Stall
 		m.done(ev.Request, nil)
 	default:
-		m.demoted = false
 		m.done(ev.Request, volume.Errorf(volume.Precondition, "no other node can lead now: start one, or insist with --allow-data-loss"))
 	}
 }
@@ -103,25 +105,67 @@ func (m *Machine) handoverTo(ev Handover) {
 		p = m.successor()
 	}
 	switch {
+	case ev.To != "" && m.leader == ev.To:
+		m.done(ev.Request, nil) // as is wanted
+	case m.leader == "" && m.leftToGranted() && (ev.To == "" || m.granted == ev.To):
+		m.awaitHandover(ev.Request, ev.To, ev.For) // it is taking over right now
 	case m.phase != Leading:
 		m.done(ev.Request, volume.Errorf(volume.Precondition, "node %s does not lead", m.cfg.ID))
 	case ev.To == m.cfg.ID:
 		m.done(ev.Request, nil)
+	case m.hand != nil && ev.To == "":
+		m.startHandover(ev.Request, p, ev.To, ev.For)
 	case p == nil && ev.To != "":
 		m.done(ev.Request, volume.Errorf(volume.Unavailable, "node %s is not known here", ev.To))
 	case p == nil:
 		m.done(ev.Request, volume.Errorf(volume.Precondition, "no other node can lead now"))
 	default:
-		m.startHandover(ev.Request, p, ev.To, ev.To != "")
+		m.startHandover(ev.Request, p, ev.To, ev.For)
 	}
 }
 
-func (m *Machine) startHandover(id uint64, p *peer, to string, keep bool) {
-	if why := m.beginHandover(p, keep); why != "" {
-		m.done(id, volume.Errorf(volume.Busy, "%s", why))
-		return
+// startHandover begins a hand-over for an operator, or joins the one that is under way, if it has that
+// target. A target that the operator chose keeps the lead.
+func (m *Machine) startHandover(id uint64, p *peer, to string, long time.Duration) bool {
+	switch h := m.hand; {
+	case h == nil || to != "" && h.to != to:
+		if why := m.beginHandover(p, to != "", m.within(long)); why != "" {
+			m.done(id, volume.Errorf(volume.Busy, "%s", why))
+			return false
+		}
+		m.hand.wanted = true
+	case h.stage == handNear:
+		h.keep, h.until = h.keep || to != "", max(h.until, m.now+m.within(long))
+	default:
+		h.keep = h.keep || to != ""
 	}
-	m.requests = append(m.requests, request{kind: askHandover, id: id, to: to, until: m.now + m.t.Request + m.t.HandOver})
+	m.awaitHandover(id, to, long)
+	return true
+}
+
+func (m *Machine) awaitHandover(id uint64, to string, long time.Duration) {
+	m.requests = append(m.requests, request{kind: askHandover, id: id, to: to, until: m.now + m.within(long) + m.t.HandOver})
+}
+
+// within is how long a request may take.
+func (m *Machine) within(long time.Duration) time.Duration {
+	if long == 0 {
+		return m.t.Request
+	}
+	return long
+}
+
+// cancel forgets a request. A hand-over that was begun for nobody else, and holds no call yet, ends with it.
+func (m *Machine) cancel(id uint64) {
+	m.requests = slices.DeleteFunc(m.requests, func(r request) bool { return r.id == id })
+	handing := slices.ContainsFunc(m.requests, func(r request) bool { return r.kind == askHandover })
+	switch h := m.hand; {
+	case h == nil || h.stage > handNear || handing:
+	case h.wanted:
+		m.endHandover()
+	default:
+		h.until = min(h.until, m.now+m.t.Request)
+	}
 }
 
 // successor is the first in the order that could lead instead of this node; nil.

@@ -3,6 +3,7 @@ package elect_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"wolfdisk/elect"
@@ -259,6 +260,9 @@ func (s *sim) runFaults(r *result) {
 	s.net.heal()
 	s.load = false
 	for _, n := range s.nodes {
+		if n.running && strings.Contains(n.m.Status().Unfit, "demoted") {
+			n.kill(false) // an operator who demoted it wants it to lead again
+		}
 		n.startAfter(0)
 	}
 	began := s.now

@@ -199,6 +199,9 @@ func (e *elector) tell(ev elect.Event) {
 	}
 }
 
+// askedFor is how long the election pursues what is asked: until who waits for the answer gives up.
+const askedFor = 24 * time.Hour
+
 // ask asks for what an operator wants, and waits for the answer.
 func (e *elector) ask(ctx context.Context, event func(id uint64) elect.Event) error {
 	done := make(chan error, 1)
@@ -212,10 +215,32 @@ func (e *elector) ask(ctx context.Context, event func(id uint64) elect.Event) er
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+		e.mu.Lock()
+		delete(e.asked, id)
+		e.mu.Unlock()
+		e.tell(elect.Cancel{Request: id})
 		return volume.Errorf(volume.Interrupted, "wait for the election: %w", context.Cause(ctx))
 	case <-e.n.ctx.Done():
 		return volume.Errorf(volume.Closed, "the daemon is stopping")
 	}
+}
+
+// busyFor is how long a request is repeated that cannot be fulfilled just now: a node that has just joined says
+// with its next heartbeats that it can lead, and a hand-over to another node comes to its end.
+const busyFor = 3 * time.Second
+
+// askAgain is ask for what may be possible in a moment.
+func (e *elector) askAgain(ctx context.Context, event func(id uint64) elect.Event) error {
+	err := e.ask(ctx, event)
+	for end := time.Now().Add(busyFor); err != nil && volume.KindOf(err) == volume.Busy && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+		err = e.ask(ctx, event)
+	}
+	return err
 }
 
 func (e *elector) answer(d elect.Done) {

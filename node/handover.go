@@ -14,7 +14,7 @@ func (n *node) handOver(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Node.StopTimeout/2)
 	defer cancel()
-	err := n.elector.ask(ctx, func(id uint64) elect.Event { return elect.Handover{Request: id} })
+	err := n.elector.askAgain(ctx, func(id uint64) elect.Event { return elect.Handover{Request: id, For: askedFor} })
 	switch {
 	case err == nil:
 		n.log.Info().Msg("handed over")

@@ -2,10 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 	"strconv"
-	"time"
 
 	"wolfdisk/elect"
 	"wolfdisk/node/admin"
@@ -15,16 +15,15 @@ import (
 // codeWouldLose is the code of what is refused because operations could be lost by it.
 const codeWouldLose = "WD-1342"
 
-// busyFor is how long a request is repeated that cannot be fulfilled just now.
-const busyFor = 3 * time.Second
-
 // promoteVerb has this node lead.
 func (n *node) promoteVerb(ctx context.Context, query url.Values, emit func(any) error) error {
 	lost := func(out *admin.RoleLine) {
 		out.GivenUp = uint64(n.dropUnfinished())
 		n.elector.tell(n.elector.local()) // the copy may be whole again
 	}
-	return n.roleVerb(ctx, query, emit, lost, func(id uint64, loss bool) elect.Event { return elect.Promote{Request: id, AllowDataLoss: loss} })
+	return n.roleVerb(ctx, query, emit, lost, func(id uint64, loss bool) elect.Event {
+		return elect.Promote{Request: id, AllowDataLoss: loss, For: askedFor}
+	})
 }
 
 // dropUnfinished drops a copy that is being made, if the one it is to replace is whole and there
@@ -56,7 +55,9 @@ func (n *node) dropUnfinished() volume.Version {
 // demoteVerb has this node follow, and not ask for the lead again.
 func (n *node) demoteVerb(ctx context.Context, query url.Values, emit func(any) error) error {
 	lost := func(*admin.RoleLine) {}
-	return n.roleVerb(ctx, query, emit, lost, func(id uint64, loss bool) elect.Event { return elect.Demote{Request: id, AllowDataLoss: loss} })
+	return n.roleVerb(ctx, query, emit, lost, func(id uint64, loss bool) elect.Event {
+		return elect.Demote{Request: id, AllowDataLoss: loss, For: askedFor}
+	})
 }
 
 // roleVerb changes this node's role, and says who was absent if data may be lost by it. lost is called
@@ -80,32 +81,21 @@ func (n *node) handoverVerb(ctx context.Context, query url.Values, emit func(any
 	if to != "" && volume.CheckNodeID(to) != nil {
 		return admin.BadParam("to", to, "a node ID")
 	}
-	s := n.elector.status.Load()
-	if to != "" && s.Leader == to { // as is wanted
-		return emit(n.roleLine())
-	}
-	if s.Leader != n.cfg.Node.ID {
+	err := n.operate(ctx, emit, n.roleLine(), func(id uint64) elect.Event { return elect.Handover{Request: id, To: to, For: askedFor} })
+	var refused *admin.Error
+	if leader := n.elector.status.Load().Leader; errors.As(err, &refused) && refused.Code == codeWouldLose && leader != n.cfg.Node.ID {
 		hint := "wait until a node leads"
-		if s.Leader != "" {
-			hint = "run it on node " + s.Leader + ", which leads"
+		if leader != "" {
+			hint = "run it on node " + leader + ", which leads"
 		}
 		return admin.Refused("WD-1343", "this node does not lead", hint)
 	}
-	return n.operate(ctx, emit, n.roleLine(), func(id uint64) elect.Event { return elect.Handover{Request: id, To: to} })
+	return err
 }
 
 // operate asks the election and says what has become of the node.
 func (n *node) operate(ctx context.Context, emit func(any) error, before admin.RoleLine, event func(id uint64) elect.Event) error {
-	err := n.elector.ask(ctx, event)
-	for end := time.Now().Add(busyFor); err != nil && volume.KindOf(err) == volume.Busy && time.Now().Before(end); {
-		// A node that has just joined says with its next heartbeats that it can lead.
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(100 * time.Millisecond):
-		}
-		err = n.elector.ask(ctx, event)
-	}
+	err := n.elector.askAgain(ctx, event)
 	if err != nil && volume.KindOf(err) == volume.Precondition {
 		return admin.Refused(codeWouldLose, err.Error(), "bring the nodes back that are away, or insist with --allow-data-loss where the command has it")
 	}

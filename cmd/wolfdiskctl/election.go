@@ -92,7 +92,7 @@ func (a *app) ask(method, verb string, query url.Values, line func([]byte) error
 		return exit.With(exit.Unsafe, err)
 	}
 	if ctx.Err() != nil && a.ctx.Err() == nil {
-		return exit.With(exit.TimedOut, err)
+		return exit.Errorf(exit.TimedOut, "%s was not done in time: see wolfdiskctl status, or give a longer --timeout (%w)", verb, err)
 	}
 	return err
 }

@@ -881,6 +881,16 @@ func TestRoles(t *testing.T) {
 	b.ok(gamma.Ctl(time.Minute, "promote"))
 	b.ok(gamma.Ctl(time.Minute, "promote"))
 	b.agree("gamma", 20*time.Second)
+	for _, way := range [][2]*cluster.Node{{gamma, beta}, {beta, gamma}} { // two operators want the same
+		var both []<-chan cluster.Result
+		for range 2 {
+			both = append(both, inBackground(func() cluster.Result { return way[0].Ctl(time.Minute, "handover", "--to", way[1].ID) }))
+		}
+		for _, r := range both {
+			b.ok(<-r)
+		}
+		b.agree(way[1].ID, 20*time.Second)
+	}
 	// An operator chose it: nobody takes the lead back.
 	time.Sleep(6 * time.Second)
 	b.agree("gamma", 5*time.Second)
@@ -916,8 +926,40 @@ func TestRoles(t *testing.T) {
 	if !strings.Contains(r.Stdout, "beta") || !strings.Contains(r.Stdout, "gamma") {
 		t.Errorf("it does not say who is away: %s", r.Stdout)
 	}
+	for end := time.Now().Add(12 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if s, err := alpha.Status(); err != nil || s.State == "leading" {
+			t.Fatalf("it takes the lead back by itself: %+v, %v", s, err)
+		}
+	}
 	b.ok(alpha.Ctl(time.Minute, "promote", "--allow-data-loss"))
 	b.shell("echo x >x")
+}
+
+// TestRolesTimeout: a change of role that cannot be made yet is tried for as long as the operator says, and
+// then ends with the exit code for that.
+func TestRolesTimeout(t *testing.T) {
+	t.Parallel()
+	b := newTrio(t)
+	for _, n := range b.Nodes() {
+		n.Env = append(n.Env, "WOLFDISK_ELECT_SAFETY=fenced")
+	}
+	b.must(b.Start(readyTimeout))
+	beta := b.Followers[0]
+	b.agree("alpha", 20*time.Second)
+	b.must(b.Followers[1].Kill9())
+	b.must(b.Leader.Kill9())
+	for _, long := range []time.Duration{2 * time.Second, 13 * time.Second} { // alone it has no majority
+		began := time.Now()
+		r := beta.Ctl(time.Minute, "promote", "--timeout", long.String())
+		if took := time.Since(began); r.Code != 7 || took < long || took > long+3*time.Second || !strings.Contains(r.Stderr, "--timeout") {
+			t.Errorf("--timeout %s: exit code %d after %s, %s", long, r.Code, took, r.Stderr)
+		}
+	}
+	waits := inBackground(func() cluster.Result { return beta.Ctl(time.Minute, "promote", "--timeout", "40s") })
+	time.Sleep(time.Second)
+	b.must(b.Followers[1].Start())
+	b.ok(<-waits)
+	b.waitLeads(beta, time.Second)
 }
 
 // TestRemoved: a member that was removed while it was down takes no part when it is back, and leads

@@ -268,7 +268,8 @@ func (s *sim) runFaults(r *result) {
 	s.net.heal()
 	s.load = false
 	for _, n := range s.nodes {
-		if n.fuse, n.refuses = 0, 0; n.sick() { // it says that it is to be restarted
+		// It says that it is to be restarted, or an operator who demoted it wants it to lead again.
+		if n.fuse, n.refuses = 0, 0; n.sick() || n.running && strings.Contains(n.m.Status().Unfit, "demoted") {
 			n.kill(false)
 		}
 		n.startAfter(0)
