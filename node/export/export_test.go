@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,6 +100,39 @@ func TestInterrupted(t *testing.T) {
 			t.Errorf("keep %v: of %d runs %d came to an end, and %d names were kept: nothing was tried", keep, rounds, finished, kept)
 		}
 	}
+}
+
+// TestLinksAgain: a run is killed when further names of a file are in place and its record does not
+// say so yet. The next one finds them there.
+func TestLinksAgain(t *testing.T) {
+	r := newRig(t, 7)
+	ino := r.file(volume.RootIno, "a1", "several names")
+	for i := range 4100 { // more than a batch, so that the first name is recorded
+		r.file(volume.RootIno, fmt.Sprint("b", i), "")
+	}
+	for i := range 3 {
+		r.do(volume.Request{Kind: volume.OpLink, Ino: ino, NewParent: volume.RootIno, NewName: fmt.Sprint("c", i)})
+	}
+	dir, killed := t.TempDir(), filepath.Join(t.TempDir(), "killed")
+	x := r.prepare(dir)
+	x.opt.Progress = func(_, _ uint64, path string) {
+		if path != "c2" {
+			return
+		}
+		if out, err := exec.Command("cp", "-a", dir, killed).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+	x.mustRun(t)
+	x.compare(t, dir)
+	for name := range strings.SplitSeq("c0 c1 c2", " ") {
+		if _, err := os.Stat(filepath.Join(killed, name)); err != nil {
+			t.Fatal("nothing was tried: ", err)
+		}
+	}
+	x = r.prepare(killed)
+	x.mustRun(t)
+	x.compare(t, killed)
 }
 
 // TestUnreadable: what cannot be read is named and does not keep the rest from being

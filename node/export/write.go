@@ -3,6 +3,7 @@ package export
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -298,6 +299,13 @@ func (e *exporter) makeLink(o *object) error {
 	err = dir.Link(name, e.tmp, tmp)
 	if err == nil {
 		err = e.tmp.Rename(tmp, o.folder.PlainFolder, o.name)
+	}
+	// Where a run that was killed has put the name already, rename(2) finds two names of one file
+	// and leaves both.
+	if err == nil {
+		if err = e.tmp.Remove(tmp, false); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
 	}
 	if err == nil {
 		o.done = true
