@@ -120,19 +120,26 @@ func (c *Content) Seek(_ context.Context, attr *volume.Attr, off int64, hole boo
 	if off < 0 || off >= attr.Size {
 		return 0, volume.NotSeekable
 	}
+	// Data that begins or ends within a block fills it, as in a real directory: holes are the same
+	// on every node.
 	at, found := off, false
-	err := c.extents.Extents(attr.Ino, off, attr.Size-off, func(e volume.Extent) bool {
+	from := off / seekBlock * seekBlock
+	err := c.extents.Extents(attr.Ino, from, attr.Size-from, func(e volume.Extent) bool {
 		if !isData(&e) {
 			return true
 		}
+		begin, end := e.Off/seekBlock*seekBlock, (e.Off+e.Len+seekBlock-1)/seekBlock*seekBlock
+		if end <= off {
+			return true
+		}
 		if !hole {
-			at, found = max(e.Off, off), true
+			at, found = max(begin, off), true
 			return false
 		}
-		if e.Off > at { // a hole before it
+		if begin > at { // a hole before it
 			return false
 		}
-		at = max(at, e.Off+e.Len)
+		at = max(at, end)
 		return true
 	})
 	if err != nil {
@@ -146,6 +153,9 @@ func (c *Content) Seek(_ context.Context, attr *volume.Attr, off int64, hole boo
 	}
 	return at, nil
 }
+
+// seekBlock is the block that holes are made of, in bytes: that of most file systems.
+const seekBlock = 4096
 
 // isData reports whether an extent has content, other than allocated zeros.
 func isData(e *volume.Extent) bool { return e.InLog || !e.Chunk.IsHole() }

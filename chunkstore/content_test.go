@@ -248,13 +248,13 @@ func (b *bench) copyChunk(ino volume.Ino, off, skip int) {
 	}
 }
 
-// checkSeek compares Seek with the extents seen one by one.
+// checkSeek compares Seek with the extents seen one by one, each as the blocks that it touches.
 func (b *bench) checkSeek(ino volume.Ino, off int) {
 	b.t.Helper()
 	size := int64(len(b.files[ino]))
 	data := func(at int64) bool {
 		for _, e := range b.index.files[ino] {
-			if isData(&e) && e.Off <= at && at < e.Off+e.Len {
+			if isData(&e) && e.Off/seekBlock <= at/seekBlock && at/seekBlock <= (e.Off+e.Len-1)/seekBlock {
 				return true
 			}
 		}
@@ -267,7 +267,7 @@ func (b *bench) checkSeek(ino volume.Ino, off int) {
 			// The answer is off itself or where an extent begins or ends.
 			edges := []int64{int64(off), size}
 			for _, e := range b.index.files[ino] {
-				edges = append(edges, e.Off, e.Off+e.Len)
+				edges = append(edges, e.Off/seekBlock*seekBlock, (e.Off+e.Len+seekBlock-1)/seekBlock*seekBlock)
 			}
 			for _, at := range edges {
 				if at >= int64(off) && (at < size && data(at) != hole || hole && at == size) && (want < 0 || at < want) {

@@ -107,6 +107,7 @@ type reconciler struct {
 	files      uint64 // in the index when it began, without the root
 	gone       uint64 // removed by this reconcile
 	displaced  uint64 // gone with names that something else stands at
+	unsettled  bool   // it ended though there may be more
 }
 
 // round is what one comparison found.
@@ -138,13 +139,17 @@ func (r *reconciler) run(ctx context.Context, s scope) error {
 		if err := r.st.settle(); err != nil {
 			return err
 		}
-		if r.ops == before && found.whole || r.isRestless(found) {
+		if r.ops == before && found.whole {
 			return nil
+		}
+		if r.isRestless(found) {
+			break
 		}
 		if err := r.st.log.Sync(ctx, r.st.log.Last().Version); err != nil {
 			return err
 		}
 	}
+	r.unsettled = true
 	return nil
 }
 

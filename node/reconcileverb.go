@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -72,13 +73,19 @@ func (n *node) reconcileVerb(ctx context.Context, query url.Values, emit func(an
 		}
 		return err
 	}
-	n.unwarn("WD-1401")
+	if len(parts) == 0 && !r.unsettled { // what was noticed may lie elsewhere
+		n.unwarn("WD-1401")
+	}
 	if r.ops > 0 {
 		n.log.Warn().Str("code", "WD-1403").Int("ops", r.ops).Str("path", path).Strs("among_them", r.shown).
 			Msg("changes made behind the daemon: " + r.summary() + "; recorded as ops, followers get them")
 	}
-	return emit(admin.ReconcileLine{Result: &admin.ReconcileResult{
+	err = emit(admin.ReconcileLine{Result: &admin.ReconcileResult{
 		Path: path, Seconds: time.Since(p.begun).Seconds(), Names: p.done(), Differences: uint64(r.count), Ops: uint64(r.ops)}})
+	if err == nil && r.unsettled {
+		err = fmt.Errorf("%s is being changed behind the daemon all the time: what was found is recorded, and there may be more; run it again when that has ended", path)
+	}
+	return err
 }
 
 // cleanPath splits a path below the volume's root.

@@ -165,6 +165,9 @@ func testMounts(t *testing.T, b *bed) {
 		})
 	}
 	t.Run("holes", func(t *testing.T) {
+		odd := &bed{b.Cluster, t} // data that neither begins nor ends with a block
+		odd.must(cluster.Shell(layout, "truncate -s 1M odd; printf 0123456789 | dd of=odd bs=1 seek=5000 conv=notrunc status=none; head -c 20000 /dev/urandom >punched; fallocate -p -o 100 -l 10000 punched", time.Minute).OK())
+		odd.equal()
 		a, c := cluster.RunHelper(time.Minute, "holes", layout), cluster.RunHelper(time.Minute, "holes", there)
 		(&bed{b.Cluster, t}).must(a.OK())
 		(&bed{b.Cluster, t}).must(c.OK())
