@@ -43,6 +43,7 @@ type core struct {
 	repeats       repeats
 	listings      listings
 	handles       handles
+	appends       appends
 	observed      atomic.Uint64 // counts changes that did not come through this mount
 	suspectsArmed atomic.Bool
 	rootNames     nameSet // unless epochs

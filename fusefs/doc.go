@@ -43,7 +43,8 @@
 //     however often its file is replaced (repeat.go).
 //   - What the kernel does not do for its own requests is added by the handlers:
 //     pages beside which a direct write went (core.writeFile), setuid bits lost by a write,
-//     appends that went elsewhere than it thought, ".." in listings of directories that moved.
+//     appends that went elsewhere than it thought, ".." in listings of directories that moved. The
+//     order of a direct append's pieces is kept here too (appends.go).
 //
 // # Permissions
 //

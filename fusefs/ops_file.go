@@ -48,6 +48,7 @@ func (k *core) release(c *call, ino volume.Ino) syscall.Errno {
 		return syscall.EBADF
 	}
 	k.closed(ino)
+	k.appends.closed(ino, k.nodes.isOpen)
 	return k.fail(c, "release", ino, k.vol.Close(c.ctx, ino))
 }
 
@@ -60,10 +61,15 @@ func (k *core) read(c *call, ino volume.Ino, p []byte, off uint64) (int, syscall
 }
 
 // writeFile is WRITE: fileFlags are those of open(2), writeFlags those of the request.
-func (k *core) writeFile(c *call, ino volume.Ino, data []byte, off uint64, fileFlags, writeFlags uint32) (int, syscall.Errno) {
+func (k *core) writeFile(c *call, ino volume.Ino, data []byte, off uint64, fileFlags, writeFlags uint32) (n int, errno syscall.Errno) {
 	appends := fileFlags&uint32(syscall.O_APPEND) != 0 && writeFlags&writeCache == 0
-	n, errno := k.write(c, ino, data, off, appends, writeFlags&writeKillSUIDGID != 0)
-	if n > 0 && writeFlags&writeLockOwner != 0 {
+	direct, kill := writeFlags&writeLockOwner != 0, writeFlags&writeKillSUIDGID != 0
+	if appends && direct {
+		n, errno = k.appendPiece(c, ino, data, off, kill)
+	} else {
+		n, errno = k.write(c, ino, data, off, appends, kill)
+	}
+	if n > 0 && direct {
 		// A direct write: only those name the owner of locks. (The file's O_DIRECT may come and go
 		// meanwhile, and a write through the cache holds its pages until it is answered.) The kernel
 		// drops the pages that such a write passes by before the request; and behind it only if

@@ -309,6 +309,61 @@ var appendTable = table{
 		}
 		b.holds("f", string(want))
 	}},
+	{name: "append/direct-in-pieces-keeps-the-order", run: func(b *box) {
+		// One write is several requests, which are there at once; others keep several threads answering.
+		const size, block, rounds, readers = 1 << 20, 4096, 60, 8
+		b.put("other", string(pattern(1, size)))
+		end := make(chan struct{})
+		var wg sync.WaitGroup
+		errs := make([]error, readers)
+		for r := range readers {
+			wg.Go(func() {
+				fd, err := unix.Open(b.at("other"), unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+				if err != nil {
+					errs[r] = err
+					return
+				}
+				defer unix.Close(fd)
+				for p := aligned(64 << 10); ; {
+					select {
+					case <-end:
+						return
+					default:
+					}
+					if _, err := unix.Pread(fd, p, int64(r)<<16); err != nil {
+						errs[r] = err
+						return
+					}
+				}
+			})
+		}
+		flags := unix.O_CREAT | unix.O_WRONLY | unix.O_APPEND | unix.O_DIRECT
+		fd, err := unix.Open(b.at("f"), flags|unix.O_CLOEXEC, 0o644)
+		b.ok("open", err)
+		buf := aligned(size)
+		for i := range size / block {
+			copy(buf[i*block:], bytes.Repeat([]byte{byte(i)}, block))
+		}
+		for range rounds {
+			n, err := unix.Write(fd, buf)
+			b.ok("write", err)
+			eq(b, "written", n, size)
+		}
+		close(end)
+		wg.Wait()
+		for _, err := range errs {
+			b.ok("read", err)
+		}
+		b.close(fd)
+		fd = b.open("f", unix.O_RDONLY)
+		eq(b, "size", b.fstat(fd).Size, int64(rounds*size))
+		for i := range rounds {
+			if got := b.pread(fd, int64(i)*size, size); !bytes.Equal(got, buf) {
+				b.fail("write %d is not in its order", i)
+			}
+		}
+		b.close(fd)
+	}},
 	{name: "append/several-writers-at-once-lose-nothing", run: func(b *box) {
 		const writers, records, size = 6, 200, 100
 		var wg sync.WaitGroup
