@@ -46,6 +46,16 @@ func (k *core) changeGone(c *call) bool {
 	return ok
 }
 
+// hasEnded reports whether an error is about an inode whose life this mount has ended while the kernel
+// still refers to it. Such a one has no attributes beside the remembered ones.
+func (k *core) hasEnded(ino volume.Ino, err error) bool {
+	if err == nil || volume.KindOf(err) != volume.Stale {
+		return false
+	}
+	_, ok := k.nodes.remembered(ino)
+	return ok
+}
+
 // changeGone changes the last attributes of an inode that has ended, if they are
 // remembered, and returns them.
 func (t *nodes) changeGone(ino volume.Ino, change func(*volume.Attr)) (volume.Attr, bool) {

@@ -12,8 +12,8 @@ import (
 func (k *core) getattr(c *call, ino volume.Ino) syscall.Errno {
 	a, err := k.vol.GetAttr(c.ctx, ino)
 	if err != nil {
-		if gone, ok := k.nodes.remembered(ino); ok && volume.KindOf(err) == volume.Stale {
-			c.attr = gone
+		if k.hasEnded(ino, err) {
+			c.attr, _ = k.nodes.remembered(ino)
 			return 0
 		}
 		return k.fail(c, "getattr", ino, err)
@@ -125,6 +125,9 @@ func (k *core) getxattr(c *call, ino volume.Ino, name string) ([]byte, syscall.E
 		return nil, syscall.EOPNOTSUPP
 	}
 	v, err := k.vol.GetXattr(c.ctx, ino, name)
+	if k.hasEnded(ino, err) {
+		err = volume.NoXattr
+	}
 	return v, k.fail(c, "getxattr", ino, err)
 }
 
@@ -132,6 +135,9 @@ func (k *core) getxattr(c *call, ino volume.Ino, name string) ([]byte, syscall.E
 // superuser.
 func (k *core) listxattr(c *call, ino volume.Ino, buf []byte) ([]byte, syscall.Errno) {
 	names, err := k.vol.ListXattr(c.ctx, ino)
+	if k.hasEnded(ino, err) {
+		return buf, 0
+	}
 	if err != nil {
 		return buf, k.fail(c, "listxattr", ino, err)
 	}

@@ -71,7 +71,13 @@ func (l *listings) set(handle uint64, at listing) {
 }
 
 func (k *core) opendir(c *call, dir volume.Ino) (handle uint64, errno syscall.Errno) {
-	if errno := k.open(c, dir, uint32(syscall.O_RDONLY), false); errno != 0 {
+	errno = k.open(c, dir, uint32(syscall.O_RDONLY), false)
+	if errno == syscall.ESTALE && k.hasEnded(dir, volume.Stale) {
+		// Somebody's working directory, which the kernel knows to be removed: it asks for no entry.
+		k.nodes.open(dir, false)
+		errno = 0
+	}
+	if errno != 0 {
 		return 0, errno
 	}
 	return k.listings.open(), 0

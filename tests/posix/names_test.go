@@ -53,6 +53,26 @@ var mkdirTable = table{
 		eq(b, "links", uint64(b.fstat(fd).Nlink), 0)
 		b.close(fd)
 	}},
+	{name: "rmdir/of-a-working-directory", run: func(b *box) {
+		b.mkdir("d")
+		b.alone(func() {
+			b.ok("chdir", unix.Chdir(b.at("d")))
+			b.ok("rmdir", unix.Rmdir(b.at("d")))
+			fd, err := unix.Open(".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			b.ok("open", err)
+			entries, err := unix.ReadDirent(fd, make([]byte, 4096))
+			b.is("list", err, unix.ENOENT) // which readdir(3) takes for the end
+			eq(b, "entries", max(entries, 0), 0)
+			b.close(fd)
+			_, err = unix.Getxattr(".", "user.a", nil)
+			b.is("getxattr", err, unix.ENODATA)
+			n, err := unix.Listxattr(".", nil)
+			b.ok("listxattr", err)
+			eq(b, "attributes", n, 0)
+			_, err = unix.Open("x", unix.O_CREAT|unix.O_WRONLY, 0o644)
+			b.is("create", err, unix.ENOENT)
+		})
+	}},
 	{name: "rmdir/full-is-enotempty", run: func(b *box) {
 		b.mkdir("d")
 		b.put("d/f", "x")
