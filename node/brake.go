@@ -91,15 +91,18 @@ func (r *reconciler) tooMuch(gone uint64) error {
 // lost counts the files that are gone with names, which are gone. A file is gone with the last of
 // its names.
 func (r *reconciler) lost(names []missing) (gone uint64, err error) {
-	links := map[volume.Ino]uint32{} // names that are gone of files that have several
+	c := losses{r: r, links: map[volume.Ino]uint32{}, dirs: map[volume.Ino]bool{}}
 	for _, m := range names {
+		if c.dirs[m.parent] {
+			continue // counted with its directory, whose place another one has taken that lacks it
+		}
 		e, err := r.st.engine.Entry(m.parent, m.name)
 		if volume.KindOf(err) == volume.NotFound && err != nil || err == nil && e.Ino != m.ino {
 			continue // it has moved
 		}
 		var n uint64
 		if err == nil {
-			n, err = r.lostWith(e, links)
+			n, err = c.with(e)
 		}
 		if err != nil {
 			return 0, volume.Wrap(err, "count missing files")
@@ -109,24 +112,32 @@ func (r *reconciler) lost(names []missing) (gone uint64, err error) {
 	return gone, nil
 }
 
-// lostWith counts an entry, and what is below it.
-func (r *reconciler) lostWith(e volume.DirEntry, links map[volume.Ino]uint32) (gone uint64, err error) {
+// losses are what is counted as gone.
+type losses struct {
+	r     *reconciler
+	links map[volume.Ino]uint32 // how many names are gone of files that have several
+	dirs  map[volume.Ino]bool   // counted with all that is in them
+}
+
+// with counts an entry, and what is below it.
+func (c *losses) with(e volume.DirEntry) (gone uint64, err error) {
 	for todo := []volume.DirEntry{e}; len(todo) > 0; {
 		e := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if e.Type != volume.ModeDir {
-			a, err := r.st.engine.Inode(e.Ino)
+			a, err := c.r.st.engine.Inode(e.Ino)
 			if err != nil {
 				return 0, err
 			}
-			if links[e.Ino]++; links[e.Ino] == max(a.Nlink, 1) {
-				delete(links, e.Ino)
+			if c.links[e.Ino]++; c.links[e.Ino] == max(a.Nlink, 1) {
+				delete(c.links, e.Ino)
 				gone++
 			}
 			continue
 		}
 		gone++
-		if err := r.st.engine.Entries(e.Ino, 0, func(sub volume.DirEntry) bool {
+		c.dirs[e.Ino] = true
+		if err := c.r.st.engine.Entries(e.Ino, 0, func(sub volume.DirEntry) bool {
 			todo = append(todo, sub)
 			return true
 		}); err != nil {

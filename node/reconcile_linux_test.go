@@ -614,6 +614,7 @@ func TestBrakeDisplaced(t *testing.T) {
 		{"exchanged", "mv big t; mv small big; mv t small", false},
 		{"in a circle", "mv big t; mv small big; mv pairs small; mv t pairs", false},
 		{"copied", "cp -a big t; rm -r big; mv t big", false},
+		{"partly restored", "mv big t; mkdir big; cd t; cp $(seq 0 79) ../big; cd ..; rm -r t", false},
 		{"moved, and a link in its place", "mv big moved; ln -s moved big", false},
 		{"one of two names", "rm pairs/a*", false},
 		{"all names of most", "rm pairs/* small/* big/1*", true},
