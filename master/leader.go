@@ -404,12 +404,12 @@ func (l *Leader) takeBack(ctx context.Context, t *ticket, err error) error {
 func (l *Leader) apply(ctx context.Context, op *volume.Op, t *ticket) (int, error) {
 	if l.opt.Log != nil {
 		// What is reserved is a level: it must hold what all handlers may append.
-		size := int64(len(op.Data)) + int64(len(op.Chunks))*chunkOverhead + oplog.FrameOverhead + opOverhead
-		for i := range op.Xattrs {
-			size += int64(len(op.Xattrs[i].Value))
+		size, kept := logSpace(op), int64(keptForRemoving)
+		if l.givesBack(op) {
+			size, kept = removingOverhead+oplog.FrameOverhead, 0
 		}
 		t.reserved += size
-		if err := l.opt.Log.Reserve(l.reserved.Add(size)); err != nil {
+		if err := l.opt.Log.Reserve(l.reserved.Add(size) + kept); err != nil {
 			return 0, err
 		}
 	}
@@ -436,6 +436,39 @@ func (l *Leader) apply(ctx context.Context, op *volume.Op, t *ticket) (int, erro
 	t.slots = append(t.slots, slot)
 	return n, nil
 }
+
+// logSpace is more than what an op takes in the log, bytes.
+func logSpace(op *volume.Op) int64 {
+	size := int64(len(op.Data)) + int64(len(op.Chunks))*chunkOverhead + oplog.FrameOverhead + opOverhead
+	for i := range op.Xattrs {
+		size += int64(len(op.Xattrs[i].Value))
+	}
+	return size
+}
+
+// givesBack reports whether an op may use what is kept for it when the disk is full: it makes room,
+// or is needed to find what can go.
+func (l *Leader) givesBack(op *volume.Op) bool {
+	switch op.Kind {
+	case volume.OpUnlink, volume.OpRmdir, volume.OpRename, volume.OpEnd, volume.OpRemoveXattr:
+		return true
+	case volume.OpFallocate:
+		return op.Alloc&volume.FallocPunchHole != 0
+	case volume.OpTruncate:
+		a, err := l.Inode(op.Ino)
+		return err == nil && op.Size <= a.Size
+	}
+	return false
+}
+
+const (
+	// keptForRemoving is how much of the log's room is left, bytes, by what takes more of the
+	// disk: enough to remove some thousand files, with which room comes back.
+	keptForRemoving = 1 << 20
+	// removingOverhead is more than what an op that gives back takes in the log, bytes: two
+	// names, attributes, who asked.
+	removingOverhead = 4 << 10
+)
 
 // opOverhead is more than what an op's encoding adds to its content, its attributes'
 // values and its chunks, bytes.
