@@ -111,8 +111,14 @@ func (k *core) write(c *call, ino volume.Ino, data []byte, off uint64, appends, 
 	return res.N, 0
 }
 
+// fsync makes durable. A disk that has failed is EIO, not EROFS as to changes: programs know that as
+// what may have been lost.
 func (k *core) fsync(c *call, ino volume.Ino, dataOnly bool) syscall.Errno {
-	return k.fail(c, "fsync", ino, k.vol.Sync(c.ctx, ino, dataOnly))
+	err := k.vol.Sync(c.ctx, ino, dataOnly)
+	if err != nil && volume.KindOf(err) == volume.Fault {
+		err = volume.Errorf(volume.IO, "%w: %w", err, syscall.EIO)
+	}
+	return k.fail(c, "fsync", ino, err)
 }
 
 // flush comes with the closing of a file that was open for writing. Without SyncOnClose there is
