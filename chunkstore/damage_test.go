@@ -400,3 +400,33 @@ func TestFetchShared(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestPutNew: a chunk whose damage nobody has noticed is written again, a good one is not.
+func TestPutNew(t *testing.T) {
+	files, chunks := smallStore(t)
+	for name, b := range files {
+		if name != markName {
+			b[len(b)/2] ^= 0x40
+		}
+	}
+	s := wholeOpen(t, testOptions(restore(t, files)))
+	again := 0
+	for id, content := range chunks {
+		had, err := s.PutNew(ctx, id, content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !had {
+			again++
+		}
+	}
+	if again == 0 || again == len(chunks) {
+		t.Errorf("%d of %d chunks were written", again, len(chunks))
+	}
+	for id, content := range chunks {
+		mustGet(t, s, id, content)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -335,7 +335,7 @@ func (c *collector) ask(ctx context.Context, from Source, b *batch) error {
 			if c.own(run.Len) {
 				// Here and not where batches are put in order: packing and writing large
 				// chunks is most of the work.
-				_, err := c.s.opt.Chunks.PutAs(c.ctx, run.Hash, data)
+				err := c.put(c.ctx, run.Hash, data)
 				unbuffer(data)
 				if err != nil {
 					return volume.Wrap(err, "store content")

@@ -1,6 +1,8 @@
 package slave
 
 import (
+	"context"
+	"crypto/sha256"
 	"errors"
 	"sync"
 	"time"
@@ -74,8 +76,8 @@ func (c *collector) storeRun(part int, off int64, run *gotRun) error {
 	}
 	for data := run.data; len(data) > 0; {
 		n := min(len(data), size)
-		id, _, err := c.s.opt.Chunks.Put(c.ctx, data[:n])
-		if err != nil {
+		id := volume.ChunkID(sha256.Sum256(data[:n]))
+		if err := c.put(c.ctx, id, data[:n]); err != nil {
 			return volume.Wrap(err, "store content")
 		}
 		add(volume.Extent{Off: off, Len: int64(n), Chunk: volume.ChunkRef{ID: id, Length: int64(n)}})
@@ -85,13 +87,24 @@ func (c *collector) storeRun(part int, off int64, run *gotRun) error {
 	return nil
 }
 
+// put stores a chunk whose hash is known. With Full it does not count that the store has it, unless it
+// can be read.
+func (c *collector) put(ctx context.Context, id volume.ChunkID, data []byte) (err error) {
+	if c.s.opt.Full {
+		_, err = c.s.opt.Chunks.PutNew(ctx, id, data)
+	} else {
+		_, err = c.s.opt.Chunks.PutAs(ctx, id, data)
+	}
+	return err
+}
+
 // flushShared stores the chunk of small runs, and tells their extents.
 func (c *collector) flushShared() error {
 	if len(c.shared) == 0 {
 		return nil
 	}
-	id, _, err := c.s.opt.Chunks.Put(c.ctx, c.shared)
-	if err != nil {
+	id := volume.ChunkID(sha256.Sum256(c.shared))
+	if err := c.put(c.ctx, id, c.shared); err != nil {
 		return volume.Wrap(err, "store content")
 	}
 	for _, r := range c.inShared {

@@ -350,3 +350,22 @@ func TestUnfinishedCopyIsNotReady(t *testing.T) {
 	b.ok(b.Leader.Ctl(time.Minute, "status", "--wait", "--max-lag", "0"))
 	b.equal()
 }
+
+// TestResyncFullMends: with --full a chunk that is damaged on the disk is taken anew, though nobody has
+// noticed the damage.
+func TestResyncFullMends(t *testing.T) {
+	t.Parallel()
+	b, files := scrubBed(t)
+	f := b.follower()
+	b.shell("for i in $(seq 40); do head -c 2000 /dev/urandom >d/small$i; done; sync d")
+	b.resync(f)
+	b.must(f.Stop())
+	b.harmPacks(f)
+	b.must(f.StartReady(readyTimeout))
+	b.resync(f, "--full")
+	b.scrub(f, 0, "clean")
+	if n := b.readAll(f, files); n > 0 {
+		t.Errorf("%d files cannot be read", n)
+	}
+	b.equal()
+}
