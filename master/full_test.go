@@ -42,11 +42,11 @@ func TestFullCanBeEmptied(t *testing.T) {
 	}
 	wantKind(t, "write", err, volume.NoSpace)
 	for _, req := range []*volume.Request{
+		{Kind: volume.OpSetAttr, Ino: big, Set: volume.SetMode, Mode: 0o600}, // fills what is left
 		create("new", root, volume.ModeFile),
 		{Kind: volume.OpSetAttr, Ino: big, Set: volume.SetSize, Size: 1 << 40},
 		{Kind: volume.OpFallocate, Ino: big, Offset: 1 << 40, Length: 1},
 		{Kind: volume.OpLink, Ino: big, NewParent: root, NewName: "another"},
-		{Kind: volume.OpSetAttr, Ino: big, Set: volume.SetMode, Mode: 0o600},
 	} {
 		for err = nil; err == nil; {
 			_, err = l.Do(ctx, req)

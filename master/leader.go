@@ -456,7 +456,7 @@ func (l *Leader) givesBack(op *volume.Op) bool {
 		return op.Alloc&volume.FallocPunchHole != 0
 	case volume.OpTruncate:
 		a, err := l.Inode(op.Ino)
-		return err == nil && op.Size <= a.Size
+		return op.Size == 0 || err == nil && op.Size < a.Size
 	}
 	return false
 }

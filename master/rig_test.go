@@ -110,7 +110,7 @@ func openRig(t *testing.T, mem *vfs.MemFS) *rig {
 		}
 		return nil
 	}))
-	opt.SyncEvery, opt.SegmentSize = 0, 1<<20
+	opt.SyncEvery, opt.SegmentSize = 0, 4<<20
 	log, _, err := oplog.Open(opt)
 	if err != nil {
 		t.Fatal(err)
