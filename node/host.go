@@ -176,6 +176,13 @@ func (n *node) answerRanges(ctx context.Context, body []byte, w *wire.AnswerWrit
 	return volume.ServeRanges(ctx, body, r, w)
 }
 
+// vouches reports whether this node can tell that its content is what the leader wrote: of the files
+// of a follower's directory only their disk knows.
+func (n *node) vouches() bool {
+	st := n.storage()
+	return n.leading() != nil || st == nil || st.dir == nil
+}
+
 // answerContent serves content by inode ID from whatever volume is in charge.
 func (n *node) answerContent(ctx context.Context, body []byte, w *wire.AnswerWriter, count func(files, bytes uint64)) error {
 	q, err := volume.DecodeContentRequest(body)
@@ -185,6 +192,9 @@ func (n *node) answerContent(ctx context.Context, body []byte, w *wire.AnswerWri
 	r, err := n.reader()
 	if err != nil {
 		return err
+	}
+	if !n.vouches() {
+		return volume.Errorf(volume.Unavailable, "node %s follows with a plain directory, whose content has no hashes: ask another", n.cfg.Node.ID)
 	}
 	select {
 	case n.served <- struct{}{}:
