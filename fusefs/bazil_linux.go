@@ -39,6 +39,7 @@ type bazil struct {
 	watched   atomic.Bool   // the watch is awake, or wakeWatch holds a signal
 	wakeWatch chan struct{} // of one place
 	buffers   sync.Pool     // of *buffers, for readers that come and go
+	parked    parked
 
 	notices sync.RWMutex // held for reading while the kernel takes a notice
 	closed  bool         // guarded by notices

@@ -92,7 +92,14 @@ func (d *bazil) interrupted(unique uint64) {
 	missing := 0
 	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 500*time.Millisecond) {
 		x, pid := d.k.calls.find(unique)
+		waiting, isParked := d.parked.caller(unique)
 		switch {
+		case isParked:
+			missing = 0
+			if killed(waiting) && d.parked.take(unique) {
+				d.refuse(unique)
+				return
+			}
 		case x == nil:
 			if missing++; missing > 1 {
 				return // answered; once it may just not have begun

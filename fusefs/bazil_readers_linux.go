@@ -24,7 +24,9 @@ import (
 //     and nobody took one either: what is being handled takes longer than it should.
 //
 // So whatever a request waits for, a lock, a disk, another request of the kernel's, a reader
-// is there for the next one within some milliseconds.
+// is there for the next one within some milliseconds. Of what may wait for other nodes, and then as long as
+// they are away, only so many are handled at once that some readers are left for the rest
+// (bazil_parked_linux.go).
 const (
 	// The watch looks more and more seldom while nothing takes long: each look costs
 	// what a request does.
@@ -92,7 +94,10 @@ func (d *bazil) reader() {
 				continue
 			}
 			d.idle.Add(-1)
-			d.over.Do(func() { close(d.ended) })
+			d.over.Do(func() {
+				d.parked.end()
+				close(d.ended)
+			})
 			return
 		}
 		d.taken.Add(1)
@@ -109,7 +114,11 @@ func (d *bazil) reader() {
 		if long {
 			d.long.Add(1)
 		}
-		d.handle(c, buf, n)
+		if mayWait(buf.in[:n]) {
+			d.handleWaiting(c, buf, n)
+		} else {
+			d.handle(c, buf, n)
+		}
 		if long {
 			d.long.Add(-1)
 		}
@@ -126,6 +135,17 @@ func (d *bazil) reader() {
 			d.idle.Add(1) // the others have just taken requests
 			calm = 0
 		}
+	}
+}
+
+// handleWaiting handles a message that may wait, and then others of which there were too many, or
+// leaves it to those who are at work.
+func (d *bazil) handleWaiting(c *call, buf *buffers, n int) {
+	if d.parked.begin(buf.in[:n]) {
+		d.handle(c, buf, n)
+	}
+	for n = d.parked.next(buf.in); n > 0; n = d.parked.next(buf.in) {
+		d.handle(c, buf, n)
 	}
 }
 

@@ -55,7 +55,8 @@
 // # Goroutines
 //
 //   - Readers (bazil.reader): each reads a request and answers it itself. One at rest and
-//     for one client, up to maxReaders while requests take long (bazil_readers_linux.go).
+//     for one client, up to maxReaders while requests take long (bazil_readers_linux.go). What may
+//     wait for other nodes leaves some of them free (bazil_parked_linux.go).
 //     They end when the kernel says ENODEV. A reader in read(2) holds a P of the runtime until
 //     sysmon takes it back, so GOMAXPROCS should be some more than there are CPUs.
 //   - The watch (bazil.watch) looks every few milliseconds, while there are requests, whether

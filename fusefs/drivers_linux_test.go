@@ -56,6 +56,7 @@ var conformance = []struct {
 	{"LargeRequests", TestLargeRequests},
 	{"ChangeRemoved", TestChangeRemoved},
 	{"Disown", TestDisown},
+	{"ManyHang", TestManyHang},
 }
 
 func TestGofuse(t *testing.T) {

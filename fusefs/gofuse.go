@@ -56,6 +56,11 @@ type goMount interface {
 // allow less (max_pages_limit).
 const goMaxData = 1 << 20
 
+// goMaxInflight bounds the requests with content that are handled at once. The library reads nothing
+// more beyond that, not even what could be answered, so it is more than wait together; of the others,
+// which take little, there may be thousands.
+const goMaxInflight = 4 * maxReaders
+
 // goExtraCaps are what the kernel is asked for beyond the library's own set and
 // options. FreeBSD's offers none of them.
 const goExtraCaps = initAtomicTrunc | initExportSupport | initDontMask | initReaddirplusAuto | initAsyncDIO | initKillPrivV2 | initSetxattrExt
@@ -71,7 +76,7 @@ func goOptions(o *Options) *fuse.MountOptions {
 		CongestionThreshold:     max(1, o.MaxBackground*3/4),
 		MaxWrite:                goMaxData,
 		MaxReadAhead:            o.ReadAhead,
-		MaxInflightRequestBytes: maxReaders * (goMaxData + 1<<16),
+		MaxInflightRequestBytes: goMaxInflight * (goMaxData + 1<<16),
 		EnableSymlinkCaching:    true,
 		// Without it the library asks for the opposite, AUTO_INVAL_DATA.
 		ExplicitDataCacheControl: true,
