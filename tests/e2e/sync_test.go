@@ -324,7 +324,7 @@ func TestUnfinishedCopyIsNotReady(t *testing.T) {
 	t.Parallel()
 	b := startBed(t)
 	f := b.follower()
-	b.ok(cluster.Shell(b.Leader.Mount, "head -c 200000000 /dev/urandom >big", time.Minute))
+	b.ok(cluster.Shell(b.Leader.Mount, "head -c 80000000 /dev/urandom >big", 5*time.Minute))
 	b.equal()
 	b.ok(f.Ctl(10*time.Second, "resync", "--full"))
 	b.copying(f)

@@ -68,8 +68,8 @@ func (b *bed) verify(n *cluster.Node, args ...string) verdict {
 	return v
 }
 
-// wantVerified fails unless all was compared and found equal.
-func (b *bed) wantVerified(n *cluster.Node, args ...string) verdict {
+// verifyAll is verify, again if nodes have parted meanwhile.
+func (b *bed) verifyAll(n *cluster.Node, args ...string) verdict {
 	b.t.Helper()
 	v := b.verify(n, args...)
 	for try := 0; try < 3 && v.parted(); try++ {
@@ -79,6 +79,13 @@ func (b *bed) wantVerified(n *cluster.Node, args ...string) verdict {
 		}
 		v = b.verify(n, args...)
 	}
+	return v
+}
+
+// wantVerified fails unless all was compared and found equal.
+func (b *bed) wantVerified(n *cluster.Node, args ...string) verdict {
+	b.t.Helper()
+	v := b.verifyAll(n, args...)
 	if v.Code != 0 || len(v.Differences)+len(v.Skipped) > 0 {
 		b.t.Fatalf("verify on %s: exit code %d, differences %+v, not compared %+v", n.ID, v.Code, v.Differences, v.Skipped)
 	}
@@ -263,9 +270,9 @@ func TestVerifyFinds(t *testing.T) {
 			b.ok(cluster.Run("cp", "-a", beta.State, before))
 			b.tamper(beta, tt.change)
 			b.must(beta.StartReady(readyTimeout))
-			b.wantFound(b.verify(b.Leader), tt.want...)
+			b.wantFound(b.verifyAll(b.Leader), tt.want...)
 			if tt.path != "" {
-				b.wantFound(b.verify(beta, tt.path), tt.want...)
+				b.wantFound(b.verifyAll(beta, tt.path), tt.want...)
 				b.wantVerified(b.Leader, "a/deep")
 			}
 			b.must(beta.Stop())
@@ -283,7 +290,7 @@ func TestVerifyFinds(t *testing.T) {
 	b.must(poke(lower("a/sparse"), 4_000_000_001))
 	b.must(poke(lower("a/big"), 1_234_567))
 	// The directory itself differs too, but only once the files have come to rest.
-	v := b.verify(b.Leader)
+	v := b.verifyAll(b.Leader)
 	v.without("directory")
 	b.wantFound(v, "content alpha a/hole", "content alpha a/sparse", "content alpha a/big")
 	for _, path := range []string{"a/hole", "a/sparse", "a/big"} {
@@ -292,7 +299,7 @@ func TestVerifyFinds(t *testing.T) {
 	b.must(os.Chmod(lower("dirs/3"), 0o711))
 	b.must(os.Remove(lower("dirs/4/f")))
 	b.must(os.WriteFile(lower("dirs/extra"), nil, 0o600))
-	v = b.verify(b.Leader, "dirs")
+	v = b.verifyAll(b.Leader, "dirs")
 	v.without("unreadable") // unless the file is open still
 	// The directories themselves differ too, once they have come to rest.
 	v.Differences = slices.DeleteFunc(v.Differences, func(d struct{ Path, Kind, Node, Detail string }) bool {
@@ -302,7 +309,7 @@ func TestVerifyFinds(t *testing.T) {
 
 	// A damaged frame of a follower's log is what cannot be read.
 	b.must(damage(beta.State, "two\n"))
-	v = b.verify(beta, "a/two")
+	v = b.verifyAll(beta, "a/two")
 	b.wantFound(v, "unreadable beta a/two")
 	status := b.Leader.Ctl(time.Minute, "status").Stdout
 	if !strings.Contains(status, "1 difference: 3 of 3 nodes, below a/two") {
@@ -400,7 +407,7 @@ func TestVerifyDirectory(t *testing.T) {
 	// At once after the ops, so that these files are still to be settled.
 	b.must(poke(filepath.Join(dir, "a/big"), 77))
 	b.must(os.Chmod(filepath.Join(dir, "dirs/9/f"), 0o640))
-	v := b.verify(b.Leader)
+	v := b.verifyAll(b.Leader)
 	v.Differences = slices.DeleteFunc(v.Differences, func(d struct{ Path, Kind, Node, Detail string }) bool {
 		return d.Kind == "directory" && d.Path == "a/big" // only once it has come to rest
 	})
