@@ -404,7 +404,7 @@ func (l *Leader) takeBack(ctx context.Context, t *ticket, err error) error {
 func (l *Leader) apply(ctx context.Context, op *volume.Op, t *ticket) (int, error) {
 	if l.opt.Log != nil {
 		// What is reserved is a level: it must hold what all handlers may append.
-		size, kept := logSpace(op), int64(keptForRemoving)
+		size, kept := logSpace(op), min(keptForRemoving, l.opt.Log.SegmentSize()/4)
 		if l.givesBack(op) {
 			size, kept = removingOverhead+oplog.FrameOverhead, 0
 		}
@@ -463,8 +463,9 @@ func (l *Leader) givesBack(op *volume.Op) bool {
 
 const (
 	// keptForRemoving is how much of the log's room is left, bytes, by what takes more of the
-	// disk: enough to remove some thousand files, with which room comes back.
-	keptForRemoving = 1 << 20
+	// disk: enough to remove some thousand files, with which room comes back. Of small segments it
+	// is less, since the room is one segment's.
+	keptForRemoving int64 = 1 << 20
 	// removingOverhead is more than what an op that gives back takes in the log, bytes: two
 	// names, attributes, who asked.
 	removingOverhead = 4 << 10

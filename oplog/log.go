@@ -169,6 +169,9 @@ func (l *Log) First() volume.Version {
 // Durable is the version through which the log survives a power loss.
 func (l *Log) Durable() volume.Version { return volume.Version(l.durable.Load()) }
 
+// SegmentSize is where a segment ends, in bytes.
+func (l *Log) SegmentSize() int64 { return l.opts.SegmentSize }
+
 // Bytes is the sum of what the segments hold, in bytes, headers included.
 func (l *Log) Bytes() int64 {
 	l.mu.Lock()
