@@ -22,6 +22,8 @@ func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 		return n.answerSync(ctx, body, w)
 	case volume.RequestForward:
 		return n.answerForward(ctx, "", body, w)
+	case volume.RequestCounts:
+		return n.answerCounts(w)
 	case volume.RequestDigest:
 		return n.answerDigest(ctx, body, w)
 	default:

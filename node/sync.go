@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/url"
@@ -26,6 +27,15 @@ import (
 // syncDirPrefix begins the names of folders in the state directory in which copies are
 // made, with growing numbers: a finished one is used where it lies until the next start.
 const syncDirPrefix = "sync-"
+
+// fullName is a file in such a folder that says, by being there, that all content is to travel.
+const fullName = "full"
+
+// isFull reports whether all content of a copy is to travel.
+func isFull(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, fullName))
+	return err == nil
+}
 
 // syncDirs are the folders of copies, oldest first.
 func (n *node) syncDirs() ([]string, error) {
@@ -130,7 +140,7 @@ func (n *node) syncOptions(st *storage, dir string) slave.SyncOptions {
 	log := logOptions(n.cfg, n.state.Get().Volume, n.log)
 	opt := slave.SyncOptions{
 		FS: vfs.Default, Dir: dir, Log: log, Index: index.Options{Log: n.log},
-		Chunks: st.chunks, Into: st.dir, ChunkSize: n.state.Get().ChunkSize, Phase: n.syncPhase, Full: n.fullSync.Load(), Log0: n.log,
+		Chunks: st.chunks, Into: st.dir, ChunkSize: n.state.Get().ChunkSize, Phase: n.syncPhase, Full: isFull(dir), Log0: n.log,
 		From: n.sources.count, Named: n.dials.members,
 	}
 	if st.dir != nil { // what came before is in the directory, and durable
@@ -167,8 +177,13 @@ func (n *node) takeUpSync(st *storage) error {
 			return err
 		case s != nil:
 			found = true
+			n.fullSync.Store(opt.Full) // should it have to begin anew
 			n.setSync(s, opt)
 		default:
+			if opt.Full && !found { // an operator asked for it, and it was not far enough to go on
+				n.fullSync.Store(true)
+				n.wantSnapshot.Store(true)
+			}
 			if err := slave.RemoveSync(opt); err != nil {
 				return err
 			}
@@ -200,10 +215,14 @@ func (n *node) beginSync() (*slave.Sync, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt := n.syncOptions(n.storage(), dir)
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	err = os.Mkdir(dir, 0o700)
+	if err == nil && n.fullSync.Load() {
+		err = replaceFile(filepath.Join(dir, fullName), nil)
+	}
+	if err != nil {
 		return nil, volume.Wrap(err, "make a folder for the copy")
 	}
+	opt := n.syncOptions(n.storage(), dir)
 	s := slave.NewSync(opt)
 	n.setSync(s, opt)
 	return s, nil
@@ -226,10 +245,11 @@ func (n *node) dropSync() error {
 
 // makeCopy makes the copy, or as much as the session lasts for, and puts it in charge.
 func (n *node) makeCopy(ctx context.Context, s *slave.Session, sync *slave.Sync) error {
+	full := isFull(n.syncOpt.Dir)
 	if !sync.Begun() {
-		n.log.Info().Str("leader", s.Remote().NodeID).Msg("the leader's log does not reach back to what this node holds: taking a snapshot")
+		n.log.Info().Str("leader", s.Remote().NodeID).Bool("full", full).Msg("the leader's log does not reach back to what this node holds: taking a snapshot")
 	} else {
-		n.log.Info().Str("leader", s.Remote().NodeID).Msg("going on with the copy that was begun")
+		n.log.Info().Str("leader", s.Remote().NodeID).Bool("full", full).Msg("going on with the copy that was begun")
 	}
 	defer n.holds.sync()()
 	defer func() { n.endProgress(n.progressNow()) }() // of the last phase
@@ -281,6 +301,9 @@ func (n *node) takeOver(ctx context.Context, s *slave.Session, sync *slave.Sync)
 	was := n.follower
 	n.store, n.follower, n.sync = st, f, nil
 	n.mu.Unlock()
+	if isFull(n.syncOpt.Dir) {
+		n.fullSync.Store(false) // what was asked for is done
+	}
 	was.Stop(volume.Errorf(volume.Closed, "another copy has taken this one's place"))
 	if err := n.endBetween(); err != nil {
 		return nil, err
@@ -367,15 +390,44 @@ func (n *node) abandonSync(why error) bool {
 // Resync is the answer to the verb resync.
 type Resync struct {
 	Leader  string `json:"leader"`
-	Version uint64 `json:"version"` // of the copy that is replaced
+	Version uint64 `json:"version"` // of the copy that is replaced, as are the next two
 	Files   uint64 `json:"files"`
 	Bytes   uint64 `json:"bytes"`
 	Full    bool   `json:"full"`
 	DryRun  bool   `json:"dry_run"`
+	// Of a dry run: what the leader has, which is what would be copied; without Full at most, since
+	// content that is here already does not travel.
+	LeaderVersion uint64 `json:"leader_version,omitempty"`
+	LeaderFiles   uint64 `json:"leader_files,omitempty"`
+	LeaderBytes   uint64 `json:"leader_bytes,omitempty"`
+}
+
+// answerCounts says how much this node holds.
+func (n *node) answerCounts(w *wire.AnswerWriter) error {
+	st := n.storage()
+	if st == nil {
+		return volume.Errorf(volume.Unavailable, "node %s holds no volume", n.cfg.Node.ID)
+	}
+	b := binary.BigEndian.AppendUint64(nil, uint64(st.engine.Position().Version))
+	files, bytes := st.engine.Counts()
+	b = binary.BigEndian.AppendUint64(b, files)
+	return w.Last(binary.BigEndian.AppendUint64(b, bytes))
+}
+
+// askCounts asks another node how much it holds.
+func askCounts(ctx context.Context, s *wire.Session) (version, files, bytes uint64, err error) {
+	b, err := s.CallAll(ctx, volume.RequestCounts, nil, 24)
+	if err != nil {
+		return 0, 0, 0, volume.Wrap(err, "ask node "+s.Remote().NodeID+" how much it holds")
+	}
+	if len(b) != 24 {
+		return 0, 0, 0, volume.Errorf(volume.BadFormat, "node %s says in %d bytes how much it holds", s.Remote().NodeID, len(b))
+	}
+	return binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:]), nil
 }
 
 // resyncVerb has a follower take a snapshot, whatever its leader's log holds.
-func (n *node) resyncVerb(_ context.Context, query url.Values, emit func(any) error) error {
+func (n *node) resyncVerb(ctx context.Context, query url.Values, emit func(any) error) error {
 	var out Resync
 	for name, dst := range map[string]*bool{"full": &out.Full, "dry_run": &out.DryRun} {
 		if text := query.Get(name); text != "" {
@@ -396,10 +448,15 @@ func (n *node) resyncVerb(_ context.Context, query url.Values, emit func(any) er
 	}
 	out.Leader, out.Version = leader.Remote().NodeID, uint64(st.engine.Position().Version)
 	out.Files, out.Bytes = st.engine.Counts()
-	if !out.DryRun {
-		n.fullSync.Store(out.Full)
-		n.wantSnapshot.Store(true)
-		leader.Close(volume.Errorf(volume.Busy, "this node is to take a snapshot"))
+	if out.DryRun {
+		var err error
+		if out.LeaderVersion, out.LeaderFiles, out.LeaderBytes, err = askCounts(ctx, leader); err != nil {
+			return err
+		}
+		return emit(out)
 	}
+	n.fullSync.Store(out.Full)
+	n.wantSnapshot.Store(true)
+	leader.Close(volume.Errorf(volume.Busy, "this node is to take a snapshot"))
 	return emit(out)
 }

@@ -42,6 +42,9 @@ const (
 	// RequestMembers asks a node for the members of the cluster: no body; the answer are ops of
 	// kind OpMember.
 	RequestMembers uint16 = 13
+	// RequestCounts asks a node how much it holds: no body; the answer is its version, the number
+	// of files and the sum of their sizes in bytes, 8 bytes big-endian each.
+	RequestCounts uint16 = 15
 )
 
 // Answers to RequestJoin.

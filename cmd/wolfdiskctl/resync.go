@@ -42,6 +42,10 @@ func (a *app) resyncCommand() *cobra.Command {
 					Bytes   uint64 `json:"bytes"`
 					Full    bool   `json:"full"`
 					DryRun  bool   `json:"dry_run"`
+
+					LeaderVersion uint64 `json:"leader_version,omitempty"`
+					LeaderFiles   uint64 `json:"leader_files,omitempty"`
+					LeaderBytes   uint64 `json:"leader_bytes,omitempty"`
 				}
 				if err := json.Unmarshal(line, &r); err != nil {
 					return fmt.Errorf("read the answer: %w", err)
@@ -49,12 +53,14 @@ func (a *app) resyncCommand() *cobra.Command {
 				if a.json() {
 					return cli.JSONLine(a.out, r)
 				}
-				verb := "copies"
+				what := "copies the volume anew from " + cli.Clean(r.Leader)
 				if r.DryRun {
-					verb = "would copy"
+					what = fmt.Sprintf("would copy %d files, %s from %s at version %d", r.LeaderFiles, cli.Bytes(r.LeaderBytes), cli.Clean(r.Leader), r.LeaderVersion)
+					if !r.Full {
+						what += ", at most: content that is here already does not travel"
+					}
 				}
-				_, err := fmt.Fprintf(a.out, "%s the volume anew from %s; this copy is at version %d with %d files, %s\n",
-					verb, cli.Clean(r.Leader), r.Version, r.Files, cli.Bytes(r.Bytes))
+				_, err := fmt.Fprintf(a.out, "%s; this copy is at version %d with %d files, %s\n", what, r.Version, r.Files, cli.Bytes(r.Bytes))
 				return err
 			})
 		},

@@ -48,8 +48,13 @@ func TestResync(t *testing.T) {
 	b.shell(some)
 	b.equal()
 	dry := b.ok(f.Ctl(10*time.Second, "resync", "--dry-run"))
-	if !strings.Contains(dry.Stdout, "would copy") {
-		t.Fatalf("--dry-run says %q", dry.Stdout)
+	leads, err := b.Leader.Status()
+	b.must(err)
+	if want := fmt.Sprintf("would copy %d files", leads.Files); !strings.Contains(dry.Stdout, want) || !strings.Contains(dry.Stdout, "at most") {
+		t.Fatalf("--dry-run says %q, want %q", dry.Stdout, want)
+	}
+	if full := b.ok(f.Ctl(10*time.Second, "resync", "--dry-run", "--full")); strings.Contains(full.Stdout, "at most") {
+		t.Fatalf("--dry-run --full says %q", full.Stdout)
 	}
 	load := make(chan cluster.Result, 1)
 	go func() {
