@@ -9,7 +9,7 @@ import (
 // counters count what an operator should be able to see.
 type counters struct {
 	refusedOwner, refusedMode, refusedXattr, refusedNode, refusedTimes atomic.Uint64
-	foreign, kept, healed, opened                                      atomic.Uint64
+	foreign, kept, healed, opened, unlike                              atomic.Uint64
 }
 
 // Stats describe the directory. Numbers count since Open.

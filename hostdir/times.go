@@ -226,9 +226,14 @@ func (d *Dir) settleObject(obj object, attr *volume.Attr, view volume.View) (*re
 	}
 	if !same {
 		rec.ctime = volume.Time{}
+		d.stats.unlike.Add(1)
 	}
 	return rec, nil
 }
+
+// Unlike counts the records that were made for files which are not as their inodes: what Check passed
+// over while their times were still to be set, it reports from then on.
+func (d *Dir) Unlike() uint64 { return d.stats.unlike.Load() }
 
 // rewritten reports attributes that a file system may give back otherwise than it got them, as
 // ACLs that say no more than the mode, and those that are not compared at all.

@@ -134,10 +134,15 @@ func (n *node) settleDirectory(ctx context.Context, l *master.Leader) error {
 	if err := n.finishIntents(ctx, l); err != nil {
 		return err
 	}
-	if err := n.reconcileStart(ctx, l); err != nil {
+	settled, err := n.reconcileStart(ctx, l)
+	if err != nil {
 		return err
 	}
-	if err := n.recovered(n.storage()); err != nil {
+	end := n.recovered
+	if !settled {
+		end = n.postpone
+	}
+	if err := end(n.storage()); err != nil {
 		return err
 	}
 	n.setSettled()

@@ -29,10 +29,10 @@ const (
 // anybody writes: edits made while the daemon was stopped or killed and, after a power loss, effects
 // of ops whose end of the log was lost. It may be interrupted anywhere and
 // is begun again by the next start.
-func (n *node) reconcileStart(ctx context.Context, l *master.Leader) error {
+func (n *node) reconcileStart(ctx context.Context, l *master.Leader) (settled bool, err error) {
 	st := n.storage()
 	if st.dir == nil {
-		return nil
+		return true, nil
 	}
 	lost := n.recovery.lost()
 	files, _ := st.engine.Counts()
@@ -45,18 +45,18 @@ func (n *node) reconcileStart(ctx context.Context, l *master.Leader) error {
 	}
 	whole := scope{{}, {below: volume.RootIno}}
 	if err := r.run(ctx, whole); err != nil {
-		return err
+		return false, err
 	}
 	if r.ops == 0 {
-		return nil
+		return !r.unsettled, nil
 	}
 	line := n.log.Warn().Int("ops", r.ops).Int("differences", r.count).Strs("among_them", r.shown)
 	if lost {
 		line.Str("code", "WD-1404").Msg("found in the directory after the power loss and recorded: changes that were never synced, or made since")
-		return nil
+		return !r.unsettled, nil
 	}
 	line.Str("code", "WD-1403").Msg("the directory was changed while the daemon was stopped: " + r.summary() + "; recorded as ops, followers get them")
-	return nil
+	return !r.unsettled, nil
 }
 
 // recordFunc records an op that says what the directory already is.
@@ -125,7 +125,8 @@ func (r *reconciler) run(ctx context.Context, s scope) error {
 	r.files, _ = r.st.engine.Counts()
 	r.files-- // the root
 	for range maxRounds {
-		before := r.ops
+		// After a kill settling may show what a comparison could not tell from ops of ours.
+		before, unlike := r.ops, r.st.dir.Unlike()
 		found, err := r.compare(ctx, s)
 		if err != nil {
 			return err
@@ -139,7 +140,7 @@ func (r *reconciler) run(ctx context.Context, s scope) error {
 		if err := r.st.settle(); err != nil {
 			return err
 		}
-		if r.ops == before && found.whole {
+		if r.ops == before && found.whole && !(r.atStart && r.st.dir.Unlike() > unlike) {
 			return nil
 		}
 		if r.isRestless(found) {
@@ -150,8 +151,13 @@ func (r *reconciler) run(ctx context.Context, s scope) error {
 		}
 	}
 	r.unsettled = true
+	r.n.warn(restlessCode, "files in "+r.n.cfg.Volume.Dir+" are being changed behind the daemon all the time: "+strings.Join(r.shown, "; "),
+		"stop whoever writes to the directory instead of the mount, then run wolfdiskctl reconcile")
 	return nil
 }
+
+// restlessCode is the code of a directory that somebody changes all the time.
+const restlessCode = "WD-1407"
 
 // compare looks at all of the scope.
 func (r *reconciler) compare(ctx context.Context, s scope) (*round, error) {
@@ -391,12 +397,7 @@ func (r *reconciler) isRestless(f *round) bool {
 	if r.restless++; !again {
 		r.restless = 0
 	}
-	if r.restless < restlessRounds {
-		return false
-	}
-	r.n.warn("WD-1407", "files in "+r.n.cfg.Volume.Dir+" are being changed behind the daemon all the time: "+strings.Join(r.shown, "; "),
-		"stop whoever writes to the directory instead of the mount, then run wolfdiskctl reconcile")
-	return true
+	return r.restless >= restlessRounds
 }
 
 // pathOf is the path of a directory of the index, for messages.
@@ -437,6 +438,15 @@ func (n *node) recovered(st *storage) error {
 		}
 	}
 	return n.recovery.end()
+}
+
+// postpone leaves what could not be settled to the next start, which looks at it again. Ops come
+// now, so what was redone after a power loss must be on disk, and the next one is a new one.
+func (n *node) postpone(st *storage) error {
+	if err := n.checkpointOf(st); err != nil {
+		return err
+	}
+	return n.recovery.reach(recoveryEdits)
 }
 
 // brakeCode is the code of a reconcile that would remove too much.

@@ -75,6 +75,7 @@ func (n *node) reconcileVerb(ctx context.Context, query url.Values, emit func(an
 	}
 	if len(parts) == 0 && !r.unsettled { // what was noticed may lie elsewhere
 		n.unwarn("WD-1401")
+		n.unwarn(restlessCode)
 	}
 	if r.ops > 0 {
 		n.log.Warn().Str("code", "WD-1403").Int("ops", r.ops).Str("path", path).Strs("among_them", r.shown).
