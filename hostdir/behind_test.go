@@ -367,6 +367,14 @@ func TestSmallDisk(t *testing.T) {
 	if volume.KindOf(err) != volume.NoSpace {
 		t.Fatalf("fallocate: %v", err)
 	}
+	if len(r.foreign) > 0 {
+		t.Fatalf("what only adds behind the end is taken back: %v", r.foreign)
+	}
+	// Zeroing may have begun, so the file is to be read again.
+	err = r.try(&volume.Op{Kind: volume.OpFallocate, Ino: f, Alloc: volume.FallocZeroRange, Offset: 0, Length: 100 << 20})
+	if volume.KindOf(err) != volume.NoSpace || !slices.Equal(r.foreign, []volume.Ino{f}) {
+		t.Fatalf("zero a range: %v, to be read again: %v", err, r.foreign)
+	}
 	failed := false
 	for i := 0; !failed && i < 20000; i++ {
 		op := &volume.Op{Kind: volume.OpCreate, Ino: r.ino(), Parent: 1, Name: fmt.Sprintf("%0200d", i), Mode: volume.ModeDir | 0o755}

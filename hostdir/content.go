@@ -65,13 +65,19 @@ func (d *Dir) applyContent(ctx context.Context, op *volume.Op, view volume.View)
 	case volume.OpCopyChunks:
 		err = d.copyChunks(ctx, e.fd, op, attr.Size)
 	}
+	cut := false
 	if err == nil {
+		cut = op.Kind == volume.OpTruncate && op.Size < attr.Size
 		err = d.clearPrivileges(e, op)
 	}
 	if err == nil {
 		return nil
 	}
 	d.shrinkBack(e.fd, op.Ino, attr.Size)
+	if cut || op.Kind == volume.OpFallocate && op.Alloc&(volume.FallocPunchHole|volume.FallocZeroRange) != 0 {
+		// Something may have happened inside the file that the index does not have: it is read again.
+		d.foreign(op.Ino, "a "+op.Kind.String()+" failed half-way")
+	}
 	return volume.Wrap(err, op.Kind.String()+" of "+op.Ino.String())
 }
 
