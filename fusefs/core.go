@@ -44,6 +44,7 @@ type core struct {
 	listings      listings
 	handles       handles
 	appends       appends
+	kept          keptCloser
 	observed      atomic.Uint64 // counts changes that did not come through this mount
 	suspectsArmed atomic.Bool
 	rootNames     nameSet // unless epochs
@@ -68,6 +69,7 @@ func (k *core) attach(to kernel, f features) {
 // close ends everything when the kernel has gone: what it had open is closed.
 func (k *core) close() {
 	k.notify.close()
+	k.kept.running.Wait()
 	for ino, n := range k.nodes.drop() {
 		for ; n > 0; n-- {
 			err := k.vol.Close(context.Background(), ino)
@@ -178,11 +180,45 @@ func (k *core) undo(c *call) {
 	c.counted = c.counted[:0]
 }
 
+// keptCloser closes what was kept for the kernel, one after the other, where nobody waits for it: that
+// an inode ends is a change, which may have to wait, and FORGET may have come to the only reader.
+type keptCloser struct {
+	mu      sync.Mutex // leaf lock; guards all below
+	queue   []volume.Ino
+	running sync.WaitGroup // the goroutine that closes, while there is something
+	busy    bool
+}
+
+func (k *core) closeLater(ino volume.Ino) {
+	q := &k.kept
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.queue = append(q.queue, ino)
+	if q.busy {
+		return
+	}
+	q.busy = true
+	q.running.Go(func() {
+		for {
+			q.mu.Lock()
+			if len(q.queue) == 0 {
+				q.busy = false
+				q.mu.Unlock()
+				return
+			}
+			ino := q.queue[0]
+			q.queue = q.queue[1:]
+			q.mu.Unlock()
+			k.closeKept(ino)
+		}
+	})
+}
+
 // forget is FORGET: no reply, no waiting.
 func (k *core) forget(node, n uint64) {
 	ok, pinned := k.nodes.forget(volume.Ino(node), n)
 	if pinned {
-		k.closeKept(volume.Ino(node))
+		k.closeLater(volume.Ino(node))
 	}
 	if !ok {
 		k.log.Warn().Stringer("ino", volume.Ino(node)).Uint64("lookups", n).Msg("the kernel forgets more than it was told")

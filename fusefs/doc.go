@@ -63,6 +63,7 @@
 //     no reader waits and those there are do not get on, and starts another.
 //   - One notifier worker; another for each notice that sleeps in the kernel for long,
 //     up to maxWorkers. Ended by notifier.close.
+//   - One that closes what the kernel has forgotten, while there is something (keptCloser).
 //   - Server.finish waits for the readers' end and cleans up.
 //   - For each request whose caller got a signal, one that looks whether the signal
 //     kills (bazil.interrupted), until the request is answered.

@@ -1,7 +1,9 @@
 package fusefs
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"wolfdisk/volume"
 	"wolfdisk/volume/volumetest"
@@ -69,7 +71,54 @@ func TestSpecialFilesArePinned(t *testing.T) {
 		t.Errorf("while the kernel knows it: %+v, %v", a, err)
 	}
 	k.forget(uint64(ino), 1)
-	if _, err := m.GetAttr(c.ctx, ino); volume.KindOf(err) != volume.Stale {
-		t.Errorf("after it was forgotten: %v", err)
+	eventually(t, "it ends when it was forgotten", func() bool {
+		_, err := m.GetAttr(c.ctx, ino)
+		return volume.KindOf(err) == volume.Stale
+	})
+}
+
+// shutGate is a volume whose changes wait.
+type shutGate struct {
+	volume.Volume
+	open chan bool
+}
+
+func (v shutGate) Close(ctx context.Context, ino volume.Ino) error {
+	<-v.open
+	return v.Volume.Close(ctx, ino)
+}
+
+// FORGET waits for nothing, whatever ends with it.
+func TestForgetDoesNotWait(t *testing.T) {
+	v := shutGate{volumetest.NewModel(volumetest.Options{}), make(chan bool)}
+	k, c := fakeCore(t, v, new(fakeKernel))
+	var inos []volume.Ino
+	for _, name := range []string{"a", "b"} {
+		if errno := k.mknod(c, volume.RootIno, name, volume.ModeFIFO|0o600, 0, 0); errno != 0 {
+			t.Fatal(errno)
+		}
+		inos = append(inos, c.attr.Ino)
+		if errno := k.unlink(c, volume.RootIno, name); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	forgot := make(chan bool)
+	go func() {
+		for _, ino := range inos {
+			k.forget(uint64(ino), 1)
+		}
+		close(forgot)
+	}()
+	select {
+	case <-forgot:
+	case <-time.After(10 * time.Second):
+		t.Error("FORGET waits")
+	}
+	close(v.open)
+	k.kept.running.Wait()
+	for _, ino := range inos {
+		if _, err := v.GetAttr(c.ctx, ino); volume.KindOf(err) != volume.Stale {
+			t.Errorf("not closed: %v", err)
+		}
 	}
 }
