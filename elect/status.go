@@ -25,13 +25,14 @@ type Status struct {
 
 // PeerStatus is what a machine knows of another node.
 type PeerStatus struct {
-	ID        string
-	Connected bool
-	Reachable bool
-	Counts    bool          // for a majority
-	MayLead   bool          // by its own account
-	Heard     time.Duration // by the machine's clock; 0: never
-	Position  volume.Position
+	ID         string
+	Connected  bool
+	Reachable  bool
+	Counts     bool          // for a majority
+	MayLead    bool          // by its own account
+	Heard      time.Duration // by the machine's clock; 0: never
+	Position   volume.Position
+	Consistent bool // and whether its copy is whole, as last heard
 }
 
 // Status describes the machine as of its last step. It changes nothing.
@@ -54,7 +55,7 @@ func (m *Machine) Status() Status {
 		s.Handover = m.hand.to
 	}
 	for _, p := range m.peers {
-		ps := PeerStatus{ID: p.id, Connected: p.up, Reachable: m.reachable(p), Counts: m.counts(p), Heard: p.heard, Position: p.beat.Position}
+		ps := PeerStatus{ID: p.id, Connected: p.up, Reachable: m.reachable(p), Counts: m.counts(p), Heard: p.heard, Position: p.beat.Position, Consistent: p.beat.Flags&flagConsistent != 0}
 		ps.MayLead = p.ever && p.beat.Flags&flagMayLead != 0
 		s.Peers = append(s.Peers, ps)
 	}

@@ -59,7 +59,7 @@ func (n *node) lockState(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(volume.Errorf(volume.Interrupted, "wait for the daemon before: %w", context.Cause(ctx)), f.Close())
+			return errors.Join(volume.Errorf(volume.Interrupted, "wait for the daemon before: %w", ctx.Err()), f.Close())
 		case <-time.After(lockEvery):
 		}
 	}

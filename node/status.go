@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"wolfdisk/elect"
 	"wolfdisk/master"
 	"wolfdisk/node/admin"
 	"wolfdisk/oplog"
@@ -72,7 +73,13 @@ func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 	if obeyed != "" {
 		s.LeaderID = obeyed
 	}
+	beats := n.heard()
+	last := s.Oplog.Last // of the leader, as far as is known here
+	if s.Role != "leader" {
+		last = max(last, uint64(beats[obeyed].Position.Version))
+	}
 	for _, p := range n.peers.list() {
+		beat := beats[p.hello.NodeID]
 		a := admin.Peer{ID: p.hello.NodeID, Address: p.address, Role: "follower", State: admin.PeerDisconnected, Software: p.hello.Software,
 			ContentBytes: content[p.hello.NodeID]}
 		if p.hello.Role == volume.RoleWitness {
@@ -85,17 +92,17 @@ func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 				a.SyncPercent = 100
 			}
 		}
-		// What is known of a leader: where it was when it joined, and what it has sent.
-		at := uint64(p.hello.Position.Version)
+		// Where it was when the session began, by its last heartbeat, and, of a leader, what it has sent.
+		at := max(uint64(p.hello.Position.Version), uint64(beat.Position.Version))
 		if a.Role == "leader" && p.session != nil {
 			at = max(at, s.Oplog.Last)
 		}
 		a.Received, a.Applied, a.Durable = at, at, uint64(p.hello.Durable)
-		if !p.hello.Consistent { // nothing of its copy is to be seen
+		if !p.hello.Consistent && !beat.Consistent { // nothing of its copy is to be seen
 			a.Applied = 0
 		}
-		if s.Role == "leader" && a.Role == "follower" && s.Oplog.Last > a.Applied { // unless it says more, below
-			a.LagOps = s.Oplog.Last - a.Applied
+		if a.Role == "follower" && last > a.Applied { // unless it says more, below
+			a.LagOps = last - a.Applied
 		}
 		if g, known := p.lag(); known {
 			a.Received, a.Applied, a.Durable = uint64(g.Received), uint64(g.Applied), uint64(g.Durable)
@@ -118,6 +125,23 @@ func (n *node) peerStatus(s *admin.Status) []admin.Peer {
 		out = append(out, a)
 	}
 	return out
+}
+
+// heard is what the heartbeats of other nodes say.
+func (n *node) heard() map[string]elect.PeerStatus {
+	m := make(map[string]elect.PeerStatus)
+	n.mu.Lock()
+	e := n.elector
+	n.mu.Unlock()
+	if e == nil { // the volume is not open yet
+		return m
+	}
+	if s := e.status.Load(); s != nil {
+		for _, p := range s.Peers {
+			m[p.ID] = p
+		}
+	}
+	return m
 }
 
 // lag is how far a follower is behind, also one that is away: then it grows, or a dead

@@ -124,7 +124,8 @@ type Warning struct {
 const PeerDisconnected = "disconnected"
 
 // Peer is another node as this one sees it. Lag is how far it is behind the
-// leader; of the leader itself it is 0.
+// leader; of the leader itself it is 0. What a leader says of its followers is how they are now; of
+// others received and applied are as last heard, a moment ago, and durable as it was when they met.
 type Peer struct {
 	ID          string  `json:"id"`
 	Address     string  `json:"address"`
@@ -192,6 +193,15 @@ func ServersOf(s Status) Servers {
 	s.complete()
 	self := Peer{ID: s.NodeID, Role: s.Role, State: s.State, Software: s.Software,
 		Received: s.Oplog.Last, Applied: s.Position.Version, Durable: s.DurableVersion, SyncPercent: 100}
+	for i := range s.Peers {
+		if p := &s.Peers[i]; p.ID == s.LeaderID && p.Received > self.Applied {
+			self.LagOps = p.Received - self.Applied
+			self.SyncPercent = 100 * float64(self.Applied) / float64(p.Received)
+		}
+	}
+	if s.Progress != nil && s.Role != "leader" { // of a copy that is being made
+		self.SyncPercent = finite(s.Progress.Percent)
+	}
 	list := []ServerInfo{{Peer: self, Self: true, Leader: s.NodeID != "" && s.NodeID == s.LeaderID}}
 	for _, p := range s.Peers {
 		list = append(list, ServerInfo{Peer: p, Leader: p.ID == s.LeaderID})

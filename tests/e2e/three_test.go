@@ -68,10 +68,29 @@ func TestThreeFollowers(t *testing.T) {
 			b.verified()
 		})
 	}
+	b.sameView()
 	if !t.Failed() && !testing.Short() {
 		b.equalWithin(10 * time.Minute)
 		b.plainEqual(plain, dir)
 		b.stopsPlain()
+	}
+}
+
+// sameView checks that all nodes say the same of all nodes: who leads, since when, and what each has.
+func (b *bed) sameView() {
+	b.t.Helper()
+	leads, err := b.Leader.Status()
+	b.must(err)
+	for _, n := range b.Nodes() {
+		waitFor(b, "the view of "+n.ID, func() bool {
+			s, err := n.Status()
+			b.must(err)
+			same := s.LeaderID == b.Leader.ID && s.Position == leads.Position && len(s.Peers) == len(leads.Peers)
+			for _, p := range s.Peers {
+				same = same && p.Received == leads.Position.Version && p.Applied == p.Received && p.LagOps == 0 && (p.Role == "leader") == (p.ID == b.Leader.ID)
+			}
+			return same
+		})
 	}
 }
 
