@@ -27,7 +27,7 @@ type host struct {
 	mu      sync.Mutex
 	started bool
 	release func() // the log behind the snapshot
-	sent    *progress
+	copying bool   // the follower makes a copy
 }
 
 // answer answers what a follower asks its leader.
@@ -45,7 +45,14 @@ func (h *host) answer(ctx context.Context, kind uint16, body []byte, w *wire.Ans
 		h.whole()
 		return w.Last(binary.BigEndian.AppendUint64(nil, uint64(v)))
 	case volume.RequestContent:
-		return h.n.answerContent(ctx, body, w, h.count)
+		return h.n.answerContent(ctx, body, w)
+	case volume.RequestProgress:
+		p, err := decodeProgress(body)
+		if err != nil {
+			return err
+		}
+		h.show(p)
+		return w.Last(nil)
 	case volume.RequestFsync:
 		return answerFsync(ctx, h.l, body, w)
 	case volume.RequestForward:
@@ -66,7 +73,7 @@ func (h *host) how(body []byte, w *wire.AnswerWriter) error {
 		return err
 	}
 	if remote := h.s.Remote(); !remote.Consistent && remote.Position.Version > 0 {
-		h.show(h.n.storage().engine.Counts()) // it goes on with a copy
+		h.begin(h.n.storage().engine.Counts()) // it goes on with a copy
 	}
 	return h.feed(h.s.Remote().Position.Version)
 }
@@ -101,34 +108,35 @@ func (h *host) snapshot(ctx context.Context, w *wire.AnswerWriter) error {
 	h.mu.Lock()
 	h.release = release
 	h.mu.Unlock()
-	h.show(files, bytes)
+	h.begin(files, bytes)
 	h.n.log.Info().Str("peer", h.s.Remote().NodeID).Stringer("position", snap.Position()).Uint64("files", files).Uint64("bytes", bytes).Msg("sending a snapshot")
 	return snap.Export(w, func() {})
 }
 
-// show has status show how much of a copy was sent.
-func (h *host) show(files, bytes uint64) {
-	p := &progress{phase: "sending a snapshot", begun: time.Now(), allFiles: files, allBytes: bytes}
+// begin has status show that a copy is made, of which the follower has not told anything yet.
+func (h *host) begin(files, bytes uint64) {
 	h.mu.Lock()
-	h.sent = p
-	h.mu.Unlock()
-	h.n.peers.setSync(h.s, p)
+	defer h.mu.Unlock()
+	h.copying = true
+	h.n.peers.setSync(h.s, &progress{phase: "sending a snapshot", begun: time.Now(), allFiles: files, allBytes: bytes})
 }
 
-// count notes content that was sent.
-func (h *host) count(files, bytes uint64) {
+// show has status show how far the copy is.
+func (h *host) show(p *progress) {
 	h.mu.Lock()
-	p := h.sent
-	h.mu.Unlock()
-	p.add(files, bytes, "")
+	defer h.mu.Unlock()
+	if h.copying {
+		h.n.peers.setSync(h.s, p)
+	}
 }
 
 // whole notes that the follower has all content of its copy: it needs no more of the log than any
 // other follower.
 func (h *host) whole() {
-	h.n.peers.setSync(h.s, nil)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.copying = false
+	h.n.peers.setSync(h.s, nil)
 	if h.release != nil {
 		h.release()
 		h.release = nil
@@ -184,7 +192,7 @@ func (n *node) vouches() bool {
 }
 
 // answerContent serves content by inode ID from whatever volume is in charge.
-func (n *node) answerContent(ctx context.Context, body []byte, w *wire.AnswerWriter, count func(files, bytes uint64)) error {
+func (n *node) answerContent(ctx context.Context, body []byte, w *wire.AnswerWriter) error {
 	q, err := volume.DecodeContentRequest(body)
 	if err != nil {
 		return err
@@ -206,18 +214,7 @@ func (n *node) answerContent(ctx context.Context, body []byte, w *wire.AnswerWri
 	defer contentBuffers.Put(buf)
 	serve := func() error { return volume.ServeContent(ctx, &q, r, w, *buf) }
 	if l := n.leading(); l != nil {
-		err = n.pace.serve(ctx, l.Position().Version, serve)
-	} else {
-		err = serve()
+		return n.pace.serve(ctx, l.Position().Version, serve)
 	}
-	if err == nil && count != nil {
-		var bytes uint64
-		files := map[volume.Ino]bool{}
-		for _, it := range q.Items {
-			files[it.Ino] = true
-			bytes += uint64(it.Len)
-		}
-		count(uint64(len(files)), bytes)
-	}
-	return err
+	return serve()
 }

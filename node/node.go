@@ -5,9 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +17,7 @@ import (
 
 	"wolfdisk/fusefs"
 	"wolfdisk/hostdir"
+	"wolfdisk/index"
 	"wolfdisk/master"
 	"wolfdisk/node/admin"
 	"wolfdisk/node/config"
@@ -446,7 +447,13 @@ func (n *node) foreign(ino volume.Ino) {
 	if !n.settledNow() {
 		return // the comparison at the start finds it
 	}
-	n.warn("WD-1401", fmt.Sprintf("inode %s was changed in the real directory behind the running daemon", ino),
+	what := "inode " + ino.String()
+	if st := n.storage(); st != nil {
+		if path, ok := index.PathOf(st.engine.Names, ino); ok {
+			what = strconv.Quote("/" + path)
+		}
+	}
+	n.warn("WD-1401", what+" was changed in the real directory behind the running daemon",
 		"change files only through the mount; wolfdiskctl reconcile records what was changed")
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"wolfdisk/hostdir"
+	"wolfdisk/index"
 	"wolfdisk/master"
 	"wolfdisk/node/exit"
 	"wolfdisk/volume"
@@ -402,18 +403,10 @@ func (r *reconciler) isRestless(f *round) bool {
 
 // pathOf is the path of a directory of the index, for messages.
 func (r *reconciler) pathOf(dir volume.Ino) string {
-	path := ""
-	for range 4096 {
-		if dir == volume.RootIno {
-			return path
-		}
-		names, err := r.st.engine.Names(dir)
-		if err != nil || len(names) == 0 {
-			return path // it is for people
-		}
-		path, dir = names[0].Name+"/"+path, names[0].Parent
+	if path, _ := index.PathOf(r.st.engine.Names, dir); path != "" {
+		return path + "/"
 	}
-	return path
+	return ""
 }
 
 // summary counts what was found, in words.

@@ -13,7 +13,7 @@ import (
 func (n *node) answer(ctx context.Context, kind uint16, body []byte, w *wire.AnswerWriter) error {
 	switch kind {
 	case volume.RequestContent:
-		return n.answerContent(ctx, body, w, nil)
+		return n.answerContent(ctx, body, w)
 	case volume.RequestFrame:
 		return n.answerFrame(body, w)
 	case volume.RequestRanges:

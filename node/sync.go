@@ -253,6 +253,9 @@ func (n *node) makeCopy(ctx context.Context, s *slave.Session, sync *slave.Sync)
 	}
 	defer n.holds.sync()()
 	defer func() { n.endProgress(n.progressNow()) }() // of the last phase
+	telling, told := context.WithCancel(ctx)
+	defer told()
+	n.background(func(context.Context) { n.tellProgress(telling, s.Session) })
 	began := time.Now()
 	err := sync.Run(ctx, slave.Source{ID: s.Remote().NodeID, Caller: s.Session}, func() []slave.Source { return n.otherSources(s.Session) })
 	if err != nil {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"wolfdisk/index"
 	"wolfdisk/volume"
 )
 
@@ -324,24 +324,8 @@ func (v *verifier) sayContent(ino volume.Ino, same, differ []int, mine *verifyHa
 
 // pathOf is a path of an inode at the version that is compared.
 func (v *verifier) pathOf(ino volume.Ino) string {
-	const deepest = 1 << 16
-	var names []string
-	at := ino
-	for range deepest {
-		if at == volume.RootIno {
-			break
-		}
-		refs, err := v.base.snap.Names(at)
-		if err != nil || len(refs) == 0 {
-			if at == ino {
-				return noNames + "/" + ino.String()
-			}
-			names = append(names, "inode "+at.String())
-			break
-		}
-		names = append(names, refs[0].Name)
-		at = refs[0].Parent
+	if path, ok := index.PathOf(v.base.snap.Names, ino); ok {
+		return path
 	}
-	slices.Reverse(names)
-	return strings.Join(names, "/")
+	return noNames + "/" + ino.String()
 }

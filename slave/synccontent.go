@@ -85,7 +85,7 @@ func (s *Sync) content(ctx context.Context, leader Source, sources func() []Sour
 	defer snap.Close()
 	files, bytes := snap.Counts()
 	ctx, cancel := context.WithCancel(ctx)
-	c := &collector{s: s, ctx: ctx, leader: leader, sources: sources, failed: map[string]time.Time{},
+	c := &collector{s: s, ctx: ctx, snap: snap, leader: leader, sources: sources, failed: map[string]time.Time{},
 		count: s.opt.Phase("copying content", files, bytes), known: s.holdsSome() && !s.opt.Full}
 	todo, ordered := make(chan *batch), make(chan *batch, inFlight)
 	produced := make(chan error, 1)
@@ -96,7 +96,7 @@ func (s *Sync) content(ctx context.Context, leader Source, sources func() []Sour
 	go func() {
 		defer close(ordered)
 		defer close(todo)
-		produced <- c.produce(snap, at, func(b *batch) bool {
+		produced <- c.produce(at, func(b *batch) bool {
 			for _, to := range []chan *batch{ordered, todo} {
 				select {
 				case to <- b:
@@ -138,6 +138,7 @@ func (s *Sync) holdsSome() bool {
 type collector struct {
 	s       *Sync
 	ctx     context.Context
+	snap    *index.Snapshot
 	leader  Source
 	sources func() []Source
 	count   func(files, bytes uint64, path string)
@@ -162,7 +163,7 @@ type sharedRun struct {
 }
 
 // produce makes batches of all content from a cursor on, in order.
-func (c *collector) produce(snap *index.Snapshot, at cursor, emit func(*batch) bool) error {
+func (c *collector) produce(at cursor, emit func(*batch) bool) error {
 	b := &batch{done: make(chan struct{})}
 	send := func() bool {
 		if len(b.items) == 0 && len(b.holes) == 0 {
@@ -174,7 +175,7 @@ func (c *collector) produce(snap *index.Snapshot, at cursor, emit func(*batch) b
 	}
 	stopped := false
 	var failed error
-	err := snap.Inodes(at.ino, func(a volume.Attr) bool {
+	err := c.snap.Inodes(at.ino, func(a volume.Attr) bool {
 		if !a.IsFile() {
 			return true
 		}
@@ -424,7 +425,7 @@ func (c *collector) collect(ordered <-chan *batch) error {
 			}
 		}
 		c.end = b.end
-		path := "inode " + b.end.ino.String()
+		path, _ := index.PathOf(c.snap.Names, b.end.ino)
 		c.count(b.files, b.bytes, path)
 		if c.unsynced >= syncBytes || len(c.parts) >= syncParts {
 			if err := c.enter(); err != nil {

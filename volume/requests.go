@@ -45,6 +45,8 @@ const (
 	// RequestCounts asks a node how much it holds: no body; the answer is its version, the number
 	// of files and the sum of their sizes in bytes, 8 bytes big-endian each.
 	RequestCounts uint16 = 15
+	// RequestProgress tells a leader how far a copy is that the asking follower makes; no answer.
+	RequestProgress uint16 = 16
 )
 
 // Answers to RequestJoin.

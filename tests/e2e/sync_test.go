@@ -240,35 +240,44 @@ func (b *bed) copying(n *cluster.Node) {
 	}
 }
 
+type progress struct {
+	Phase, Path    string
+	Percent        float64
+	ETASeconds     float64 `json:"eta_seconds"`
+	BytesPerSecond float64 `json:"bytes_per_second"`
+}
+
+// copies reports whether the content of a file is being copied now, and it is said how long that will take.
+func (p *progress) copies(path string) bool {
+	return p != nil && p.Phase == "copying content" && p.Path == path && p.Percent > 0 && p.Percent < 100 && p.ETASeconds > 0 && p.BytesPerSecond > 0
+}
+
 // TestSyncShowsProgress: status says what is going on, on both sides.
 func TestSyncShowsProgress(t *testing.T) {
 	t.Parallel()
 	b := startBed(t)
 	f := b.follower()
-	b.ok(cluster.Shell(b.Leader.Mount, fmt.Sprintf("head -c %d /dev/urandom >big", rounds(t, 100e6, 300e6)), time.Minute))
+	b.ok(cluster.Shell(b.Leader.Mount, fmt.Sprintf("mkdir a; head -c %d /dev/urandom >a/big", rounds(t, 100e6, 400e6)), time.Minute))
 	b.equal()
 	b.ok(f.Ctl(10*time.Second, "resync", "--full"))
 	here, there := false, false
 	for deadline := time.Now().Add(time.Minute); !(here && there) && time.Now().Before(deadline) && !strings.Contains(f.Log(), "the copy is consistent"); {
 		var s struct {
 			State    string
-			Progress *struct {
-				Phase   string
-				Percent float64
-			}
-			Peers []struct {
+			Progress *progress
+			Peers    []struct {
 				State    string
-				Progress *struct{ Percent float64 }
+				Progress *progress
 			}
 		}
 		raw, err := f.Get("/v1/status")
 		b.must(err)
 		b.must(json.Unmarshal(raw, &s))
-		here = here || s.State == "syncing" && s.Progress != nil && s.Progress.Phase != ""
+		here = here || s.State == "syncing" && s.Progress.copies("a/big")
 		raw, err = b.Leader.Get("/v1/status")
 		b.must(err)
 		b.must(json.Unmarshal(raw, &s))
-		there = there || len(s.Peers) == 1 && s.Peers[0].State == "syncing" && s.Peers[0].Progress != nil
+		there = there || len(s.Peers) == 1 && s.Peers[0].State == "syncing" && s.Peers[0].Progress.copies("a/big")
 	}
 	if !here || !there {
 		t.Errorf("progress was shown by the follower: %v, by the leader: %v", here, there)
