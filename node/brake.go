@@ -27,31 +27,33 @@ func (r *reconciler) brakeEarly(ctx context.Context, f *round) error {
 		return nil
 	}
 	replaced := slices.Concat(f.byKind[hostdir.DiffReplaced], f.byKind[hostdir.DiffType])
-	gone, err := r.lost(append(displaced(replaced), f.missing...))
-	if err != nil || gone == 0 {
-		return err
-	}
-	come, err := r.come(ctx, append(replaced, f.byKind[hostdir.DiffExtra]...))
+	gone, err := r.fewer(ctx, append(displaced(replaced), f.missing...), append(replaced, f.byKind[hostdir.DiffExtra]...))
 	if err != nil {
 		return err
 	}
-	return r.tooMuch(gone - min(gone, come))
+	return r.tooMuch(gone)
 }
 
 // brakeDisplaced is brake for what something else stands in place of, which nothing says to be missing:
 // a directory behind a link that was put in its place, or below one that was moved there. It is asked
 // before that is recorded, when what has only moved is.
 func (r *reconciler) brakeDisplaced(ctx context.Context, replaced []hostdir.Difference) error {
-	gone, err := r.lost(displaced(replaced))
-	if err != nil || gone == 0 {
-		return err
-	}
-	come, err := r.come(ctx, replaced)
+	gone, err := r.fewer(ctx, displaced(replaced), replaced)
 	if err != nil {
 		return err
 	}
-	r.displaced += gone - min(gone, come)
+	r.displaced += gone
 	return r.tooMuch(r.displaced)
+}
+
+// fewer is how many more files are gone with names than are at the names of differences.
+func (r *reconciler) fewer(ctx context.Context, names []missing, there []hostdir.Difference) (uint64, error) {
+	gone, err := r.lost(names)
+	if err != nil || gone == 0 {
+		return 0, err
+	}
+	come, err := r.come(ctx, there)
+	return gone - min(gone, come), err
 }
 
 // displaced are the names whose inodes have given way to something else.
