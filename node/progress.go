@@ -12,6 +12,8 @@ import (
 type progress struct {
 	phase string
 	begun time.Time
+	// hadFiles and hadBytes are what was done before it began, by an earlier run.
+	hadFiles, hadBytes uint64
 
 	mu           sync.Mutex
 	files, bytes uint64 // done
@@ -23,10 +25,14 @@ type progress struct {
 // beginProgress shows a new phase in status, until endProgress.
 func (n *node) beginProgress(phase string, allFiles, allBytes uint64) *progress {
 	p := &progress{phase: phase, begun: time.Now(), allFiles: allFiles, allBytes: allBytes}
-	n.mu.Lock()
-	n.progress = p
-	n.mu.Unlock()
+	n.showProgress(p)
 	return p
+}
+
+func (n *node) showProgress(p *progress) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.progress = p
 }
 
 func (n *node) endProgress(p *progress) {
@@ -63,22 +69,28 @@ func (p *progress) show() *admin.Progress {
 		Phase: p.phase, Path: p.path, Files: p.files, AllFiles: p.allFiles, Bytes: p.bytes, AllBytes: p.allBytes, Seconds: took,
 	}
 	if took > 0 {
-		s.FilesPerSecond, s.BytesPerSecond = float64(p.files)/took, float64(p.bytes)/took
+		s.FilesPerSecond, s.BytesPerSecond = float64(p.files-p.hadFiles)/took, float64(p.bytes-p.hadBytes)/took
 	}
-	// Small files cost by their number, large ones by their bytes: both count.
-	var done float64
-	switch {
-	case p.allFiles > 0 && p.allBytes > 0:
-		done = (float64(p.files)/float64(p.allFiles) + float64(p.bytes)/float64(p.allBytes)) / 2
-	case p.allFiles > 0:
-		done = float64(p.files) / float64(p.allFiles)
-	case p.allBytes > 0:
-		done = float64(p.bytes) / float64(p.allBytes)
-	}
-	done = min(done, 1)
+	had, done := p.share(p.hadFiles, p.hadBytes), p.share(p.files, p.bytes)
 	s.Percent = 100 * done
-	if done > 0 {
-		s.ETASeconds = took * (1 - done) / done
+	if done > had {
+		s.ETASeconds = took * (1 - done) / (done - had)
 	}
 	return s
+}
+
+// share is how much of all some files and bytes are, from 0 to 1. Small files cost by their number, large
+// ones by their bytes: both count.
+func (p *progress) share(files, bytes uint64) float64 {
+	var sum, of float64
+	for _, x := range [][2]uint64{{files, p.allFiles}, {bytes, p.allBytes}} {
+		if x[1] > 0 {
+			sum += float64(x[0]) / float64(x[1])
+			of++
+		}
+	}
+	if of == 0 {
+		return 0
+	}
+	return min(sum/of, 1)
 }

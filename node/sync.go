@@ -152,9 +152,10 @@ func (n *node) syncOptions(st *storage, dir string) slave.SyncOptions {
 }
 
 // syncPhase shows a phase of a sync in status.
-func (n *node) syncPhase(name string, files, bytes uint64) func(files, bytes uint64, path string) {
-	n.log.Info().Str("phase", name).Uint64("files", files).Uint64("bytes", bytes).Msg("sync")
-	p := n.beginProgress(name, files, bytes)
+func (n *node) syncPhase(name string, all, had slave.Amount) func(files, bytes uint64, path string) {
+	n.log.Info().Str("phase", name).Uint64("files", all.Files).Uint64("bytes", all.Bytes).Uint64("done_files", had.Files).Uint64("done_bytes", had.Bytes).Msg("sync")
+	p := &progress{phase: name, begun: time.Now(), allFiles: all.Files, allBytes: all.Bytes, files: had.Files, bytes: had.Bytes, hadFiles: had.Files, hadBytes: had.Bytes}
+	n.showProgress(p)
 	return p.add
 }
 

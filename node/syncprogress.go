@@ -15,8 +15,8 @@ import (
 const (
 	// toldEvery is how often a follower tells.
 	toldEvery = 200 * time.Millisecond
-	// toldLen is what has a fixed length in that: five numbers and the length of the phase.
-	toldLen = 5*8 + 1
+	// toldLen is what has a fixed length in that: seven numbers and the length of the phase.
+	toldLen = 7*8 + 1
 	// maxToldPhase and maxToldPath bound the texts, in bytes. A longer path is cut at its front.
 	maxToldPhase, maxToldPath = 64, 1024
 )
@@ -46,7 +46,7 @@ func (p *progress) encode() []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var b []byte
-	for _, v := range []uint64{p.files, p.allFiles, p.bytes, p.allBytes, uint64(time.Since(p.begun).Milliseconds())} {
+	for _, v := range []uint64{p.files, p.allFiles, p.hadFiles, p.bytes, p.allBytes, p.hadBytes, uint64(time.Since(p.begun).Milliseconds())} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	phase, path := p.phase[:min(len(p.phase), maxToldPhase)], p.path[max(0, len(p.path)-maxToldPath):]
@@ -59,17 +59,17 @@ func decodeProgress(b []byte) (*progress, error) {
 	if len(b) < toldLen || int(b[toldLen-1]) > maxToldPhase || len(b) < toldLen+int(b[toldLen-1]) {
 		return nil, volume.Errorf(volume.BadFormat, "the progress of a copy in %d bytes", len(b))
 	}
-	var v [5]uint64
+	var v [7]uint64
 	for i := range v {
 		v[i] = binary.BigEndian.Uint64(b[8*i:])
 	}
 	phase, path := b[toldLen:][:b[toldLen-1]], b[toldLen+int(b[toldLen-1]):]
 	const century = 100 * 365 * 24 * uint64(time.Hour/time.Millisecond)
-	if len(path) > maxToldPath || v[4] > century {
-		return nil, volume.Errorf(volume.BadFormat, "the progress of a copy has a path of %d bytes and takes %d ms", len(path), v[4])
+	if len(path) > maxToldPath || v[6] > century || v[0] < v[2] || v[3] < v[5] {
+		return nil, volume.Errorf(volume.BadFormat, "the progress of a copy has a path of %d bytes and the numbers %d", len(path), v)
 	}
 	return &progress{
-		files: v[0], allFiles: v[1], bytes: v[2], allBytes: v[3], begun: time.Now().Add(-time.Duration(v[4]) * time.Millisecond),
+		files: v[0], allFiles: v[1], hadFiles: v[2], bytes: v[3], allBytes: v[4], hadBytes: v[5], begun: time.Now().Add(-time.Duration(v[6]) * time.Millisecond),
 		phase: string(phase), path: string(path),
 	}, nil
 }

@@ -8,9 +8,18 @@ import (
 	"wolfdisk/volume"
 )
 
+// What an earlier run has done counts as done, and not for the rate.
+func TestProgressGoesOn(t *testing.T) {
+	p := &progress{begun: time.Now().Add(-10 * time.Second), files: 60, allFiles: 100, hadFiles: 50}
+	s := p.show()
+	if s.Percent != 60 || s.FilesPerSecond < 0.9 || s.FilesPerSecond > 1 || s.ETASeconds < 39 || s.ETASeconds > 45 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // What a follower tells of its copy is what the leader shows.
 func TestToldProgress(t *testing.T) {
-	p := &progress{phase: "copying content", begun: time.Now().Add(-10 * time.Second), files: 3, allFiles: 10, bytes: 5 << 30, allBytes: 9 << 30, path: "a/b c"}
+	p := &progress{phase: "copying content", begun: time.Now().Add(-10 * time.Second), files: 3, allFiles: 10, hadFiles: 1, bytes: 5 << 30, allBytes: 9 << 30, hadBytes: 2 << 30, path: "a/b c"}
 	got, err := decodeProgress(p.encode())
 	if err != nil {
 		t.Fatal(err)

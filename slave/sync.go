@@ -28,6 +28,9 @@ const (
 	ReadyName = "ready"
 )
 
+// Amount is how much there is to do, or was done.
+type Amount struct{ Files, Bytes uint64 }
+
 // SyncOptions of a Sync.
 type SyncOptions struct {
 	FS    vfs.FS
@@ -48,9 +51,9 @@ type SyncOptions struct {
 	Ready func(volume.Version) error
 	// Full takes all content from the others, also what this store holds.
 	Full bool
-	// Phase begins a phase of known size; the function it returns counts what is done,
-	// and path says where.
-	Phase func(name string, files, bytes uint64) func(files, bytes uint64, path string)
+	// Phase begins a phase of known size, of which an earlier run has done some; the function it
+	// returns counts what is done, and path says where.
+	Phase func(name string, all, had Amount) func(files, bytes uint64, path string)
 	// From counts content that came from a node, bytes; it may be nil.
 	From func(id string, bytes uint64)
 	// Named is told of the members that the copy knows, when its names are complete; it may
@@ -276,7 +279,7 @@ func (s *Sync) names(ctx context.Context, leader Caller) error {
 	defer a.Close()
 	count := func(uint64, uint64, string) {}
 	e, err := index.Import(s.opt.Index, a, func(h index.Head) error {
-		count = s.opt.Phase("copying names", h.Files, 0)
+		count = s.opt.Phase("copying names", Amount{Files: h.Files}, Amount{})
 		log, _, err := oplog.Open(s.opt.Log)
 		if err != nil {
 			return err
@@ -318,7 +321,7 @@ func (s *Sync) await(ctx context.Context, w volume.Version) error {
 // apply enters what has come since the snapshot, through what is here when it begins.
 func (s *Sync) apply(ctx context.Context) error {
 	at := s.engine.Position().Version
-	count := s.opt.Phase("entering what came meanwhile", uint64(s.log.Last().Version-at), 0)
+	count := s.opt.Phase("entering what came meanwhile", Amount{Files: uint64(s.log.Last().Version - at)}, Amount{})
 	tree := index.NewTree(s.engine, s.backing())
 	return EachFrame(ctx, s.log, at+1, func(f oplog.Frame, ops []*volume.Op) error {
 		err := tree.ApplyBatch(ctx, index.Batch{Ops: ops, Frame: f.Ref, After: f.Position()})

@@ -83,10 +83,15 @@ func (s *Sync) content(ctx context.Context, leader Source, sources func() []Sour
 		return err
 	}
 	defer snap.Close()
-	files, bytes := snap.Counts()
+	had, err := amountBefore(snap, at)
+	if err != nil {
+		return err
+	}
+	var all Amount
+	all.Files, all.Bytes = snap.Counts()
 	ctx, cancel := context.WithCancel(ctx)
 	c := &collector{s: s, ctx: ctx, snap: snap, leader: leader, sources: sources, failed: map[string]time.Time{},
-		count: s.opt.Phase("copying content", files, bytes), known: s.holdsSome() && !s.opt.Full}
+		count: s.opt.Phase("copying content", all, had), known: s.holdsSome() && !s.opt.Full}
 	todo, ordered := make(chan *batch), make(chan *batch, inFlight)
 	produced := make(chan error, 1)
 	var fetchers sync.WaitGroup
@@ -125,6 +130,27 @@ func (s *Sync) content(ctx context.Context, leader Source, sources func() []Sour
 		return err
 	}
 	return s.engine.Flush()
+}
+
+// amountBefore is how much content an earlier run has brought, which ended at a cursor.
+func amountBefore(snap *index.Snapshot, at cursor) (a Amount, err error) {
+	if at.ino == 0 {
+		return a, nil
+	}
+	err = snap.Inodes(0, func(i volume.Attr) bool {
+		switch {
+		case i.Ino > at.ino:
+			return false
+		case !i.IsFile():
+		case i.Ino == at.ino:
+			a.Bytes += uint64(min(at.off, i.Size))
+		default:
+			a.Files++
+			a.Bytes += uint64(i.Size)
+		}
+		return true
+	})
+	return a, err
 }
 
 // holdsSome reports whether some of the content may be here already.

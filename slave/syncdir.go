@@ -98,8 +98,10 @@ type shaper struct {
 	ctx   context.Context
 	dir   *hostdir.Dir
 	count func(files, bytes uint64, path string)
-	dirs  bool   // this round is for them
-	from  cursor // where content has to be looked at from
+	at    volume.Ino // the directory it was in last
+	path  string     // and the path of that
+	dirs  bool       // this round is for them
+	from  cursor     // where content has to be looked at from
 }
 
 // shape is what comes before the content of a copy in a directory. It returns where
@@ -117,7 +119,7 @@ func (s *Sync) shape(ctx context.Context, fresh bool, from cursor) (cursor, erro
 	s.into.holds = left.Again || s.opt.Old.Position().Version > 0
 	files, _ := s.engine.Counts()
 	if s.into.holds {
-		count := s.opt.Phase("comparing names", files, 0)
+		count := s.opt.Phase("comparing names", Amount{Files: files}, Amount{})
 		err := s.opt.Into.Reshape(ctx, s.engine, hostdir.Reshaping{
 			Ours: s.ours, Touched: s.into.touched, Again: left.Again, Seen: func(path string) { count(1, 0, path) },
 			Left: func(path string) {
@@ -128,7 +130,7 @@ func (s *Sync) shape(ctx context.Context, fresh bool, from cursor) (cursor, erro
 			return from, err
 		}
 	}
-	h := &shaper{s: s, ctx: ctx, dir: s.opt.Into, count: s.opt.Phase("making files", files, 0), from: from}
+	h := &shaper{s: s, ctx: ctx, dir: s.opt.Into, count: s.opt.Phase("making files", Amount{Files: files}, Amount{}), from: from}
 	if err := h.run(); err != nil {
 		return from, volume.Wrap(err, "make the files of the copy")
 	}
@@ -250,7 +252,13 @@ func (h *shaper) entry(parent volume.Ino, name string, ino volume.Ino) error {
 	if err != nil {
 		return err
 	}
-	h.count(1, 0, name)
+	if parent != h.at || h.path == "" {
+		h.at = parent
+		if h.path, _ = index.PathOf(h.s.engine.Names, parent); h.path != "" {
+			h.path += "/"
+		}
+	}
+	h.count(1, 0, h.path+name)
 	if there {
 		return h.dress(&a)
 	}
