@@ -160,7 +160,9 @@ func (m *Machine) handle(ev Event) {
 	case PeerUp:
 		m.peerUp(ev)
 	case Expelled:
-		m.expelled = ev.By
+		if m.leader == "" || m.leader == ev.By { // a leader who has it as a follower knows better than others
+			m.expelled = ev.By
+		}
 	case PeerDown:
 		m.peerDown(ev.ID)
 	case PeerRefused:

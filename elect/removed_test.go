@@ -116,6 +116,9 @@ func TestRemovedSelf(t *testing.T) {
 	if b.saved(b.beat("c", func(h *elect.Heartbeat) { h.Promise, h.Leading = e, e })); removed() || b.m.Status().Leader != "c" {
 		t.Errorf("a leader takes it: %+v", b.m.Status())
 	}
+	if b.step(elect.Expelled{By: "a"}); removed() {
+		t.Error("somebody who does not lead knows better than the leader")
+	}
 	b = newBox(t, nil)
 	b.wait(2 * time.Second)
 	b.step(elect.Expelled{By: "a"})

@@ -113,7 +113,7 @@ type cutter struct {
 	do    func()
 }
 
-func (c *copying) phase(name string, _, _ uint64) func(uint64, uint64, string) {
+func (c *copying) phase(name string, _, _ slave.Amount) func(uint64, uint64, string) {
 	if k := c.cut.Load(); k != nil && k.phase == name {
 		k.do()
 	}

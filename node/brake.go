@@ -64,9 +64,19 @@ func displaced(list []hostdir.Difference) (gone []missing) {
 	return gone
 }
 
-// come counts what is at the names of differences.
+// come counts what is at the names of differences: what lies below one of them is counted with it.
 func (r *reconciler) come(ctx context.Context, list []hostdir.Difference) (come uint64, err error) {
+	counted := map[volume.Ino]bool{}
 	for _, d := range list {
+		counted[d.Ino] = true
+	}
+	for _, d := range list {
+		if below, err := r.below(counted, d.Parent); below || err != nil {
+			if err != nil {
+				return 0, err
+			}
+			continue
+		}
 		n, err := r.st.dir.CountBelow(ctx, r.st.engine, d.Parent, d.Name)
 		if err != nil {
 			return 0, err
@@ -74,6 +84,21 @@ func (r *reconciler) come(ctx context.Context, list []hostdir.Difference) (come 
 		come += 1 + n
 	}
 	return come, nil
+}
+
+// below reports whether a directory of the index is one of some, or in one of them.
+func (r *reconciler) below(some map[volume.Ino]bool, dir volume.Ino) (bool, error) {
+	for dir != volume.RootIno {
+		if some[dir] {
+			return true, nil
+		}
+		parent, err := r.st.engine.ParentOf(dir)
+		if err != nil {
+			return false, volume.Wrap(err, "count what is in the directory")
+		}
+		dir = parent
+	}
+	return false, nil
 }
 
 // tooMuch is the error if more is gone than may be.

@@ -81,7 +81,7 @@ func (f front) forward(ctx context.Context, req *volume.Request) (volume.Result,
 }
 
 // fsync implements fsyncer: this node's log first, then whoever leads.
-func (f front) fsync(ctx context.Context, ino volume.Ino, data bool) error {
+func (f front) fsync(ctx, late context.Context, ino volume.Ino, data bool) error {
 	if err := f.Follower.Sync(ctx, ino, data); err != nil || f.n.copiesNeeded() <= 1 {
 		return err
 	}
@@ -94,7 +94,7 @@ func (f front) fsync(ctx context.Context, ino volume.Ino, data bool) error {
 			if err == nil {
 				f.n.unwarn(codeTooFewCopies)
 			}
-			if err == nil || volume.KindOf(err) == volume.IO { // it has waited long enough for others
+			if !askAgain(s, err) {
 				return err
 			}
 		}
@@ -103,9 +103,29 @@ func (f front) fsync(ctx context.Context, ino volume.Ino, data bool) error {
 			return volume.Interrupted
 		case <-f.n.ctx.Done():
 			return errAskedToStop
+		case <-late.Done():
+			if context.Cause(late) != errSyncLate {
+				return volume.Interrupted
+			}
+			return errSyncLate
 		case <-time.After(forwardAgain):
 		}
 	}
+}
+
+// askAgain reports whether an error says no more than that this node, or this session, is not the one
+// that can say how durable something is.
+func askAgain(s *wire.Session, err error) bool {
+	select {
+	case <-s.Done():
+		return err != nil
+	default:
+	}
+	switch volume.KindOf(err) {
+	case volume.Busy, volume.Unavailable:
+		return true
+	}
+	return volume.Repeatable(err) || errors.Is(err, master.Moved)
 }
 
 // askFsync has a leader do what fsync does, for another node: what that has written when it led is
@@ -118,6 +138,9 @@ func askFsync(ctx context.Context, s *wire.Session, ino volume.Ino, data bool) e
 		body = append(body, 0)
 	}
 	_, err := s.CallAll(ctx, volume.RequestFsync, body, 1)
+	if err != nil && volume.KindOf(err) == volume.Unsupported {
+		err = volume.Errorf(volume.IO, "node %s, which leads, is of an older version and cannot say how durable it is: upgrade it (%w)", s.Remote().NodeID, err)
+	}
 	return err
 }
 

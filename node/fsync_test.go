@@ -30,14 +30,18 @@ type asks struct {
 	*counted
 	asked, here atomic.Int32
 	replaced    bool // another is in charge
+	answer      func() error
 }
 
 func (a *asks) Sync(context.Context, volume.Ino, bool) error { a.here.Add(1); return nil }
 
-func (a *asks) fsync(context.Context, volume.Ino, bool) error {
+func (a *asks) fsync(context.Context, context.Context, volume.Ino, bool) error {
 	if a.replaced {
 		a.replaced = false
 		return errReplaced
+	}
+	if a.answer != nil {
+		return a.answer()
 	}
 	a.asked.Add(1)
 	return nil
@@ -82,6 +86,15 @@ func TestFsyncAcrossSwitch(t *testing.T) {
 	if err := h.Sync(ctx, read, true); err != nil || next.asked.Load() != 3 || next.here.Load() != 1 {
 		t.Errorf("%v; the leader was asked %d times, want 3, this node %d times, want 1", err, next.asked.Load(), next.here.Load())
 	}
+	h.led.Store(true) // then it may have changed the directory that is synced now
+	if err := h.Sync(ctx, read, true); err != nil || next.asked.Load() != 4 {
+		t.Errorf("%v; the leader was asked %d times, want 4", err, next.asked.Load())
+	}
+	// The copy that it was written to is given up meanwhile: whoever leads does not have it.
+	next.answer = func() error { h.losses.Add(1); return nil }
+	if err := h.Sync(ctx, written, true); volume.KindOf(err) != volume.IO {
+		t.Errorf("of what has lost a fork: %v", err)
+	}
 }
 
 // Who does not want to wait for ever gets what he has configured.
@@ -101,5 +114,26 @@ func TestFsyncIsLate(t *testing.T) {
 	time.AfterFunc(10*time.Millisecond, h.vacancy.close)
 	if err := h.Sync(context.Background(), volume.RootIno, false); err != errAskedToStop {
 		t.Errorf("a node that stops: %v", err)
+	}
+}
+
+// slowDisk is a leader whose disk fails after others have been waited for long enough.
+type slowDisk struct{ *counted }
+
+func (slowDisk) Sync(ctx context.Context, _ volume.Ino, _ bool) error {
+	select {
+	case <-ctx.Done():
+		return volume.Interrupted
+	case <-time.After(50 * time.Millisecond):
+		return volume.Errorf(volume.IO, "the disk")
+	}
+}
+
+// Who can do without other nodes does not do without this one's disk.
+func TestFsyncDegradesNotTheDisk(t *testing.T) {
+	h := newHandle(slowDisk{newCounted(volumetest.NewModel(volumetest.Options{}))}, newVacancy())
+	h.late = syncLimit{time.Millisecond, func() error { return nil }}
+	if err := h.Sync(context.Background(), volume.RootIno, false); volume.KindOf(err) != volume.IO {
+		t.Errorf("ended with %v", err)
 	}
 }

@@ -18,13 +18,15 @@ import (
 // A change that a volume answers with master.Moved waits until somebody leads again, here or
 // elsewhere, and is then asked of the volume in charge, which forwards it if that only follows.
 //
-// So does an fsync that a leader cannot answer any more. One of a file that was opened for writing
-// when this node led is not answered from this node's disk alone, if more is promised: whoever leads
-// is asked (fsyncer).
+// So does an fsync that a leader cannot answer any more. Once this node has led it is not answered from this
+// node's disk alone, if more is promised: whoever leads is asked (fsyncer). One that is under way when the
+// copy here is given up fails, whatever the leader says: it does not have what was written here.
 type Handle struct {
 	cur     atomic.Pointer[attachment]
 	vacancy *vacancy
 	late    syncLimit
+	led     atomic.Bool   // this node has led since it was started
+	losses  atomic.Uint64 // how often a copy was given up for another history
 
 	switchMu sync.Mutex // one Switch at a time
 
@@ -54,8 +56,9 @@ type forwarder interface {
 
 // fsyncer is a volume that follows and can have its leader make ops as durable as is promised.
 type fsyncer interface {
-	// fsync returns errReplaced if this node leads.
-	fsync(ctx context.Context, ino volume.Ino, data bool) error
+	// fsync returns errReplaced if this node leads, and errSyncLate if nobody has led until late
+	// was over.
+	fsync(ctx, late context.Context, ino volume.Ino, data bool) error
 }
 
 // syncLimit is for how long an fsync waits for somebody who can answer it.
@@ -265,24 +268,33 @@ var errSyncLate = errors.New("an fsync has waited long enough")
 
 // Sync implements volume.Volume.
 func (h *Handle) Sync(ctx context.Context, ino volume.Ino, data bool) error {
+	losses := h.losses.Load()
+	// It bounds the waiting for a leader, and not this node's disk, nor what a leader waits for.
+	late := ctx
 	if h.late.after > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, h.late.after, errSyncLate)
+		late, cancel = context.WithTimeoutCause(ctx, h.late.after, errSyncLate)
 		defer cancel()
 	}
 	for waited := false; ; waited = true {
 		turn := h.vacancy.turn()
-		err := h.sync(ctx, ino, data, waited)
+		err := h.sync(ctx, late, ino, data, waited)
 		if errors.Is(err, master.Moved) {
-			if err = h.vacancy.await(ctx, turn); err == nil {
+			if err = h.vacancy.await(late, turn); err == nil {
 				continue
 			}
+			if context.Cause(late) == errSyncLate {
+				err = errSyncLate
+			}
 		}
-		if err == errReplaced {
+		switch err {
+		case errReplaced:
 			continue
+		case errSyncLate:
+			err = h.late.then()
 		}
-		if err != nil && context.Cause(ctx) == errSyncLate {
-			return h.late.then()
+		if err == nil && h.losses.Load() != losses {
+			err = volume.Errorf(volume.IO, "what was written here has lost a fork and may be kept as a conflict alone: see wolfdiskctl conflicts list")
 		}
 		return err
 	}
@@ -290,11 +302,11 @@ func (h *Handle) Sync(ctx context.Context, ino volume.Ino, data bool) error {
 
 // sync asks the volume in charge. If that only follows, its leader has to be asked for what this node
 // may have written when it led itself.
-func (h *Handle) sync(ctx context.Context, ino volume.Ino, data, waited bool) error {
+func (h *Handle) sync(ctx, late context.Context, ino volume.Ino, data, waited bool) error {
 	a := h.enter()
-	if f, ok := a.vol.(fsyncer); ok && (waited || h.writes(ino)) {
+	if f, ok := a.vol.(fsyncer); ok && (waited || h.led.Load() || h.writes(ino)) {
 		a.leave() // it may wait for a leader, and a Switch to this node's must not wait for it
-		return f.fsync(ctx, ino, data)
+		return f.fsync(ctx, late, ino, data)
 	}
 	defer a.leave()
 	return a.vol.Sync(ctx, ino, data)

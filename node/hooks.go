@@ -14,11 +14,12 @@ import (
 const hookTime = time.Minute
 
 // hooks are the programs that are to be run, one at a time and in the order in which this node took
-// the roles: one that is slow would else undo what a later one has done. What waits when the
-// daemon stops is run all the same.
+// the roles: one that is slow would else undo what a later one has done. Of those that wait only the
+// newest is run, the role of the others being over. What waits when the daemon stops is run all the same, and has
+// [node] stop_timeout left, as has what runs then.
 type hooks struct {
 	mu      sync.Mutex
-	waiting []hook
+	waiting *hook
 	running bool
 	last    hook // that was asked for
 }
@@ -44,7 +45,7 @@ func (n *node) runHook(role, leader string, epoch volume.Epoch) {
 	if n.hookPath(role) == "" {
 		return
 	}
-	q.waiting = append(q.waiting, h)
+	q.waiting = &h
 	if !q.running {
 		q.running = true
 		n.background(n.runHooks)
@@ -62,21 +63,22 @@ func (n *node) runHooks(ctx context.Context) {
 	q := &n.hooks
 	for {
 		q.mu.Lock()
-		if len(q.waiting) == 0 {
+		if q.waiting == nil {
 			q.running = false
 			q.mu.Unlock()
 			return
 		}
-		h := q.waiting[0]
-		q.waiting = q.waiting[1:]
+		h := *q.waiting
+		q.waiting = nil
 		q.mu.Unlock()
-		n.runOne(context.WithoutCancel(ctx), h)
+		n.runOne(ctx, h)
 	}
 }
 
-func (n *node) runOne(ctx context.Context, h hook) {
-	ctx, cancel := context.WithTimeout(ctx, hookTime)
+func (n *node) runOne(stopping context.Context, h hook) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(stopping), hookTime)
 	defer cancel()
+	defer context.AfterFunc(stopping, func() { time.AfterFunc(n.cfg.Node.StopTimeout, cancel) })()
 	path, epoch := n.hookPath(h.role), h.epoch.String()
 	cmd := exec.CommandContext(ctx, path, n.cfg.Node.ID, epoch)
 	cmd.Env = append(os.Environ(), "WOLFDISK_NODE_ID="+n.cfg.Node.ID, "WOLFDISK_ROLE="+h.role, "WOLFDISK_EPOCH="+epoch,

@@ -158,6 +158,7 @@ func (n *node) publish(l *master.Leader) {
 	n.mu.Lock()
 	n.leader = l
 	n.phase = phaseLeading
+	n.handle.led.Store(true)
 	n.mu.Unlock()
 	n.vacancy.end()
 	n.peers.closeAll(volume.Errorf(volume.Busy, "this node has begun to lead: join again"))

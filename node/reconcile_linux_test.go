@@ -618,6 +618,8 @@ func TestBrakeDisplaced(t *testing.T) {
 		{"moved, and a link in its place", "mv big moved; ln -s moved big", false},
 		{"one of two names", "rm pairs/a*", false},
 		{"all names of most", "rm pairs/* small/* big/1*", true},
+		{"deep, moved in its place", "rm -r deep; mv flat deep", true},
+		{"deep, exchanged", "mv deep t; mv flat deep; mv t flat", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -632,6 +634,14 @@ func TestBrakeDisplaced(t *testing.T) {
 					ino := m.do(volume.Request{Kind: volume.OpCreate, Parent: parent, Name: name, Mode: volume.ModeFile | 0o600}).Ino
 					if dir == "pairs" {
 						m.do(volume.Request{Kind: volume.OpLink, Ino: ino, NewParent: parent, NewName: "b" + name})
+					}
+				}
+			}
+			if strings.HasPrefix(c.name, "deep") {
+				for dir, n := range map[string]int{"deep": 700, "flat": 120} {
+					parent := m.mkdir(m.mkdir(m.mkdir(volume.RootIno, dir), "x"), "y")
+					for i := range n {
+						m.do(volume.Request{Kind: volume.OpCreate, Parent: parent, Name: fmt.Sprint(i), Mode: volume.ModeFile | 0o600})
 					}
 				}
 			}

@@ -107,7 +107,11 @@ func (n *node) syncLimit() syncLimit {
 	case then == "degrade":
 		return syncLimit{n.cfg.Replication.Timeout, func() error {
 			n.warn(codeTooFewCopies, text+": it succeeds with what there is", hint)
-			return nil
+			st := n.storage()
+			if st == nil {
+				return volume.Errorf(volume.IO, "%s, and this node holds no volume", text)
+			}
+			return st.log.Sync(n.ctx, st.log.Last().Version) // a leader may have been deposed before its own disk was asked
 		}}
 	}
 	return syncLimit{n.cfg.Replication.Timeout, func() error {

@@ -110,6 +110,7 @@ func (n *node) obey(ctx context.Context, leader string, epoch volume.Epoch) {
 	}
 	n.mu.Unlock()
 	n.vacancy.end()
+	n.unwarn(codeTooFewCopies) // somebody leads: if it cannot do what is asked of it, that warns
 	// A session that was made before is not one to follow on.
 	if s := n.peers.session(leader); s != nil {
 		go s.Close(volume.Errorf(volume.Busy, "node %s joins anew", n.cfg.Node.ID))
@@ -168,6 +169,7 @@ func (n *node) stepDown() {
 	n.spoilt = append(n.spoilt, l.Spoilt()...)
 	n.mu.Unlock()
 	n.vacancy.begin(true)
+	n.degraded.Store(false)
 	n.unwarn(codeTooFewCopies) // its followers are the next leader's
 	n.peers.closeAll(volume.Errorf(volume.Busy, "node %s leads no more", n.cfg.Node.ID))
 	n.runHook("follower", "", l.Epoch())
@@ -264,6 +266,7 @@ func (n *node) giveUpCopy(ctx context.Context, st *storage, common volume.Versio
 		mount.Disown(changed, !known)
 	}
 	if handle != nil {
+		handle.losses.Add(1)
 		handle.Switch(nothing{})
 	}
 	if mount != nil {

@@ -119,8 +119,14 @@ func (n *node) unwarn(code string) { n.warnings.drop(code) }
 
 const seeLogs = "see the logs of both nodes"
 
-// warnPeer notes why a node is not connected; it is taken back when it connects.
+// warnPeer notes why a node is not connected; it is taken back when it connects. One that was removed may
+// never do so again: of it is warned as long as it tries.
 func (n *node) warnPeer(id, code, text string) {
+	if code == codeRemoved {
+		n.warnings.drop("peer " + id)
+		n.warnStranger("node "+id, code, text)
+		return
+	}
 	if n.warnings.set("peer "+id, admin.Warning{Code: code, Text: text, Hint: seeLogs}) {
 		n.log.Warn().Str("code", code).Str("peer", id).Msg(text)
 	}
@@ -136,5 +142,6 @@ func (n *node) warnStranger(where, code, text string) {
 // unwarnPeer takes back what was said about a node, and about the address of its session.
 func (n *node) unwarnPeer(id, addr string) {
 	n.warnings.drop("peer " + id)
+	n.warnings.known("node " + id)
 	n.warnings.known(addr)
 }

@@ -166,7 +166,7 @@ func TestExportResumes(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, "beta", "gamma")
 	b.must(b.Start(readyTimeout))
-	count := 7000
+	count := 4000
 	if !testing.Short() {
 		count = 60000
 	}
@@ -182,7 +182,7 @@ func TestExportResumes(t *testing.T) {
 	whole := time.Since(began)
 	b.must(os.RemoveAll(dir))
 	part := false
-	for round := range 4 {
+	for round := range rounds(t, 2, 6) {
 		done := make(chan cluster.Result, 1)
 		node := b.Followers[round%2]
 		after := time.Duration(float64(whole) * (0.2 + 0.4*rand.Float64()))

@@ -124,7 +124,7 @@ func TestResyncInterrupted(t *testing.T) {
 	t.Parallel()
 	b := startBed(t)
 	f := b.follower()
-	b.shell("mkdir d; cd d; for i in $(seq 4000); do echo $i >n$i; done")
+	b.ok(cluster.RunHelper(time.Minute, "many", b.in("many"), "10000"))
 	b.equal()
 	for range 20 {
 		seen := len(f.Log())
@@ -162,7 +162,7 @@ func TestPromoteUnfinished(t *testing.T) {
 	b.must(b.Leader.StartReady(readyTimeout))
 	b.must(b.follower().StartReady(readyTimeout))
 	b.must(delta.StartReady(readyTimeout))
-	b.shell("mkdir d; echo whole >d/f; head -c 100000000 /dev/urandom >big")
+	b.shell("mkdir d; echo whole >d/f; head -c 60000000 /dev/urandom >big")
 	f := b.follower()
 	for _, n := range []*cluster.Node{f, delta} {
 		_, err := b.CatchUp(n, equalTimeout)
