@@ -283,7 +283,7 @@ func (f *rawFS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 }
 
 func (f *rawFS) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	return f.d.handle(cancel, &in.InHeader, func(s *slot) syscall.Errno {
+	return f.d.handleOf(cancel, &in.InHeader, in.Fh>>termShift, func(s *slot) syscall.Errno {
 		return f.d.k.fsync(s.c, volume.Ino(in.NodeId), in.FsyncFlags&fsyncDataOnly != 0)
 	})
 }

@@ -67,8 +67,8 @@ func (k *core) closed(ino volume.Ino) {
 	}
 }
 
-// disowned is ESTALE for a request on a handle that was disowned. Listings are of directories, whose
-// handles are others.
+// disowned is ESTALE for a request on a handle that was disowned. A directory can be listed all the same; only
+// that its names are durable is not said of others.
 func (k *core) disowned(r *request) syscall.Errno {
 	if !k.handles.some.Load() {
 		return 0
@@ -76,6 +76,11 @@ func (k *core) disowned(r *request) syscall.Errno {
 	b := r.body
 	at := 0 // of the handle in the request
 	switch r.opcode {
+	case opFsyncdir:
+		if len(b) < 8 {
+			return 0 // who decodes it says so
+		}
+		return k.owned(r.ino(), native.Uint64(b)>>termShift)
 	case opRead, opWrite, opFlush, opFsync, opFallocate, opLseek, opCopyRange, opCopyRange64:
 	case opSetattr:
 		if len(b) < 4 || native.Uint32(b)&fattrFH == 0 {

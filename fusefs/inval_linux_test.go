@@ -361,15 +361,21 @@ func TestDisown(t *testing.T) {
 	a.put("same", "both")
 	lost, kept := a.open("changed", os.O_RDWR), a.open("same", os.O_RDWR)
 	again := a.open("changed", os.O_RDONLY)
-	r.srv.Disown([]volume.Ino{volume.Ino(a.stat("changed").Ino), 999}, false)
+	a.do(cmd{Op: "mkdir", Path: "dir", Mode: 0o755})
+	a.do(cmd{Op: "mkdir", Path: "other", Mode: 0o755})
+	dir, other := a.open("dir", os.O_RDONLY), a.open("other", os.O_RDONLY)
+	r.srv.Disown([]volume.Ino{volume.Ino(a.stat("dir").Ino), volume.Ino(a.stat("changed").Ino), 999}, false)
 	r.srv.InvalidateAll()
 	r.settle()
 	for _, c := range []cmd{
 		{Op: "pread", FD: lost, Len: 4}, {Op: "pread", FD: again, Len: 4}, {Op: "pwrite", FD: lost, Data: []byte("x")},
-		{Op: "fsync", FD: lost}, {Op: "ftruncate", FD: lost, Len: 1},
+		{Op: "fsync", FD: lost}, {Op: "ftruncate", FD: lost, Len: 1}, {Op: "fsync", FD: dir},
 	} {
 		a.fails("ESTALE", c)
 	}
+	a.do(cmd{Op: "fsync", FD: other})
+	now := a.open("dir", os.O_RDONLY)
+	a.do(cmd{Op: "fsync", FD: now})
 	a.do(cmd{Op: "pwrite", FD: kept, Data: []byte("both")})
 	fresh := a.open("changed", os.O_RDWR)
 	a.do(cmd{Op: "pwrite", FD: fresh, Data: []byte("ours")})
@@ -380,7 +386,8 @@ func TestDisown(t *testing.T) {
 	for _, fd := range []int{lost, kept, fresh} {
 		a.fails("ESTALE", cmd{Op: "fsync", FD: fd})
 	}
-	for _, fd := range []int{lost, kept, fresh, again} {
+	a.fails("ESTALE", cmd{Op: "fsync", FD: other})
+	for _, fd := range []int{lost, kept, fresh, again, dir, other, now} {
 		a.try(cmd{Op: "close", FD: fd})
 	}
 	if got := a.content("same"); got != "both" {

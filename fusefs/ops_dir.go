@@ -40,12 +40,15 @@ type listing struct {
 	end    uint64 // nothing behind it is listed; 0 if not known yet
 }
 
+// termShift is where in the handle of a listing the term is in which the directory was opened (handles).
+const termShift = 48
+
 // open is a new handle.
-func (l *listings) open() uint64 {
+func (l *listings) open(term uint64) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++
-	return l.last
+	return term<<termShift | l.last
 }
 
 func (l *listings) close(handle uint64) {
@@ -80,7 +83,7 @@ func (k *core) opendir(c *call, dir volume.Ino) (handle uint64, errno syscall.Er
 	if errno != 0 {
 		return 0, errno
 	}
-	return k.listings.open(), 0
+	return k.listings.open(c.handle), 0
 }
 
 func (k *core) releasedir(c *call, dir volume.Ino, handle uint64) syscall.Errno {

@@ -240,6 +240,7 @@ func (n *node) keepConflict(ctx context.Context, st *storage, t elect.Resolve) e
 // history: the next leader is asked for a snapshot.
 func (n *node) giveUpCopy(ctx context.Context, st *storage, common volume.Version, found foundEdits) error {
 	changed, known := found.doubted, !st.lacks
+	var dirs []volume.Ino // whose names were changed
 	for op, err := range st.ops(ctx, common+1) {
 		if err != nil {
 			if volume.KindOf(err) != volume.TooOld {
@@ -249,6 +250,7 @@ func (n *node) giveUpCopy(ctx context.Context, st *storage, common volume.Versio
 			break
 		}
 		changed = append(changed, op.Ino, op.Replaced)
+		dirs = append(dirs, op.Parent, op.NewParent)
 	}
 	slices.Sort(changed)
 	changed = slices.Compact(changed)
@@ -263,7 +265,7 @@ func (n *node) giveUpCopy(ctx context.Context, st *storage, common volume.Versio
 	n.shown = nil
 	n.mu.Unlock()
 	if mount != nil {
-		mount.Disown(changed, !known)
+		mount.Disown(append(changed, dirs...), !known)
 	}
 	if handle != nil {
 		handle.losses.Add(1)
