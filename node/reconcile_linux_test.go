@@ -541,13 +541,13 @@ func reapplyOnce(t *testing.T, epoch volume.Epoch, ops []*volume.Op, last, size,
 	m := newMachine(t)
 	m.must(m.openOnly(ctx))
 	st := m.n.storage()
-	// As of now: a file that was changed long after the last op is taken for an edit.
-	now := volume.TimeOf(time.Now())
 	tree := index.NewTree(st.engine, &killed{st.dir, volume.Version(last + done + 1), below})
 	for from, end := 0, 0; from < last+size; from = end {
 		if end = from + 1; from == last {
 			end = last + size
 		}
+		// As of now: a file that was changed long after the last op is taken for an edit.
+		now := volume.TimeOf(time.Now())
 		var frame []*volume.Op
 		for _, op := range ops[from:end] {
 			c := *op
