@@ -33,6 +33,7 @@ var conformance = []struct {
 	{"Content", TestContent},
 	{"Sparse", TestSparse},
 	{"OpenUnlinked", TestOpenUnlinked},
+	{"RemovedElsewhere", TestRemovedElsewhere},
 	{"Names", TestNames},
 	{"DirectoryMovedListsNewParent", TestDirectoryMovedListsNewParent},
 	{"Xattr", TestXattr},

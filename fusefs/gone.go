@@ -6,8 +6,12 @@ import (
 	"wolfdisk/volume"
 )
 
-// changeGone carries out the SETATTR in c.req on an inode whose life this mount has ended
-// while the kernel still refers to it: as somebody's working directory, or through a path
+// Ending implements volume.EndObserver: whoever ended it, the kernel may go on asking for the
+// attributes of what it still refers to.
+func (k *core) Ending(a *volume.Attr) { k.nodes.remember(*a) }
+
+// changeGone carries out the SETATTR in c.req on an inode that has ended while the kernel
+// still refers to it: as somebody's working directory, or through a path
 // that was looked up just before the name went. A local file system changes such an inode;
 // nobody else can see it any more, so what is remembered of it is all there is to change.
 func (k *core) changeGone(c *call) bool {
@@ -46,7 +50,7 @@ func (k *core) changeGone(c *call) bool {
 	return ok
 }
 
-// hasEnded reports whether an error is about an inode whose life this mount has ended while the kernel
+// hasEnded reports whether an error is about an inode that has ended while the kernel
 // still refers to it. Such a one has no attributes beside the remembered ones.
 func (k *core) hasEnded(ino volume.Ino, err error) bool {
 	if err == nil || volume.KindOf(err) != volume.Stale {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,9 +29,25 @@ type hub struct {
 	mu        sync.Mutex
 	seen      volume.Version
 	observers []volume.Observer
+
+	enders atomic.Pointer[[]volume.Observer] // the same, for who has the model's lock
 }
 
-func newHub() *hub { return &hub{Model: volumetest.NewModel(volumetest.Options{})} }
+func newHub() *hub {
+	h := new(hub)
+	h.Model = volumetest.NewModel(volumetest.Options{Ending: h.ending})
+	return h
+}
+
+func (h *hub) ending(a *volume.Attr) {
+	if list := h.enders.Load(); list != nil {
+		for _, o := range *list {
+			if end, ok := o.(volume.EndObserver); ok {
+				end.Ending(a)
+			}
+		}
+	}
+}
 
 func (h *hub) Do(ctx context.Context, r *volume.Request) (volume.Result, error) {
 	if before := h.before.Load(); before != nil {
@@ -133,6 +150,8 @@ func mountHub(t testing.TB, h *hub, o Options) *rig {
 	}
 	h.mu.Lock()
 	h.observers = append(h.observers, s.Observer())
+	enders := slices.Clone(h.observers)
+	h.enders.Store(&enders)
 	h.seen = h.Model.Position().Version
 	h.mu.Unlock()
 	testMountsMu.Lock()
@@ -347,16 +366,53 @@ func TestOpenUnlinked(t *testing.T) {
 	}
 	a.fails("ENOENT", cmd{Op: "put", Path: "./x", Mode: 0o644})
 	a.do(cmd{Op: "chdir", Path: "."})
-	eventually(t, "the attributes are forgotten", func() bool {
-		n := 0
-		for i := range r.srv.core.nodes.shards {
-			s := &r.srv.core.nodes.shards[i]
-			s.mu.Lock()
-			n += len(s.gone)
-			s.mu.Unlock()
-		}
-		return n == 0
-	})
+	eventually(t, "the attributes are forgotten", func() bool { return remembers(r.srv.core) == 0 })
+}
+
+// remembers counts what is kept of inodes that have ended.
+func remembers(k *core) (n int) {
+	for i := range k.nodes.shards {
+		s := &k.nodes.shards[i]
+		s.mu.Lock()
+		n += len(s.gone)
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// What was removed elsewhere, and is only held by a working directory or an O_PATH descriptor here, is
+// as it is on the mount that removes it; and nothing is kept of what nobody holds.
+func TestRemovedElsewhere(t *testing.T) {
+	r, a := mountModel(t)
+	a.do(cmd{Op: "mkdir", Path: "d", Mode: 0o711})
+	a.put("f", "content")
+	a.put("idle", "x")
+	a.stat("idle")
+	a.do(cmd{Op: "chdir", Path: "d"})
+	p := a.open("f", unix.O_PATH)
+	a.do(cmd{Op: "fstat", FD: p})
+	before := a.stat("./")
+	root := volume.RootIno
+	r.hub.elsewhere(t, volume.Request{Kind: volume.OpRmdir, Parent: root, Name: "d"})
+	r.hub.elsewhere(t, volume.Request{Kind: volume.OpUnlink, Parent: root, Name: "f"})
+	r.hub.elsewhere(t, volume.Request{Kind: volume.OpUnlink, Parent: root, Name: "idle"})
+	r.settle()
+	st := a.stat("./")
+	if st.Nlink != 0 || st.Mode != unix.S_IFDIR|0o711 || st.Ino != before.Ino || st.Ctim.Nano() <= before.Ctim.Nano() {
+		t.Errorf("working directory: %+v, before %+v", st, before)
+	}
+	if st := a.do(cmd{Op: "fstat", FD: p}).Stat; st.Nlink != 0 || st.Size != 7 {
+		t.Errorf("O_PATH: %+v", st)
+	}
+	if got := a.do(cmd{Op: "listxattr", Path: "./", Len: 100}); got.N != 0 {
+		t.Errorf("attributes %q", got.Data)
+	}
+	a.fails("ENODATA", cmd{Op: "getxattr", Path: "./", Name: "user.x", Len: 100})
+	a.do(cmd{Op: "close", FD: a.open("./", unix.O_RDONLY|unix.O_DIRECTORY)})
+	eventually(t, "nothing is kept of what nobody holds", func() bool { return remembers(r.srv.core) == 2 })
+	a.do(cmd{Op: "close", FD: p})
+	a.do(cmd{Op: "chdir", Path: "."})
+	eventually(t, "the attributes are forgotten", func() bool { return remembers(r.srv.core) == 0 })
 }
 
 func TestNames(t *testing.T) {

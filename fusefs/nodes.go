@@ -44,8 +44,8 @@ type nodes struct {
 type nodeShard struct {
 	mu sync.Mutex // leaf lock; guards all below
 	m  map[volume.Ino]node
-	// gone holds the attributes of inodes whose life this mount ended while the
-	// kernel still refers to them (a working directory, an O_PATH descriptor).
+	// gone holds the attributes of inodes that have ended while the kernel still
+	// refers to them (a working directory, an O_PATH descriptor).
 	gone map[volume.Ino]volume.Attr
 	_    [40]byte // keeps shards on their own cache lines
 }

@@ -7,8 +7,8 @@ import (
 	"wolfdisk/volume"
 )
 
-// getattr asks the volume, or, for an inode that this mount removed while the
-// kernel still holds it, what was remembered.
+// getattr asks the volume, or, for an inode that has ended while the kernel still
+// holds it, what was remembered.
 func (k *core) getattr(c *call, ino volume.Ino) syscall.Errno {
 	a, err := k.vol.GetAttr(c.ctx, ino)
 	if err != nil {

@@ -173,9 +173,10 @@ func (k *core) remove(c *call, kind volume.OpKind, dir volume.Ino, name string) 
 }
 
 // ended remembers an inode that may just have lost its last name, since the kernel
-// can still ask for its attributes.
+// can still ask for its attributes. A volume that tells of what ends has told before, and
+// they may have been changed since.
 func (k *core) ended(a *volume.Attr) {
-	if a.Ino != 0 && a.Nlink == 0 {
+	if a.Ino != 0 && a.Nlink == 0 && !k.nodes.flagged(a.Ino, nodeGone) {
 		k.nodes.remember(*a)
 	}
 }

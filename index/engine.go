@@ -25,6 +25,9 @@ type Options struct {
 	// SyncLog makes the log durable through a version. It is called before anything
 	// of that version can reach the store's files. Nil only in tests.
 	SyncLog func(volume.Version) error
+	// Ending is told of each inode that ops end, as they leave it, right before readers miss
+	// it. It must return at once, and not call back. It may be nil.
+	Ending func(*volume.Attr)
 	// MemTable is the size of the store's write buffer, bytes; default 16 MiB.
 	MemTable int64
 	// BlockCache bounds what the store keeps in memory, bytes: its write buffers come

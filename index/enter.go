@@ -75,6 +75,7 @@ type entering struct {
 	lists  []func()              // changes of lineage and members, made after the commit
 	tails  map[string]tail       // newest answers, by client: those that the batch changes
 	gone   *inode                // what the present op has ended
+	ended  []*inode              // what the batch has ended, if somebody wants to know
 }
 
 func (e *Engine) begin(b Batch) *entering {
@@ -102,6 +103,9 @@ func (t *entering) commit(lower []volume.LowerRecord) error {
 		err = t.e.room(t.b, t.m.pos.Version)
 	}
 	if err == nil {
+		for _, n := range t.ended {
+			t.e.opt.Ending(&n.Attr)
+		}
 		err = t.b.Commit(pebble.NoSync)
 	}
 	if err != nil {
@@ -570,6 +574,9 @@ func (t *entering) endOrphan(op *volume.Op) error {
 // end removes an inode, or keeps it aside while somebody here has it open.
 func (t *entering) end(n *inode) error {
 	t.gone = n
+	if t.e.opt.Ending != nil {
+		t.ended = append(t.ended, n)
+	}
 	if t.e.pins.has(n.Ino) {
 		n.flags |= fEnded
 		return t.b.Set(keyIno(kLimbo, n.Ino), nil, nil)

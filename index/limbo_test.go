@@ -1,6 +1,7 @@
 package index
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -164,4 +165,49 @@ func TestPinRaces(t *testing.T) {
 		}
 	}
 	t.Log(pinned, "of 200 pinned")
+}
+
+// What ends is told with what its ops left of it, before readers miss it; also what somebody has open.
+func TestEndingIsTold(t *testing.T) {
+	var e *Engine
+	var told []volume.Attr
+	e = openEngine(t, Options{Ending: func(a *volume.Attr) {
+		if _, err := e.GetAttr(a.Ino); err != nil {
+			t.Errorf("inode %s is gone already: %v", a.Ino, err)
+		}
+		told = append(told, *a)
+	}})
+	defer e.Close()
+	f := newFeeder(t, e)
+	f.enter(file(2, "a"), file(3, "b"), file(4, "c"), &volume.Op{Kind: volume.OpCreate, Ino: 5, Parent: root, Name: "d", Mode: volume.ModeDir | 0o755})
+	if err := e.Pin(3); err != nil {
+		t.Fatal(err)
+	}
+	want := func(inos ...volume.Ino) {
+		t.Helper()
+		var got []volume.Ino
+		for _, a := range told {
+			got = append(got, a.Ino)
+			if a.Nlink != 0 || a.Mode&0o777 != 0o600 || a.Ctime == (volume.Time{}) {
+				t.Errorf("told %+v", a)
+			}
+		}
+		if !slices.Equal(got, inos) {
+			t.Errorf("told of %v, want %v", got, inos)
+		}
+		told = nil
+	}
+	chmod := func(ino volume.Ino) *volume.Op {
+		return &volume.Op{Kind: volume.OpSetAttr, Ino: ino, Mask: volume.SetMode, Mode: 0o600}
+	}
+	want()
+	f.enter(chmod(2), chmod(5), &volume.Op{Kind: volume.OpUnlink, Ino: 2, Parent: root, Name: "a", Flags: volume.OpEnds},
+		&volume.Op{Kind: volume.OpRmdir, Ino: 5, Parent: root, Name: "d", Flags: volume.OpEnds})
+	want(2, 5)
+	f.enter(chmod(3), chmod(4), &volume.Op{Kind: volume.OpRename, Ino: 4, Parent: root, Name: "c", NewParent: root, NewName: "b", Replaced: 3, Flags: volume.OpEnds})
+	want(3)
+	f.enter(&volume.Op{Kind: volume.OpUnlink, Ino: 4, Parent: root, Name: "b"})
+	want()
+	f.enter(&volume.Op{Kind: volume.OpEnd, Ino: 4})
+	want(4)
 }

@@ -316,7 +316,7 @@ func (n *node) startAdmin() (*admin.Server, error) {
 }
 
 func (n *node) storageOptions() storageOptions {
-	return storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, leads: n.founds(), recovery: n.recovery, zlog: n.log, foreign: n.foreign, machine: n.machine}
+	return storageOptions{cfg: n.cfg, state: n.state.Get(), prev: n.prev, leads: n.founds(), recovery: n.recovery, zlog: n.log, foreign: n.foreign, ending: n.observer.Ending, machine: n.machine}
 }
 
 // dialAll dials every address this node knows.

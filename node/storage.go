@@ -52,6 +52,8 @@ type storageOptions struct {
 	zlog     zerolog.Logger
 	// foreign is told of files that somebody changed behind us.
 	foreign func(volume.Ino)
+	// ending is told of inodes that end.
+	ending func(*volume.Attr)
 	// machine replaces what the system says of this boot, for tests.
 	machine *hostdir.Boot
 }
@@ -140,7 +142,7 @@ func logOptions(cfg *config.Config, id volume.ID, zlog zerolog.Logger) oplog.Opt
 func (s *storage) openIndex(o storageOptions) (err error) {
 	s.engine, err = index.Open(index.Options{
 		FS: vfs.Default, Dir: filepath.Join(o.cfg.Node.DataDir, "index"),
-		Extents: s.dir == nil, Log: o.zlog,
+		Extents: s.dir == nil, Log: o.zlog, Ending: o.ending,
 		SyncLog: func(v volume.Version) error {
 			if s.adopting.Load() {
 				return nil // the log is to begin behind what enters now

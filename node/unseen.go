@@ -28,3 +28,14 @@ func (o *observers) Applying(ops []*volume.Op) {
 		}
 	}
 }
+
+// Ending implements volume.EndObserver.
+func (o *observers) Ending(a *volume.Attr) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, v := range o.list {
+		if end, ok := v.(volume.EndObserver); ok {
+			end.Ending(a)
+		}
+	}
+}

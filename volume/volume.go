@@ -107,6 +107,14 @@ type EarlyObserver interface {
 	Applying(ops []*Op)
 }
 
+// EndObserver is an observer that is told of inodes right before they are gone, with the
+// attributes that the op which ends them leaves. It is called with locks held, and must
+// return at once.
+type EndObserver interface {
+	Observer
+	Ending(a *Attr)
+}
+
 // View is the part of the index that a content backing reads: the shape that the
 // lower side is to be kept in.
 type View interface {

@@ -269,6 +269,63 @@ func readAttributes(b *box) {
 	b.as(1002, 1002, func(b *box) { b.is("open", b.try("acl", unix.O_RDONLY, 0), unix.EACCES) })
 }
 
+// runRemoved looks at what the leader removes while a follower holds it: LEADER FOLLOWER, the same
+// folder of two mounts.
+func runRemoved(args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("want LEADER FOLLOWER, got %q", args)
+	}
+	unix.Umask(0o022)
+	here := &box{dir: args[0]}
+	return runOne(test{run: func(there *box) { there.alone(func() { removed(here, there) }) }}, &box{dir: args[1]})
+}
+
+func removed(here, there *box) {
+	until := func(is bool) {
+		for range 1000 {
+			if there.exists("last") == is {
+				return
+			}
+			tickClock()
+		}
+		there.fail("the follower does not get there")
+	}
+	here.mkdir("cwd")
+	here.chmod("cwd", 0o711)
+	here.put("f", "content")
+	here.mkdir("open")
+	here.put("last", "")
+	until(true)
+	there.ok("chdir", unix.Chdir(there.at("cwd")))
+	path, open := there.open("f", unix.O_PATH), there.open("open", unix.O_RDONLY|unix.O_DIRECTORY)
+	there.holds("f", "content")
+	cwd := &box{dir: ""}
+	before := cwd.stat(".")
+	tickClock()
+	here.ok("rmdir", unix.Rmdir(here.at("cwd")))
+	here.ok("rmdir", unix.Rmdir(here.at("open")))
+	here.unlink("f")
+	here.unlink("last")
+	until(false)
+	st := cwd.stat(".")
+	eq(there, "links of the working directory", uint64(st.Nlink), 0)
+	eq(there, "its inode", st.Ino, before.Ino)
+	eq(there, "its mode", st.Mode, unix.S_IFDIR|0o711)
+	if nanos(st.Ctim) <= nanos(before.Ctim) {
+		there.fail("its ctime did not move: %v, %v", before.Ctim, st.Ctim)
+	}
+	n, err := unix.Listxattr(".", make([]byte, 100))
+	there.ok("listxattr", err)
+	eq(there, "length of its attributes", n, 0)
+	there.close(cwd.open(".", unix.O_RDONLY|unix.O_DIRECTORY))
+	st = there.fstat(path)
+	eq(there, "links of the file", uint64(st.Nlink), 0)
+	eq(there, "its size", st.Size, int64(len("content")))
+	eq(there, "links of the open directory", uint64(there.fstat(open).Nlink), 0)
+	there.close(path)
+	there.close(open)
+}
+
 // runHoles prints where the files below a folder have data: DIR.
 func runHoles(args []string) error {
 	var lines []string

@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 		"refuse":  runRefuse,
 		"reading": runReading,
 		"holes":   runHoles,
+		"removed": runRemoved,
 		"file":    runFile,
 		"tree":    runTree,
 		"crowd":   runCrowd,

@@ -164,6 +164,9 @@ func testMounts(t *testing.T, b *bed) {
 			(&bed{b.Cluster, t}).must(cluster.RunHelper(time.Minute, "reading", dir).OK())
 		})
 	}
+	t.Run("removed-elsewhere", func(t *testing.T) {
+		(&bed{b.Cluster, t}).must(cluster.RunHelper(time.Minute, "removed", b.in("removed"), filepath.Join(b.follower().Mount, "removed")).OK())
+	})
 	t.Run("holes", func(t *testing.T) {
 		odd := &bed{b.Cluster, t} // data that neither begins nor ends with a block
 		odd.must(cluster.Shell(layout, "truncate -s 1M odd; printf 0123456789 | dd of=odd bs=1 seek=5000 conv=notrunc status=none; head -c 20000 /dev/urandom >punched; fallocate -p -o 100 -l 10000 punched", time.Minute).OK())

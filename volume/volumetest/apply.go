@@ -86,7 +86,7 @@ func (m *Model) fit(op *volume.Op) (effect func(), err error) {
 		if n.attr.Nlink > 0 {
 			return nil, misfit(op, "inode %s has names", op.Ino)
 		}
-		return func() { delete(m.inodes, op.Ino) }, nil
+		return func() { m.end(n) }, nil
 	case volume.OpSetAttr:
 		return func() { m.setAttr(op, n) }, nil
 	case volume.OpSetXattr:

@@ -66,8 +66,16 @@ func (m *Model) drop(dir *inode, name string, n *inode) {
 // finish ends what an op with OpEnds has taken the last name from.
 func (m *Model) finish(op *volume.Op, n *inode) {
 	if op.Flags&volume.OpEnds != 0 {
-		delete(m.inodes, n.attr.Ino)
+		m.end(n)
 	}
+}
+
+func (m *Model) end(n *inode) {
+	if m.opt.Ending != nil {
+		a := n.attr
+		m.opt.Ending(&a)
+	}
+	delete(m.inodes, n.attr.Ino)
 }
 
 func (m *Model) fitCreate(op *volume.Op) (func(), error) {

@@ -24,6 +24,8 @@ type Options struct {
 	Chunks map[volume.ChunkID][]byte
 	// MaxNlink replaces volume.MaxNlink if it is not 0.
 	MaxNlink uint32
+	// Ending is told of each inode that ends, as a volume.EndObserver is; it must not call back.
+	Ending func(*volume.Attr)
 }
 
 // Model is a volume in memory: a volume.Volume and a volume.View, and through
