@@ -613,6 +613,16 @@ func TestKillPriv(t *testing.T) {
 	}
 	a.do(cmd{Op: "chown", Path: "f", UID: -1, GID: -1})
 	check("chown without owner and group")
+	for gid, want := range map[int]uint32{7: 0o644, 4242: 0o2644} { // of a group the owner is not in, and of his
+		for _, to := range []int{4242, -1} {
+			a.do(cmd{Op: "chown", Path: "f", UID: 4242, GID: gid})
+			a.do(cmd{Op: "chmod", Path: "f", Mode: 0o2644})
+			user.do(cmd{Op: "chown", Path: "f", UID: -1, GID: to})
+			if m := a.do(cmd{Op: "mode", Path: "f"}).N; m != int64(unix.S_IFREG|want) {
+				t.Errorf("chown to group %d by the owner of a file of group %d: mode %o", to, gid, m)
+			}
+		}
+	}
 	fresh()
 	rootFD := a.open("f", unix.O_RDWR)
 	a.do(cmd{Op: "write", FD: rootFD, Data: []byte("z")})

@@ -72,7 +72,7 @@ func (k *core) setattr(c *call, ino volume.Ino, in *setattrIn) syscall.Errno {
 		c.req.KillPriv = true
 	}
 	k.nodes.markAttr(ino, k.tick())
-	if c.req.KillPriv && c.req.Set&volume.SetSize != 0 {
+	if c.req.KillPriv {
 		req := c.req
 		if err := k.killGroup(c, ino); err != nil && volume.KindOf(err) != volume.Stale {
 			return k.fail(c, "setattr", ino, err)

@@ -11,7 +11,7 @@ import (
 )
 
 // killGroup takes setgid from a file whose group may not execute it, before somebody who is not of
-// that group changes its content: the kernel has asked for the other privileges to go, but leaves
+// that group changes its content, or its owner or group: the kernel has asked for the other privileges to go, but leaves
 // this one (since Linux 6.2 local file systems take it away: setattr_should_drop_sgid). The
 // volume does not know who is of which group.
 func (k *core) killGroup(c *call, ino volume.Ino) error {

@@ -201,6 +201,22 @@ var chownTable = table{
 		b.chown("f", 1000, 1000)
 		b.mode("f", 0o2644)
 	}},
+	{name: "chown/clears-sgid-for-an-owner-who-is-not-of-the-group", run: func(b *box) {
+		b.put("f", "x")
+		for _, gid := range []int{3000, -1} {
+			for _, member := range []bool{false, true} {
+				b.chown("f", 1000, 2000)
+				b.chmod("f", 0o2644)
+				b.mode("f", 0o2644)
+				groups, want := []uint32{1000, 3000}, uint32(0o644)
+				if member {
+					groups, want = append(groups, 2000), 0o2644
+				}
+				b.as(1000, 1000, func(b *box) { b.chown("f", -1, gid) }, groups...)
+				b.mode("f", want)
+			}
+		}
+	}},
 	{name: "chown/keeps-bits-of-directories", run: func(b *box) {
 		b.mkdir("d")
 		b.chmod("d", 0o6755)
