@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"syscall"
 	"time"
 
 	"wolfdisk/volume"
@@ -58,6 +59,15 @@ func (k *core) hasEnded(ino volume.Ino, err error) bool {
 	}
 	_, ok := k.nodes.remembered(ino)
 	return ok
+}
+
+// failIn is fail for a request about a name in a directory: there is none in one that was removed. Where
+// the kernel knows that, it does not ask.
+func (k *core) failIn(c *call, what string, dir volume.Ino, err error) syscall.Errno {
+	if k.hasEnded(dir, err) {
+		return syscall.ENOENT
+	}
+	return k.fail(c, what, dir, err)
 }
 
 // changeGone changes the last attributes of an inode that has ended, if they are

@@ -391,9 +391,17 @@ func TestRemovedElsewhere(t *testing.T) {
 	a.do(cmd{Op: "chdir", Path: "d"})
 	p := a.open("f", unix.O_PATH)
 	a.do(cmd{Op: "fstat", FD: p})
+	a.do(cmd{Op: "mkdir", Path: "e", Mode: 0o755})
+	open := a.open("e", unix.O_RDONLY|unix.O_DIRECTORY)
+	for range 2 { // the second time from what the kernel keeps
+		if n := a.do(cmd{Op: "getdents", FD: open}).N; n == 0 {
+			t.Error("a directory without dots")
+		}
+	}
 	before := a.stat("./")
 	root := volume.RootIno
 	r.hub.elsewhere(t, volume.Request{Kind: volume.OpRmdir, Parent: root, Name: "d"})
+	r.hub.elsewhere(t, volume.Request{Kind: volume.OpRmdir, Parent: root, Name: "e"})
 	r.hub.elsewhere(t, volume.Request{Kind: volume.OpUnlink, Parent: root, Name: "f"})
 	r.hub.elsewhere(t, volume.Request{Kind: volume.OpUnlink, Parent: root, Name: "idle"})
 	r.settle()
@@ -408,7 +416,14 @@ func TestRemovedElsewhere(t *testing.T) {
 		t.Errorf("attributes %q", got.Data)
 	}
 	a.fails("ENODATA", cmd{Op: "getxattr", Path: "./", Name: "user.x", Len: 100})
-	a.do(cmd{Op: "close", FD: a.open("./", unix.O_RDONLY|unix.O_DIRECTORY)})
+	dot := a.open("./", unix.O_RDONLY|unix.O_DIRECTORY)
+	for _, fd := range []int{open, dot} {
+		a.fails("ENOENT", cmd{Op: "getdents", FD: fd})
+		a.do(cmd{Op: "close", FD: fd})
+	}
+	a.fails("ENOENT", cmd{Op: "stat", Path: "./x"})
+	a.fails("ENOENT", cmd{Op: "mkdir", Path: "./x", Mode: 0o755})
+	a.fails("ENOENT", cmd{Op: "put", Path: "./x", Mode: 0o644})
 	eventually(t, "nothing is kept of what nobody holds", func() bool { return remembers(r.srv.core) == 2 })
 	a.do(cmd{Op: "close", FD: p})
 	a.do(cmd{Op: "chdir", Path: "."})

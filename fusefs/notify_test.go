@@ -36,6 +36,7 @@ func TestStale(t *testing.T) {
 		{"nameless", &volume.Op{Kind: volume.OpCreate, Ino: 20}, []volume.Ino{20}, ""},
 		{"unlink", name(volume.OpUnlink), []volume.Ino{10, 20}, "entry 10 n, inode 10 0 0, inode 20 -1 0"},
 		{"unlink, directory unknown", name(volume.OpUnlink), []volume.Ino{20}, "inode 20 -1 0"},
+		{"rmdir", name(volume.OpRmdir), []volume.Ino{10, 20}, "entry 10 n, inode 10 0 0, inode 20 0 0"},
 		{"link", name(volume.OpLink), []volume.Ino{10, 20}, "entry 10 n, inode 10 0 0, inode 20 -1 0"},
 		{"rename", rename, []volume.Ino{10, 11, 20, 21},
 			"entry 10 a, inode 10 0 0, entry 11 b, inode 11 0 0, inode 20 0 0, inode 21 0 0"}, // 20 and 21 may be directories

@@ -45,6 +45,9 @@ func changeOf(op *volume.Op) (ch change, ok bool) {
 			return ch, false // nameless: nobody can know it
 		}
 		ch.names[0] = nameRef{op.Parent, op.Name}
+		if op.Kind == volume.OpRmdir {
+			ch.off, ch.end = 0, math.MaxInt64 // of what it listed nothing is left, not even "."
+		}
 	case volume.OpRename:
 		ch.names = [2]nameRef{{op.Parent, op.Name}, {op.NewParent, op.NewName}}
 		ch.moved = op.Parent != op.NewParent

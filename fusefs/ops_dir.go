@@ -108,6 +108,9 @@ func (k *core) listingAt(c *call, dir volume.Ino, handle, after uint64) (at list
 	if errno := k.getattr(c, dir); errno != 0 {
 		return at, false, errno
 	}
+	if c.attr.Nlink == 0 {
+		return at, false, syscall.ENOENT // as on a local file system, which knows that it was removed
+	}
 	// The last op that changed the directory made no entry behind this.
 	at.bound = volume.EntryCookie(c.attr.Version, true)
 	return at, false, 0

@@ -24,7 +24,14 @@ func (k *core) lookup(c *call, dir volume.Ino, name string) syscall.Errno {
 				c.attr = volume.Attr{}
 				return 0
 			}
-			return k.fail(c, "lookup", dir, err)
+			if name == "." || name == ".." {
+				return k.fail(c, "lookup", dir, err)
+			}
+			errno := k.failIn(c, "lookup", dir, err)
+			if errno == syscall.ENOENT {
+				k.staleName(dir, name) // the kernel keeps that it is not there, and for that the directory
+			}
+			return errno
 		}
 		c.attr = a
 		if err = k.countFresh(c, seen); err == nil {
@@ -63,7 +70,7 @@ func (k *core) make(c *call, umask uint32) syscall.Errno {
 	}
 	k.sawName(c.req.Parent, c.req.Name)
 	if _, err := k.do(c); err != nil {
-		return k.fail(c, "create", c.req.Parent, err)
+		return k.failIn(c, "create", c.req.Parent, err)
 	}
 	k.countNew(c)
 	return 0

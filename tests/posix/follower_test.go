@@ -299,6 +299,13 @@ func removed(here, there *box) {
 	there.ok("chdir", unix.Chdir(there.at("cwd")))
 	path, open := there.open("f", unix.O_PATH), there.open("open", unix.O_RDONLY|unix.O_DIRECTORY)
 	there.holds("f", "content")
+	for range 2 { // the second time from what the kernel keeps
+		list, err := getdents(open, 4096)
+		there.ok("getdents", err)
+		eq(there, "entries", len(list), 2)
+		_, err = unix.Seek(open, 0, 0)
+		there.ok("rewind", err)
+	}
 	cwd := &box{dir: ""}
 	before := cwd.stat(".")
 	tickClock()
@@ -317,7 +324,13 @@ func removed(here, there *box) {
 	n, err := unix.Listxattr(".", make([]byte, 100))
 	there.ok("listxattr", err)
 	eq(there, "length of its attributes", n, 0)
-	there.close(cwd.open(".", unix.O_RDONLY|unix.O_DIRECTORY))
+	dot := cwd.open(".", unix.O_RDONLY|unix.O_DIRECTORY)
+	for _, fd := range []int{open, dot} {
+		_, err := getdents(fd, 4096)
+		there.is("getdents", err, unix.ENOENT)
+	}
+	there.close(dot)
+	cwd.absent("x")
 	st = there.fstat(path)
 	eq(there, "links of the file", uint64(st.Nlink), 0)
 	eq(there, "its size", st.Size, int64(len("content")))
