@@ -76,7 +76,7 @@ func (c *call) completeUpload() error {
 		defer c.s.uploads.leave(u.ino, a)
 		a.hold.Lock()
 		defer a.hold.Unlock()
-		j := &joining{s: c.s, ctx: context.WithoutCancel(c.ctx), u: u, asked: req.Part, cond: cond, size: size, want: want}
+		j := &joining{s: c.s, ctx: context.WithoutCancel(c.ctx), u: u, a: a, asked: req.Part, cond: cond, size: size, want: want}
 		if err := j.run(c); err != nil {
 			return nil, err
 		}
@@ -120,6 +120,7 @@ type joining struct {
 	s     *Server
 	ctx   context.Context
 	u     *upload
+	a     *activity // whose hold we have alone
 	asked []completePart
 	cond  *condition
 	size  int64  // that the client expects; -1: none
@@ -151,7 +152,13 @@ func (j *joining) run(c *call) error {
 		return err
 	}
 	p, err := j.s.find(j.ctx, j.u.bucketIno, j.u.key)
-	if err == nil {
+	switch {
+	case err != nil:
+	case p.blocked != "":
+		err = errParent([]string{p.blocked})
+	case p.attr.IsDir():
+		err = errIsDir(j.u.key)
+	default:
 		err = c.early(&p, j.cond)
 	}
 	if err != nil {
@@ -331,7 +338,12 @@ func (j *joining) check(c *call) error {
 // assemble brings the parts together, in the data inode if that can be done without
 // touching what another list of parts would need, else in a staged one, which it returns.
 func (j *joining) assemble() (*staged, error) {
-	end, inPlace := int64(0), true
+	j.a.mu.Lock()
+	// A part that is still coming in has blocks in the data inode of which the ledger knows nothing yet, and goes on if
+	// this is refused in the end. One that begins after this look writes its first block after all of it: see hold.
+	inPlace := len(j.a.busy) == 0
+	j.a.mu.Unlock()
+	end := int64(0)
 	for _, r := range j.all {
 		if r.ino == j.data {
 			end = max(end, r.off+r.length)

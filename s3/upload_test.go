@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -476,6 +477,131 @@ func TestCompletionThatFailed(t *testing.T) {
 			r.ok("POST", "/b/k?uploadId="+id, partsDoc(etags))
 			r.same("content", r.ok("GET", "/b/k", "").body == p1+p2, true)
 			left(r, 4)
+		})
+	}
+}
+
+// publishing does something right before an object would get its name, once.
+type publishing struct {
+	Volume
+	do func()
+}
+
+func (v *publishing) Do(ctx context.Context, req *volume.Request) (volume.Result, error) {
+	if req.Kind == volume.OpPublish && v.do != nil {
+		do := v.do
+		v.do = nil
+		do()
+	}
+	return v.Volume.Do(ctx, req)
+}
+
+// A completion while a part is still coming in leaves alone what came of it, if it is refused in the end.
+func TestCompletionWhilePartComes(t *testing.T) {
+	bodies := map[int]string{1: pattern(minPart, 1), 2: pattern(minPart, 2), 3: pattern(minPart+9, 3)} // 3 does not fit behind the others
+	dir := func(r *rig) { r.path("b/d/", "") }
+	for _, row := range []struct {
+		name       string
+		ask        []int
+		key, code  string     // "": not refused
+		now, later func(*rig) // before the completion; before it publishes
+		undo       volume.OpKind
+	}{
+		{"directory", []int{1}, "d", "ExistingObjectIsDirectory", dir, nil, volume.OpRmdir},
+		{"no directory", []int{1}, "d/k", "ObjectParentIsFile", func(r *rig) { r.path("b/d", "x") }, nil, volume.OpUnlink},
+		{"directory at the last moment", []int{1}, "d", "ExistingObjectIsDirectory", nil, dir, volume.OpRmdir},
+		{"another object", []int{1}, "d", "PreconditionFailed", nil, func(r *rig) { r.path("b/d", "x") }, volume.OpUnlink},
+		{"gap", []int{1, 3}, "d", "ExistingObjectIsDirectory", nil, dir, volume.OpRmdir},
+		{"done", []int{1}, "d", "", nil, nil, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var v *publishing
+			r := newRig(t, func(c *Config) {
+				v = &publishing{Volume: c.Volume}
+				c.Volume = v
+			})
+			b := r.path("b/", "")
+			id := r.begin(row.key)
+			etags, all := map[int]string{}, map[int]string{}
+			for _, n := range row.ask {
+				etags[n] = r.part(row.key, id, n, bodies[n])
+				all[n] = etags[n]
+			}
+			ledger, err := strconv.ParseUint(id[:16], 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, _, err := r.s.readSlot(t.Context(), volume.Ino(ledger), slotDivide)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, feed := io.Pipe()
+			req := request(t.Context(), "PUT", fmt.Sprintf("/b/%s?partNumber=2&uploadId=%s", row.key, id), bodies[2])
+			req.Body = body
+			w := httptest.NewRecorder()
+			answered := make(chan struct{})
+			go func() {
+				defer close(answered)
+				r.s.ServeHTTP(w, req)
+				body.Close()
+			}()
+			const sent = 2 * blockLen
+			io.WriteString(feed, bodies[2][:sent])
+			for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+				a, err := r.m.GetAttr(t.Context(), d.ino)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a.Size == minPart+sent {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatalf("the data have %d bytes", a.Size)
+				}
+			}
+			complete := func(etags map[int]string, extra ...string) *reply {
+				return r.send("POST", fmt.Sprintf("/b/%s?uploadId=%s", row.key, id), partsDoc(etags), extra...)
+			}
+			finish := func() {
+				io.WriteString(feed, bodies[2][sent:])
+				feed.Close()
+				<-answered
+			}
+			if row.code == "" {
+				r.same("completion", complete(etags).Code, 200)
+				finish()
+				r.same("late part", fmt.Sprint(w.Code, strings.Contains(w.Body.String(), "<Code>NoSuchUpload<")), "404 true")
+				r.same("object", r.ok("GET", "/b/"+row.key, "").body == bodies[1], true)
+				left(r, 4)
+				return
+			}
+			if row.later != nil {
+				v.do = func() { row.later(r) }
+			} else {
+				row.now(r)
+			}
+			before := r.m.Position().Version
+			if res := complete(etags, "If-None-Match: *"); !strings.Contains(res.body, "<Code>"+row.code+"<") {
+				t.Fatalf("%d %s", res.Code, res.body)
+			}
+			if row.now != nil { // known before anything was moved
+				r.same("version", r.m.Position().Version, before)
+			}
+			r.do(volume.Request{Kind: row.undo, Parent: b, Name: "d"})
+			finish()
+			r.same("part", w.Code, 200)
+			all[2] = w.Header().Get("ETag")
+			want := ""
+			for n := 1; n <= 3; n++ {
+				if all[n] != "" {
+					want += bodies[n]
+				}
+			}
+			res := complete(all)
+			r.same("completion", fmt.Sprint(res.Code, strings.Contains(res.body, "<Error>")), "200 false")
+			if got := r.ok("GET", "/b/"+row.key, "").body; got != want {
+				t.Errorf("the object is another than its parts: %d bytes of %d", len(got), len(want))
+			}
 		})
 	}
 }
