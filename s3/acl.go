@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"encoding/xml"
 	"net/http"
 	"slices"
@@ -51,47 +52,69 @@ func (c *call) getACL() error {
 	return nil
 }
 
+// permissions are what a grant can allow (Permission of Amazon S3's API).
+var permissions = []string{"FULL_CONTROL", "WRITE", "WRITE_ACP", "READ", "READ_ACP"}
+
 // putACL takes what says no more than getACL.
 func (c *call) putACL() error {
 	if err := c.exists(); err != nil {
 		return err
 	}
-	if c.grants() {
-		return errGrants()
-	}
-	acl := c.headerValue("x-amz-acl")
+	acl, grants := c.headerValue("x-amz-acl"), c.grants()
 	body, err := c.body(maxSmallXML)
 	if err != nil {
 		return err
 	}
-	if acl == "" && len(body) > 0 {
-		var doc struct {
-			XMLName xml.Name `xml:"AccessControlPolicy"`
-			Grants  []struct {
-				Grantee struct {
-					ID string
-				}
-				Permission string
-			} `xml:"AccessControlList>Grant"`
+	hasBody := len(bytes.TrimSpace(body)) > 0
+	switch {
+	case hasBody && (acl != "" || grants): // one of the two would count for nothing
+		return errf("UnexpectedContent", "the request has an ACL in its headers, and another in its body")
+	case grants:
+		return errGrants()
+	case hasBody:
+		err = c.checkACL(body)
+	case acl == "":
+		err = errf("MissingSecurityHeader", "the request has no ACL")
+	case acl != "private" && acl != "bucket-owner-full-control":
+		err = errACL(acl)
+	}
+	if err != nil {
+		return err
+	}
+	c.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// checkACL holds the document of an ACL to what getACL answers.
+func (c *call) checkACL(body []byte) error {
+	var doc struct {
+		XMLName xml.Name `xml:"AccessControlPolicy"`
+		Owner   struct {
+			ID string
 		}
-		if err := xml.Unmarshal(body, &doc); err != nil {
-			return errf("MalformedXML", "the document cannot be read: %v", err)
-		}
-		acl = "private"
-		for _, g := range doc.Grants {
-			if g.Grantee.ID != c.owner().ID && g.Grantee.ID != everybody {
-				return errGrants()
+		Grants []struct {
+			Grantee struct {
+				ID string
 			}
+			Permission string
+		} `xml:"AccessControlList>Grant"`
+	}
+	if err := xml.Unmarshal(body, &doc); err != nil {
+		return errf("MalformedACLError", "the document cannot be read: %v", err)
+	}
+	mine := func(id string) bool { return id == c.owner().ID || id == everybody }
+	// The document may leave its owner out.
+	same := len(doc.Grants) > 0 && (doc.Owner.ID == "" || mine(doc.Owner.ID))
+	for _, g := range doc.Grants {
+		if !slices.Contains(permissions, g.Permission) {
+			return errf("MalformedACLError", "the permission %q is not known", clean(g.Permission))
 		}
+		same = same && mine(g.Grantee.ID) && g.Permission == "FULL_CONTROL"
 	}
-	switch acl {
-	case "private", "bucket-owner-full-control":
-		c.w.WriteHeader(http.StatusOK)
-		return nil
-	case "":
-		return errf("InvalidRequest", "the request has no ACL")
+	if !same {
+		return errGrants()
 	}
-	return errACL(acl)
+	return nil
 }
 
 // grants reports whether headers of the request give rights to anybody.
@@ -105,7 +128,7 @@ func (c *call) grants() bool {
 }
 
 func errGrants() error {
-	return errf("NotImplemented", "grants are not supported: access is what the keys allow")
+	return errf("NotImplemented", "grants are not supported: the owner may do everything, and access is what the keys allow")
 }
 
 // cannedACLs are all of Amazon S3's (ObjectCannedACL, BucketCannedACL and, for logs,

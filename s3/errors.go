@@ -37,7 +37,7 @@ var statuses = map[string]int{
 	"InvalidArgument": 400, "InvalidBucketName": 400, "InvalidDigest": 400, "InvalidPart": 400, "InvalidPartNumber": 416,
 	"InvalidPartOrder": 400, "InvalidRange": 416, "InvalidRequest": 400, "InvalidStorageClass": 400, "InvalidTag": 400,
 	"InvalidURI": 400, "KeyTooLongError": 400, "MalformedXML": 400, "MaxMessageLengthExceeded": 400,
-	"MetadataTooLarge": 400, "MethodNotAllowed": 405, "MissingContentLength": 411, "MissingRequestBodyError": 400,
+	"MalformedACLError": 400, "MetadataTooLarge": 400, "MethodNotAllowed": 405, "MissingSecurityHeader": 400, "UnexpectedContent": 400, "MissingContentLength": 411, "MissingRequestBodyError": 400,
 	"NoSuchBucket": 404, "NoSuchBucketPolicy": 404, "NoSuchCORSConfiguration": 404, "NoSuchKey": 404,
 	"NoSuchLifecycleConfiguration": 404, "NoSuchPublicAccessBlockConfiguration": 404, "NoSuchTagSet": 404,
 	"NoSuchUpload": 404, "NoSuchVersion": 404, "NoSuchWebsiteConfiguration": 404, "NotImplemented": 501,
@@ -70,12 +70,14 @@ var texts = map[string]string{
 	"InvalidRedirectLocation":              "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
 	"InvalidURI":                           "The specified URI couldn't be parsed.",
 	"KeyTooLongError":                      "Your key is too long.",
+	"MalformedACLError":                    "The XML you provided was not well-formed or did not validate against our published schema.",
 	"MalformedXML":                         "The XML you provided was not well-formed or did not validate against our published schema.",
 	"MaxMessageLengthExceeded":             "Your request was too big.",
 	"MetadataTooLarge":                     "Your metadata headers exceed the maximum allowed metadata size",
 	"MethodNotAllowed":                     "The specified method is not allowed against this resource.",
 	"MissingContentLength":                 "You must provide the Content-Length HTTP header.",
 	"MissingRequestBodyError":              "Request Body is empty",
+	"MissingSecurityHeader":                "Your request is missing a required header.",
 	"NoSuchBucket":                         "The specified bucket does not exist.",
 	"NoSuchBucketPolicy":                   "The bucket policy does not exist",
 	"NoSuchCORSConfiguration":              "The CORS configuration does not exist",
@@ -91,6 +93,7 @@ var texts = map[string]string{
 	"PreconditionFailed":                   "At least one of the pre-conditions you specified did not hold.",
 	"RequestHeaderSectionTooLarge":         "Your request header section exceeds the maximum allowed size.",
 	"SlowDown":                             "Please reduce your request rate.",
+	"UnexpectedContent":                    "This request does not support content.",
 }
 
 // errf is a fault with a code of statuses.
