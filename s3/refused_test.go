@@ -3,6 +3,7 @@ package s3
 import (
 	"testing"
 
+	"wolfdisk/s3/sig"
 	"wolfdisk/volume"
 )
 
@@ -35,6 +36,32 @@ func TestNotOffered(t *testing.T) {
 	r.same("content", r.ok("GET", "/one/f", "").body, "x")
 	r.same("nothing was made", r.find("new-bucket").Ino+r.find("one/k").Ino, volume.Ino(0))
 }
+
+// A form has its credentials in the body: that it is not offered does not depend on keys.
+func TestForms(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.Domains = []string{"s3.wolf.test"}
+		c.Auth = &sig.Verifier{Keys: oneKey{}, Domains: c.Domains}
+	})
+	r.path("one/f", "x")
+	const form = "--x\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\nk\r\n--x--\r\n"
+	for _, kind := range []string{"multipart/form-data; boundary=x", "Multipart/Form-Data;boundary=x"} {
+		r.fails("NotImplemented", "POST", "/one", form, "Content-Type: "+kind)
+		r.fails("NotImplemented", "POST", "/one/", form, "Content-Type: "+kind)
+		r.fails("NotImplemented", "POST", "/", form, "Content-Type: "+kind, "Host: one.s3.wolf.test")
+		r.fails("AccessDenied", "POST", "/one?delete", form, "Content-Type: "+kind)
+		r.fails("MethodNotAllowed", "POST", "/", form, "Content-Type: "+kind)
+	}
+	r.fails("AccessDenied", "POST", "/one", "x", "Content-Type: text/plain")
+}
+
+// oneKey knows one key.
+type oneKey struct{}
+
+func (oneKey) Find(access string) (sig.Key, bool) {
+	return sig.Key{Access: "me", Secret: "secret"}, access == "me"
+}
+func (oneKey) Empty() bool { return false }
 
 func TestEmptyVersion(t *testing.T) {
 	r := newRig(t)

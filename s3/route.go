@@ -205,6 +205,9 @@ func (c *call) misshapen() error {
 		return errf("InvalidBucketName", "the path %q has an empty bucket name", clean(c.r.URL.Path))
 	case m == http.MethodPost && c.bucket == "":
 		return errMethod(m, "SERVICE", "GET")
+	case m == http.MethodPost && c.key == "" && len(c.found()) == 0 && hasPrefixFold(c.headerValue("Content-Type"), "multipart/form-data"):
+		// Who asks says so in the form, so it cannot be asked first.
+		return errf("NotImplemented", "forms are not supported")
 	case m == http.MethodPost && c.key != "" && len(c.found()) == 0:
 		return errMethod(m, "SERVICE", "GET, HEAD, PUT, DELETE")
 	}
