@@ -39,8 +39,9 @@ func (c *call) condition(prefix string, read bool) (*condition, error) {
 	if v := c.headerValue(prefix + "if-none-match"); v != "" {
 		cond.hasNone, cond.ifNoneMatch = true, tags(v)
 	}
-	// A date that cannot be read, or lies in the future, is none, by RFC 9110.
-	if t, err := http.ParseTime(c.headerValue(prefix + "if-modified-since")); err == nil && !t.After(c.s.cfg.Now()) {
+	// A date that cannot be read, or lies in the future, is none, by RFC 9110; and one of this header is none to
+	// a request that changes something.
+	if t, err := http.ParseTime(c.headerValue(prefix + "if-modified-since")); read && err == nil && !t.After(c.s.cfg.Now()) {
 		cond.modifiedSince = t
 	}
 	if t, err := http.ParseTime(c.headerValue(prefix + "if-unmodified-since")); err == nil {

@@ -296,6 +296,29 @@ func TestConditions(t *testing.T) {
 	left(r, 4)
 }
 
+// By RFC 9110 If-Modified-Since is of GET and HEAD; of the source of a copy it has a name of its own.
+func TestModifiedSinceOfWrites(t *testing.T) {
+	r := newRig(t)
+	r.path("b/", "")
+	r.ok("PUT", "/b/k", "v1")
+	r.ok("PUT", "/b/src", "v2")
+	r.pass(time.Hour)
+	since := "if-modified-since: " + r.now.UTC().Format(http.TimeFormat)
+	r.fails("NotModified", "HEAD", "/b/k", "", since)
+	r.ok("PUT", "/b/k", "v3", since)
+	r.fails("PreconditionFailed", "PUT", "/b/k", "", "x-amz-copy-source: b/src", "x-amz-copy-source-"+since)
+	r.ok("PUT", "/b/k", "", "x-amz-copy-source: b/src", since)
+	r.same("copy", r.ok("GET", "/b/k", "").body, "v2")
+	id := r.begin("k")
+	etag := r.part("k", id, 1, "v4")
+	r.ok("POST", "/b/k?uploadId="+id, partsDoc(map[int]string{1: etag}), since)
+	r.same("of parts", r.ok("GET", "/b/k", "").body, "v4")
+	r.ok("PUT", "/b/dir/", "")
+	r.ok("PUT", "/b/dir/", "", since)
+	r.ok("DELETE", "/b/k", "", since)
+	r.fails("NoSuchKey", "GET", "/b/k", "")
+}
+
 func TestWrongBodies(t *testing.T) {
 	r := newRig(t)
 	r.path("b/", "")
