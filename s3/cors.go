@@ -3,6 +3,7 @@ package s3
 import (
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // exposed are the headers that a script may read, beside those that every one may.
@@ -24,29 +25,49 @@ func expose(h http.Header, name string) {
 	}
 }
 
+// methods are what a script may ask with. Their names are in capitals, also in a question.
+var methods = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete}
+
 // cors adds what a browser wants to know, and answers its question before a request. It
 // reports whether that was all.
 func (s *Server) cors(c *call) bool {
 	origin := c.r.Header.Get("Origin")
 	preflight := c.r.Method == http.MethodOptions
 	h := c.w.Header()
-	h.Add("Vary", "Origin")
 	all := slices.Contains(s.cfg.CORSOrigins, "*")
-	if origin == "" || !all && !slices.Contains(s.cfg.CORSOrigins, origin) {
-		if preflight {
-			c.fail(errf("AccessForbidden", "scripts from %q may not use this gateway", origin))
+	allowed := origin != "" && (all || slices.Contains(s.cfg.CORSOrigins, origin))
+	if preflight {
+		h.Add("Vary", "Origin, Access-Control-Request-Headers, Access-Control-Request-Method")
+		var err error
+		switch method := c.r.Header.Get("Access-Control-Request-Method"); {
+		case origin == "":
+			err = errf("BadRequest", "Insufficient information. Origin request header needed.")
+		case !slices.Contains(methods, method):
+			err = errf("BadRequest", "Invalid Access-Control-Request-Method: %s", clean(method))
+		case !allowed:
+			err = errf("AccessForbidden", "scripts from %q may not use this gateway", clean(origin))
 		}
-		return preflight
+		if err != nil {
+			c.fail(err)
+			return true
+		}
+	} else {
+		h.Add("Vary", "Origin")
+	}
+	if !allowed {
+		return false
 	}
 	if all {
 		origin = "*"
+	} else {
+		h.Set("Access-Control-Allow-Credentials", "true") // beside * no browser takes it
 	}
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Expose-Headers", exposed)
 	if !preflight {
 		return false
 	}
-	h.Set("Access-Control-Allow-Methods", "GET, HEAD, PUT, POST, DELETE")
+	h.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
 	if asked := c.r.Header.Get("Access-Control-Request-Headers"); asked != "" {
 		h.Set("Access-Control-Allow-Headers", asked)
 	}

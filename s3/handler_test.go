@@ -48,9 +48,24 @@ func TestCORS(t *testing.T) {
 	r.path("b/f", "x")
 	w := r.ok("OPTIONS", "/b/f", "", "Origin: https://app.test", "Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x-amz-date")
 	r.same("preflight", w.Header().Get("Access-Control-Allow-Origin")+w.Header().Get("Access-Control-Allow-Headers"), "https://app.testx-amz-date")
-	r.fails("AccessForbidden", "OPTIONS", "/b/f", "", "Origin: https://evil.test")
+	r.same("credentials", w.Header().Get("Access-Control-Allow-Credentials"), "true")
+	r.same("varies", w.Header()["Vary"], "[Origin, Access-Control-Request-Headers, Access-Control-Request-Method]")
+	r.same("methods", w.Header().Get("Access-Control-Allow-Methods"), "GET, HEAD, PUT, POST, DELETE")
+	w = r.fails("AccessForbidden", "OPTIONS", "/b/f", "", "Origin: https://evil.test", "Access-Control-Request-Method: PUT")
+	r.same("refused", w.Header().Get("Access-Control-Allow-Origin")+w.Header().Get("Access-Control-Allow-Credentials"), "")
+	for _, method := range []string{"", "PATCH", "put", "OPTIONS"} {
+		w := r.fails("BadRequest", "OPTIONS", "/b/f", "", "Origin: https://app.test", "Access-Control-Request-Method: "+method)
+		r.same("method", strings.Contains(w.body, "<Message>Invalid Access-Control-Request-Method: "+method+"</Message>"), true)
+		r.same("refused", w.Header().Get("Access-Control-Allow-Origin"), "")
+	}
+	r.fails("BadRequest", "OPTIONS", "/b/f", "", "Origin: https://app.test")
+	w = r.fails("BadRequest", "OPTIONS", "/b/f", "", "Access-Control-Request-Method: PUT")
+	r.same("no origin", strings.Contains(w.body, "<Message>Insufficient information. Origin request header needed.</Message>"), true)
 	r.same("allowed", r.ok("GET", "/b/f", "", "Origin: https://app.test").Header().Get("Access-Control-Allow-Origin"), "https://app.test")
 	r.same("not allowed", r.ok("GET", "/b/f", "", "Origin: https://evil.test").Header().Get("Access-Control-Allow-Origin"), "")
+	r.s.cfg.CORSOrigins = []string{"*"}
+	w = r.ok("OPTIONS", "/b/f", "", "Origin: https://any.test", "Access-Control-Request-Method: PUT")
+	r.same("all", w.Header().Get("Access-Control-Allow-Origin")+w.Header().Get("Access-Control-Allow-Credentials"), "*")
 }
 
 func TestRate(t *testing.T) {
