@@ -73,6 +73,10 @@ func (c *call) listBuckets() error {
 		from = max(from, last+"\x00")
 	}
 	res := &bucketList{Owner: c.owner(), Prefix: clean(prefix)}
+	if region := c.q.Get("bucket-region"); region != "" && region != c.s.cfg.Region {
+		c.sendXML(http.StatusOK, res) // none is anywhere else
+		return nil
+	}
 	names, err := c.mappedBuckets(prefix, from)
 	if err != nil {
 		return err

@@ -123,3 +123,15 @@ func TestLocation(t *testing.T) {
 		r.same(row.host, res.Location, row.want)
 	}
 }
+
+func TestBucketsOfARegion(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Region = "eu-north-1" })
+	r.path("b/", "")
+	for query, want := range map[string]int{"": 1, "bucket-region=": 1, "bucket-region=eu-north-1": 1, "bucket-region=us-east-1": 0, "bucket-region=us-east-1&prefix=b": 0} {
+		var res bucketList
+		r.xml(r.ok("GET", "/?"+query, ""), &res)
+		r.same(query, len(res.Buckets), want)
+		r.same(query+": owner", res.Owner.ID, everybody)
+	}
+	r.fails("InvalidArgument", "GET", "/?bucket-region=us-east-1&max-buckets=0", "")
+}
