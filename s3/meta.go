@@ -41,10 +41,11 @@ const (
 	kindTagged   byte = 4 // a file that came otherwise, and was given tags here
 )
 
-// Limits of what clients give, bytes; S3's own where it has one.
+// Limits of what clients give, bytes; S3's own where it has one. What is read is not held
+// to them: of headers up to 8 KiB were taken once.
 const (
 	maxUserMeta  = 2 << 10
-	maxHeaders   = 8 << 10
+	maxHeaders   = 2 << 10
 	maxTags      = 10
 	maxTagKey    = 128 // characters
 	maxTagValue  = 256 // characters

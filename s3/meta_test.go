@@ -2,6 +2,7 @@ package s3
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"wolfdisk/volume"
@@ -65,5 +66,29 @@ func TestTokens(t *testing.T) {
 		if tok, err := decodeToken(s); err == nil {
 			t.Errorf("%q is taken for %+v", s, tok)
 		}
+	}
+}
+
+// The system metadata of a PUT have S3's limit. What was stored when more was taken is read and copied as ever.
+func TestLongHeaders(t *testing.T) {
+	r := newRig(t)
+	r.path("b/", "")
+	const name, limit = "Cache-Control", 2 << 10
+	most := strings.Repeat("x", limit-len(name))
+	r.ok("PUT", "/b/k", "x", name+": "+most)
+	r.same("most", r.ok("HEAD", "/b/k", "").Header().Get(name), most)
+	r.fails("MetadataTooLarge", "PUT", "/b/k", "new", name+": "+most+"x")
+	r.fails("MetadataTooLarge", "PUT", "/b/k", "new", name+": "+most, "Content-Type: a/b")
+	r.fails("MetadataTooLarge", "POST", "/b/k?uploads", "", name+": "+most+"x")
+	r.fails("MetadataTooLarge", "PUT", "/b/c", "", "x-amz-copy-source: b/k", "x-amz-metadata-directive: REPLACE", name+": "+most+"x")
+	old := &meta{kind: kindObject, etag: md5Of("x"), headers: []pair{{name, strings.Repeat("y", 8<<10-len(name))}}}
+	if _, err := r.s.do(t.Context(), &volume.Request{Kind: volume.OpSetXattr, Ino: r.find("b/k").Ino, Name: volume.XattrObject, Data: old.encode()}); err != nil {
+		t.Fatal(err)
+	}
+	r.ok("PUT", "/b/k?tagging", "<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>")
+	r.ok("PUT", "/b/c", "", "x-amz-copy-source: b/k")
+	for _, key := range []string{"k", "c"} {
+		h := r.ok("GET", "/b/"+key, "").Header()
+		r.same(key, h.Get(name)+h.Get("x-amz-tagging-count"), old.headers[0].value+"1")
 	}
 }
