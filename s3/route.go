@@ -188,7 +188,7 @@ func (c *call) misshapen() error {
 		}
 	}
 	switch m := c.r.Method; {
-	case m == http.MethodPut && n > maxPutHeaders:
+	case m == http.MethodPut && n > maxPutHeaders && !c.forwarded: // which another node has looked at, and added to
 		return errf("RequestHeaderSectionTooLarge", "the headers have %d bytes", n).with("MaxSizeAllowed", strconv.Itoa(maxPutHeaders))
 	case source != "" && m != http.MethodPut && (m != http.MethodPost || has("uploadId")):
 		return errArgument("x-amz-copy-source", source, "You can only specify a copy source header for copy requests.")

@@ -608,3 +608,28 @@ func TestBuckets(t *testing.T) {
 		t.Fatalf("%q", got)
 	}
 }
+
+// TestLongHeaders: what a client may send to one node it may send to all, whatever the node adds on the way.
+func TestLongHeaders(t *testing.T) {
+	c := newCluster()
+	c.lead("a")
+	a, f := c.add(t, "a", open), c.add(t, "f", open)
+	f.want(t, 200, "PUT", "/bucket", "")
+	const most = 8 << 10
+	for _, m := range []*member{a, f} {
+		for over, want := range []string{"HTTP/1.1 200 ", "HTTP/1.1 400 "} {
+			conn, err := net.Dial("tcp", m.g.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			const length, long = "Content-Length: 1\r\n", "X-Custom: "
+			fmt.Fprintf(conn, "PUT /bucket/key HTTP/1.1\r\nHost: h\r\n%s%s%s\r\n\r\nx", length, long, strings.Repeat("x", most-len(length)-len(long)-len("\r\n")+over))
+			buf := make([]byte, 4096)
+			if n, err := conn.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), want) {
+				t.Errorf("%s, %d bytes: %q, %v", m.id, most+over, buf[:n], err)
+			}
+		}
+	}
+}
