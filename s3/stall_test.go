@@ -128,6 +128,56 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// A body that nobody wants has no effect on an answer that takes longer than a body may stall: net/http, which finds
+// its end and waits from then on for the client to go away, takes the deadline back.
+func TestLongAnswer(t *testing.T) {
+	const stall, size = 300 * time.Millisecond, 32 * blockLen // more than two sockets keep
+	r := newRig(t, func(c *Config) {
+		c.Stall = stall
+		c.Volume = &cancelled{c.Volume}
+	})
+	ino := r.path("b/k", "x")
+	r.do(volume.Request{Kind: volume.OpSetAttr, Ino: ino, Set: volume.SetSize, Size: size})
+	addr := r.serve()
+	for name, body := range map[string]string{"length": "Content-Length: 1\r\n\r\nx", "chunked": "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := r.dial(addr)
+			if err := conn.SetReadBuffer(256 << 10); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(conn, "GET /b/k HTTP/1.1\r\nHost: h\r\n"+body); err != nil {
+				t.Fatal(err)
+			}
+			conn.SetReadDeadline(time.Now().Add(60 * time.Second))
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := int64(0)
+			for err == nil {
+				time.Sleep(stall / 10)
+				var k int64
+				k, err = io.CopyN(io.Discard, res.Body, blockLen)
+				n += k
+			}
+			if res.StatusCode != 200 || n != size || err != io.EOF || res.Close {
+				t.Errorf("%d, %d bytes, %v, closes: %v", res.StatusCode, n, err, res.Close)
+			}
+		})
+	}
+}
+
+// cancelled reads nothing for a request that is over, as a volume does that reads from another node.
+type cancelled struct{ Volume }
+
+func (v *cancelled) ReadAt(ctx context.Context, ino volume.Ino, p []byte, off int64) (int, error) {
+	if ctx.Err() != nil {
+		return 0, volume.Interrupted
+	}
+	return v.Volume.ReadAt(ctx, ino, p, off)
+}
+
 // A client that does not read its answer holds nothing for long.
 func TestStalledReader(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Stall = 100 * time.Millisecond })
