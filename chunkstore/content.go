@@ -27,7 +27,7 @@ func NewContent(extents volume.ExtentMap, log volume.LogReader, store *Store) *C
 }
 
 // Apply has nothing to write: the data of an OpWrite are the log's, the map of
-// extents is the index's. The chunks of an OpCopyChunks must be here and durable before an
+// extents is the index's. What asks for room is refused if there is none. The chunks of an OpCopyChunks must be here and durable before an
 // extent names them; absent ones are fetched.
 func (c *Content) Apply(ctx context.Context, op *volume.Op, _ volume.View) (volume.Applied, error) {
 	switch op.Kind {
@@ -35,6 +35,10 @@ func (c *Content) Apply(ctx context.Context, op *volume.Op, _ volume.View) (volu
 		return volume.Applied{N: len(op.Data)}, nil
 	case volume.OpCopyChunks:
 		return volume.Applied{}, c.ensure(ctx, op.Chunks)
+	case volume.OpFallocate:
+		if op.Version == 0 && op.Alloc&volume.FallocPunchHole == 0 {
+			return volume.Applied{}, c.room(ctx, op)
+		}
 	}
 	return volume.Applied{}, nil
 }
@@ -69,6 +73,31 @@ func (c *Content) ensure(ctx context.Context, refs []volume.ChunkRef) error {
 		}
 	}
 	return c.store.Sync(ctx)
+}
+
+// room is NoSpace if a fallocate asks for more than the disk can ever give. Chunks set nothing aside,
+// but a program that asks has to hear it, as of a real directory.
+func (c *Content) room(ctx context.Context, op *volume.Op) error {
+	st, err := c.StatFS(ctx)
+	if err != nil {
+		if volume.KindOf(err) == volume.Unsupported {
+			err = nil // nobody knows
+		}
+		return err
+	}
+	free, need := int64(st.Avail)*statBlock, op.Length
+	if need > free {
+		err = c.extents.Extents(op.Ino, op.Offset, op.Length, func(e volume.Extent) bool {
+			if isData(&e) {
+				need -= e.Len
+			}
+			return need > free
+		})
+	}
+	if err == nil && need > free {
+		err = volume.Errorf(volume.NoSpace, "fallocate %d bytes at %d of %s: %d more are needed, and the disk has %d", op.Length, op.Offset, op.Ino, need, free)
+	}
+	return err
 }
 
 // Undo has nothing to take back: a chunk that nobody uses is collected.

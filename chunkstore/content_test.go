@@ -698,3 +698,55 @@ func TestContentRest(t *testing.T) {
 	}
 	mustPut(t, b.store, []byte("the store is still open"))
 }
+
+// saysRoom is a file system that can say how much is left, bytes.
+type saysRoom struct {
+	vfs.FS
+	avail uint64
+}
+
+func (s saysRoom) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: s.avail, TotalBytes: 1 << 30, UsedBytes: 1<<30 - s.avail}, nil
+}
+
+// A fallocate is refused if it asks for more than the disk has. What the file has already, and holes, need
+// nothing; what was recorded is not refused.
+func TestFallocateNeedsRoom(t *testing.T) {
+	b := newBench(t)
+	b.opts.FS = saysRoom{b.mem, 1 << 20}
+	b.opts.Dir = "/small"
+	b.open()
+	b.write(2, 0, make([]byte, 300<<10))
+	b.write(2, 600<<10, make([]byte, 100<<10))
+	for _, row := range []struct {
+		op   volume.Op
+		fits bool
+	}{
+		{volume.Op{Length: 1 << 20}, true},
+		{volume.Op{Ino: 9, Length: 1 << 20}, true},
+		{volume.Op{Ino: 9, Length: 1<<20 + 1}, false},
+		{volume.Op{Length: 1<<20 + 400<<10}, true},
+		{volume.Op{Length: 1<<20 + 400<<10 + 1}, false},
+		{volume.Op{Offset: 1, Length: 1<<20 + 400<<10}, false},
+		{volume.Op{Offset: 700 << 10, Length: 1<<20 + 1}, false},
+		{volume.Op{Length: 10 << 40}, false},
+		{volume.Op{Length: 10 << 40, Alloc: volume.FallocKeepSize}, false},
+		{volume.Op{Length: 10 << 40, Alloc: volume.FallocZeroRange}, false},
+		{volume.Op{Length: 10 << 40, Alloc: volume.FallocPunchHole | volume.FallocKeepSize}, true},
+		{volume.Op{Length: 10 << 40, Version: 7}, true},
+	} {
+		op := row.op
+		op.Kind = volume.OpFallocate
+		if op.Ino == 0 {
+			op.Ino = 2
+		}
+		_, err := b.c.Apply(ctx, &op, nil)
+		if row.fits && err != nil || !row.fits && volume.KindOf(err) != volume.NoSpace {
+			t.Errorf("%d bytes at %d of inode %s, mode %#x, version %d: %v", op.Length, op.Offset, op.Ino, op.Alloc, op.Version, err)
+		}
+	}
+	b = newBench(t) // one that cannot say
+	if _, err := b.c.Apply(ctx, &volume.Op{Kind: volume.OpFallocate, Ino: 2, Length: 10 << 40}, nil); err != nil {
+		t.Error(err)
+	}
+}

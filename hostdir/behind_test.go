@@ -326,9 +326,8 @@ func TestUndo(t *testing.T) {
 	}
 }
 
-// TestSmallDisk: a full disk shortens or refuses writes and leaves nothing half done; an
-// attribute too big for it is refused without an error.
-func TestSmallDisk(t *testing.T) {
+// newSmallRig is a rig on an ext4 of 8 MiB.
+func newSmallRig(t *testing.T, opts ...func(*Options)) *rig {
 	needRoot(t)
 	image, mnt := filepath.Join(t.TempDir(), "image"), t.TempDir()
 	for _, c := range [][]string{{"truncate", "-s", "8M", image}, {"mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal,^ea_inode", image}, {"mount", "-o", "loop", image, mnt}} {
@@ -337,12 +336,22 @@ func TestSmallDisk(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { exec.Command("umount", mnt).Run() })
-	base := t.TempDir()
-	r := &rig{t: t, path: mnt, state: base, index: newFakeIndex(), next: 1, now: volume.Time{Sec: 1_600_000_000}, opt: func(*Options) {}}
+	r := &rig{t: t, path: mnt, state: t.TempDir(), index: newFakeIndex(), next: 1, now: volume.Time{Sec: 1_600_000_000}}
+	r.opt = func(o *Options) {
+		for _, f := range opts {
+			f(o)
+		}
+	}
 	r.open(true)
 	t.Cleanup(func() { r.dir.Close() })
 	r.index.inodes[1].attr, _ = r.dir.RootAttr()
+	return r
+}
 
+// TestSmallDisk: a full disk shortens or refuses writes and leaves nothing half done; an
+// attribute too big for it is refused without an error.
+func TestSmallDisk(t *testing.T) {
+	r := newSmallRig(t)
 	f := r.file(1, "f", "x")
 	r.do(&volume.Op{Kind: volume.OpSetXattr, Ino: f, Name: "user.big", Data: make([]byte, 30000)})
 	if s := r.dir.Stats(); s.RefusedXattr != 1 || !s.Refusals() {
@@ -389,6 +398,77 @@ func TestSmallDisk(t *testing.T) {
 		t.Fatal("inodes and blocks did not run out")
 	}
 	delete(r.index.inodes[f].xattrs, "user.big")
-	os.Remove(mnt + "/lost+found")
+	os.Remove(r.path + "/lost+found")
+	r.compare()
+}
+
+// roomFor are fallocates of more than a small disk has.
+func roomFor(f volume.Ino) []*volume.Op {
+	const much = 20 << 20
+	return []*volume.Op{
+		{Kind: volume.OpFallocate, Ino: f, Alloc: volume.FallocKeepSize, Length: much},
+		{Kind: volume.OpFallocate, Ino: f, Alloc: volume.FallocKeepSize | volume.FallocZeroRange, Offset: 2, Length: much},
+		{Kind: volume.OpFallocate, Ino: f, Offset: 1, Length: much},
+		{Kind: volume.OpFallocate, Ino: f, Alloc: volume.FallocZeroRange, Offset: 5000, Length: much},
+	}
+}
+
+// hasRoom demands that some MiB of the disk have not been set aside for anything.
+func (r *rig) hasRoom() {
+	r.t.Helper()
+	if st, err := r.dir.StatFS(ctx); err != nil || st.Avail*uint64(st.BlockSize) < 5<<20 {
+		r.t.Errorf("%d blocks of %d bytes are left, %v", st.Avail, st.BlockSize, err)
+	}
+}
+
+// TestReplayWithoutRoom: an op of a node whose disk is larger is replayed without the room that it
+// asks for, and takes none from others. Content that does not fit is an error all the same.
+func TestReplayWithoutRoom(t *testing.T) {
+	r := newSmallRig(t)
+	f := r.file(1, "f", "0123456789")
+	r.write(f, 6000, "end")
+	for i, op := range roomFor(f) {
+		op.Version = volume.Version(100 + i)
+		r.do(op)
+		r.hasRoom()
+	}
+	for i := range int64(12) {
+		op := &volume.Op{Kind: volume.OpWrite, Version: volume.Version(200 + i), Ino: f, Offset: i * volume.MaxWrite, Data: make([]byte, volume.MaxWrite)}
+		err := r.try(op)
+		if err != nil && volume.KindOf(err) != volume.NoSpace {
+			t.Fatal(err)
+		}
+		if err != nil || len(op.Data) < volume.MaxWrite {
+			os.Remove(r.path + "/lost+found")
+			r.compare()
+			return
+		}
+	}
+	t.Fatal("what does not fit was taken")
+}
+
+// TestRoomGivenBack: where the file system says only half-way that there is too little, as with a
+// quota, it is the same.
+func TestRoomGivenBack(t *testing.T) {
+	r := newSmallRig(t)
+	for i := range roomFor(0) {
+		f := r.file(1, fmt.Sprint(i), "0123456789")
+		op := roomFor(f)[i]
+		e, err := r.dir.file(f, true, r.index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.dir.fallocateIfRoom(e.fd, op.Alloc, op.Offset, op.Length, 10)
+		r.dir.files.put(e)
+		if err != nil {
+			t.Fatalf("mode %#x: %v", op.Alloc, err)
+		}
+		r.hasRoom()
+		r.now.Sec++
+		op.Time = r.now
+		r.dir.dirty.mark(f, op.Time)
+		r.index.apply(op, nil)
+	}
+	os.Remove(r.path + "/lost+found")
 	r.compare()
 }

@@ -61,7 +61,11 @@ func (d *Dir) applyContent(ctx context.Context, op *volume.Op, view volume.View)
 	case volume.OpTruncate:
 		err = again(func() error { return unix.Ftruncate(e.fd, op.Size) })
 	case volume.OpFallocate:
-		err = d.fallocate(e.fd, op.Alloc, op.Offset, op.Length, attr.Size)
+		allocate := d.fallocate
+		if op.Version != 0 {
+			allocate = d.fallocateRecorded
+		}
+		err = allocate(e.fd, op.Alloc, op.Offset, op.Length, attr.Size)
 	case volume.OpCopyChunks:
 		err = d.copyChunks(ctx, e.fd, op, attr.Size)
 	}
@@ -99,6 +103,42 @@ func (d *Dir) fallocate(fd int, mode uint32, off, length, size int64) error {
 	if err != unix.EOPNOTSUPP && err != unix.ENOSYS {
 		return err
 	}
+	return d.withoutRoom(fd, mode, off, length, size)
+}
+
+// fallocateRecorded is fallocate for an op that was recorded before: the file has to become here what
+// it is everywhere, also where the disk is smaller than that of who made the op. Where there is no room, none is
+// set aside; the writes that need it say NoSpace.
+func (d *Dir) fallocateRecorded(fd int, mode uint32, off, length, size int64) error {
+	if mode&volume.FallocPunchHole != 0 {
+		return d.fallocate(fd, mode, off, length, size)
+	}
+	// Asked before: ext4 fills the disk first, and then says that it is full.
+	st, err := statFS(fd)
+	if err != nil {
+		return err
+	}
+	if uint64(length) > st.Avail*uint64(st.BlockSize) {
+		return d.withoutRoom(fd, mode, off, length, size)
+	}
+	return d.fallocateIfRoom(fd, mode, off, length, size)
+}
+
+// fallocateIfRoom is fallocate, without setting room aside if there is too little.
+func (d *Dir) fallocateIfRoom(fd int, mode uint32, off, length, size int64) error {
+	err := d.fallocate(fd, mode, off, length, size)
+	if k := volume.KindOf(err); err == nil || k != volume.NoSpace && k != volume.Quota {
+		return err
+	}
+	// What it got behind the end until then is given back.
+	if err := again(func() error { return unix.Ftruncate(fd, size) }); err != nil {
+		return err
+	}
+	return d.withoutRoom(fd, mode, off, length, size)
+}
+
+// withoutRoom is what a fallocate does to content and size.
+func (d *Dir) withoutRoom(fd int, mode uint32, off, length, size int64) error {
 	end := off + length
 	if mode&(volume.FallocPunchHole|volume.FallocZeroRange) != 0 && off < size {
 		if err := d.zero(fd, off, min(end, size)-off); err != nil {

@@ -277,7 +277,7 @@ func (r *redo) contentOp(op *volume.Op) error {
 		case volume.OpTruncate:
 			err = again(func() error { return unix.Ftruncate(fd, op.Size) })
 		case volume.OpFallocate:
-			err = r.d.fallocate(fd, op.Alloc, op.Offset, op.Length, st.Size)
+			err = r.d.fallocateRecorded(fd, op.Alloc, op.Offset, op.Length, st.Size)
 		case volume.OpCopyChunks:
 			err = r.d.copyChunks(r.ctx, fd, op, st.Size)
 		}

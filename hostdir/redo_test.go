@@ -398,3 +398,23 @@ func TestJournalCodec(t *testing.T) {
 		}
 	}
 }
+
+// TestRedoWithoutRoom: what another node's larger disk had room for is redone without it.
+func TestRedoWithoutRoom(t *testing.T) {
+	r := newSmallRig(t, farBoot("one"))
+	f := r.file(1, "f", "0123456789")
+	os.Remove(r.path + "/lost+found")
+	r.close()
+	r.open(false)
+	r.log = nil
+	for i, op := range roomFor(f) {
+		op.Version, op.Time = volume.Version(100+i), r.now
+		r.index.apply(op, nil)
+		r.log = append(r.log, op)
+	}
+	if diffs, err := r.redo(ctx); err != nil || len(diffs) > 0 {
+		t.Fatal(diffs, err)
+	}
+	r.hasRoom()
+	r.compare()
+}

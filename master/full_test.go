@@ -71,3 +71,28 @@ func TestFullCanBeEmptied(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What cannot be had is not promised, and not recorded.
+func TestFallocateWithoutRoom(t *testing.T) {
+	r := newRig(t)
+	defer r.abandon()
+	l := r.lead(1)
+	f := mkFile(t, l, "f")
+	before := l.Position()
+	for _, mode := range []uint32{0, volume.FallocKeepSize, volume.FallocZeroRange} {
+		_, err := l.Do(ctx, &volume.Request{Kind: volume.OpFallocate, Ino: f, Alloc: mode, Length: 10 << 40})
+		wantKind(t, "fallocate", err, volume.NoSpace)
+	}
+	if at := l.Position(); at != before || l.Failed() != nil {
+		t.Fatal(at, before, l.Failed())
+	}
+	mustDo(t, l, &volume.Request{Kind: volume.OpFallocate, Ino: f, Length: 1 << 20})
+	// A leader whose disk is larger may have promised it.
+	op := &volume.Op{Kind: volume.OpFallocate, Ino: f, Length: 10 << 40, Version: l.Position().Version + 1, Time: l.LastTime()}
+	if err := r.tree.Apply(ctx, op); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := l.GetAttr(ctx, f); err != nil || a.Size != 10<<40 {
+		t.Fatal(a.Size, err)
+	}
+}

@@ -174,6 +174,9 @@ type Backing interface {
 	// before the op is numbered and entered into the index, so view still shows
 	// the tree before the op; the locks of the op's objects are held, and ops on
 	// other objects run concurrently. An error means that nothing has changed.
+	//
+	// An op that has a Version was recorded before, and is replayed: it cannot be refused for
+	// want of room that it only asks to be set aside.
 	Apply(ctx context.Context, op *Op, view View) (Applied, error)
 	// Undo takes back an Apply whose op could not be recorded, as far as possible;
 	// the caller stops accepting writes in any case.
