@@ -246,7 +246,7 @@ func (d *decider) create() error {
 	} else if err := d.inheritACL(&p, op, &mode, isDir); err != nil {
 		return err
 	}
-	if isDir && p.Nlink >= volume.MaxNlink {
+	if isDir && p.Nlink >= volume.MaxDirNlink {
 		return volume.TooManyLinks
 	}
 	if err := d.ownXattrs(op, mode); err != nil {
@@ -449,7 +449,7 @@ func (d *decider) renameOK(n, p1, p2, old *inode, taken bool) error {
 	if taken && old.Ino == n.Ino {
 		return nil
 	}
-	if n.IsDir() && p1.Ino != p2.Ino && p2.Nlink >= volume.MaxNlink {
+	if n.IsDir() && p1.Ino != p2.Ino && p2.Nlink >= volume.MaxDirNlink {
 		return volume.TooManyLinks
 	}
 	if !taken || r.Exchange {

@@ -23,9 +23,12 @@ const (
 	// blocks of 4 KiB. What one node takes, every other has to be able to keep, also
 	// in a real directory.
 	MaxNewSize = (1<<32 - 1) * 4096
-	// MaxNlink bounds the names of an inode; ext4 has 65,000, and the lower file
-	// system may say EMLINK earlier.
-	MaxNlink = 1 << 31
+	// MaxNlink bounds the names of anything but a directory: ext4 takes no more. What one
+	// node takes, every other has to be able to keep, also in a real directory.
+	MaxNlink = 65_000
+	// MaxDirNlink bounds the links of a directory, which come with its subdirectories; ext4
+	// stops to count them, and the lower file system may say EMLINK earlier.
+	MaxDirNlink = 1 << 31
 	// MaxWrite is the content of one write op: the largest request of a front
 	// end (1 MiB over FUSE), so that a request is one op and never torn.
 	MaxWrite = 1 << 20

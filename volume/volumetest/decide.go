@@ -188,7 +188,7 @@ func (m *Model) decideCreate(req *volume.Request) (decision, error) {
 	if typ == volume.ModeBlock || typ == volume.ModeChar {
 		op.Rdev = req.Rdev
 	}
-	if typ == volume.ModeDir && dir.attr.Nlink >= m.opt.MaxNlink {
+	if typ == volume.ModeDir && dir.attr.Nlink >= m.opt.MaxDirNlink {
 		return decision{}, volume.TooManyLinks
 	}
 	op.Mode = typ | perm
@@ -315,7 +315,7 @@ func (m *Model) decideRename(req *volume.Request) (decision, error) {
 			return decision{}, volume.NotEmpty
 		}
 	}
-	if req.Parent != req.NewParent && n.attr.IsDir() && (taken == nil || !taken.attr.IsDir()) && dir.attr.Nlink >= m.opt.MaxNlink {
+	if req.Parent != req.NewParent && n.attr.IsDir() && (taken == nil || !taken.attr.IsDir()) && dir.attr.Nlink >= m.opt.MaxDirNlink {
 		return decision{}, volume.TooManyLinks
 	}
 	op := newOp(req, volume.OpRename)

@@ -46,7 +46,7 @@
 // directory; a Parent, if there is one, need only be a directory (Stale, NotDir) and
 // lends its group and default ACL, as for O_TMPFILE. A symbolic link's Target empty is
 // NotFound, longer than MaxTargetLen NameTooLong, with a NUL Invalid. A directory in a
-// parent that has MaxNlink: TooManyLinks.
+// parent that has MaxDirNlink: TooManyLinks.
 //
 //   - Owner is the caller's UID and GID, but the GID is the parent's if the parent
 //     has setgid; then a new directory also gets setgid.
@@ -65,7 +65,7 @@
 //
 // Link: Ino Stale, the new name, Exists, NotPermitted for a directory, NotFound for
 // an inode with Nlink 0 unless it was created nameless and never had a name,
-// TooManyLinks. The name in the op is Parent and Name.
+// TooManyLinks for one that has MaxNlink. The name in the op is Parent and Name.
 //
 // Unlink: the existing name, IsDir. Rmdir: the existing name, NotDir, NotEmpty. Then, for
 // both, Match.Version: Precondition.
@@ -82,7 +82,7 @@
 //  5. Both names are one inode: success, nothing changes.
 //  6. Without Exchange: a directory over something else NotDir, something else over
 //     a directory IsDir, over a directory with entries NotEmpty.
-//  7. TooManyLinks if a directory comes to another parent that has MaxNlink.
+//  7. TooManyLinks if a directory comes to another parent that has MaxDirNlink.
 //
 // Ctime (and Version) change of both directories, of what moves and of what is
 // displaced or exchanged; mtime of both directories. A displaced last name sets

@@ -22,8 +22,8 @@ type Options struct {
 	NewIno func(tag uint32) volume.Ino
 	// Chunks are what OpCopyChunks can find.
 	Chunks map[volume.ChunkID][]byte
-	// MaxNlink replaces volume.MaxNlink if it is not 0.
-	MaxNlink uint32
+	// MaxNlink and MaxDirNlink replace those of volume if they are not 0.
+	MaxNlink, MaxDirNlink uint32
 	// Ending is told of each inode that ends, as a volume.EndObserver is; it must not call back.
 	Ending func(*volume.Attr)
 }
@@ -85,6 +85,9 @@ func NewModel(opt Options) *Model {
 	}
 	if opt.MaxNlink == 0 {
 		opt.MaxNlink = volume.MaxNlink
+	}
+	if opt.MaxDirNlink == 0 {
+		opt.MaxDirNlink = volume.MaxDirNlink
 	}
 	m := &Model{
 		opt:     opt,

@@ -51,7 +51,7 @@ func do(t *testing.T, m *Model, req volume.Request) volume.Result {
 
 // TestModelLimits proves TooManyLinks, with a limit that can be reached.
 func TestModelLimits(t *testing.T) {
-	m := NewModel(Options{MaxNlink: 4})
+	m := NewModel(Options{MaxNlink: 4, MaxDirNlink: 4})
 	f := do(t, m, createReq(1, "f", volume.ModeFile)).Attr.Ino
 	d := do(t, m, createReq(1, "d", volume.ModeDir)).Attr.Ino
 	for i := range 3 {
