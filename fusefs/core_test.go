@@ -284,6 +284,62 @@ func TestReaddirCuts(t *testing.T) {
 	}
 }
 
+// A write, an append and a copy across the largest size take what fits, and the next one is EFBIG.
+func TestLargestSize(t *testing.T) {
+	const limit = volume.MaxNewSize
+	f := &fakeKernel{}
+	k, c := fakeCore(t, volumetest.NewModel(volumetest.Options{}), f)
+	made := func(name string) volume.Ino {
+		t.Helper()
+		if errno := k.create(c, volume.RootIno, name, syscall.O_RDWR, 0o644, 0, false); errno != 0 {
+			t.Fatal(errno)
+		}
+		return c.attr.Ino
+	}
+	from, a, b := made("from"), made("a"), made("b")
+	if n, errno := k.writeFile(c, from, []byte("0123456789"), 0, 0, 0); n != 10 || errno != 0 {
+		t.Fatal(n, errno)
+	}
+	end := func(ino volume.Ino, want string) {
+		t.Helper()
+		p := make([]byte, 10)
+		if n, errno := k.read(c, ino, p, limit-4); errno != 0 || string(p[:n]) != want {
+			t.Errorf("the end is %q, %v", p[:n], errno)
+		}
+	}
+	f.take()
+	if n, errno := k.writeFile(c, a, []byte("12345"), limit-4, 0, 0); n != 4 || errno != 0 {
+		t.Error("write:", n, errno)
+	}
+	if s := told(t, k, f); s != "" {
+		t.Errorf("the kernel knows how much was taken, and was told %q", s)
+	}
+	if n, errno := k.writeFile(c, a, []byte("5"), limit, 0, 0); n != 0 || errno != syscall.EFBIG {
+		t.Error("write at the end:", n, errno)
+	}
+	end(a, "1234")
+	for _, flags := range []uint32{0, writeLockOwner} {
+		c.req = volume.Request{Kind: volume.OpSetAttr, Ino: a, Set: volume.SetSize, Size: limit - 2}
+		if _, err := k.do(c); err != nil {
+			t.Fatal(err)
+		}
+		if n, errno := k.writeFile(c, a, []byte("abcd"), limit-2, syscall.O_APPEND, flags); n != 2 || errno != 0 {
+			t.Error("append:", n, errno)
+		}
+		if n, errno := k.writeFile(c, a, []byte("cd"), limit, syscall.O_APPEND, flags); n != 0 || errno != syscall.EFBIG {
+			t.Error("append at the end:", n, errno)
+		}
+		end(a, "12ab")
+	}
+	if n, errno := k.copyRange(c, from, 0, b, limit-4, 10, make([]byte, 3)); n != 4 || errno != 0 {
+		t.Error("copy:", n, errno)
+	}
+	if n, errno := k.copyRange(c, from, 4, b, limit, 6, make([]byte, 3)); n != 0 || errno != syscall.EFBIG {
+		t.Error("copy at the end:", n, errno)
+	}
+	end(b, "0123")
+}
+
 func TestNodesCount(t *testing.T) {
 	n := newNodes()
 	var wg sync.WaitGroup

@@ -145,11 +145,12 @@ func (d *decider) write() error {
 		return volume.Invalid
 	case len(r.Data) == 0:
 		return nil
-	case off > volume.MaxNewSize-int64(len(r.Data)):
+	case off >= volume.MaxNewSize:
 		return volume.TooBig
 	}
 	op := d.op(volume.OpWrite)
-	op.Ino, op.Offset, op.Data = n.Ino, off, r.Data
+	// As write(2): what there is room for is taken.
+	op.Ino, op.Offset, op.Data = n.Ino, off, r.Data[:min(int64(len(r.Data)), volume.MaxNewSize-off)]
 	d.kill(&n, op)
 	return nil
 }

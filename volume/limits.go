@@ -21,7 +21,7 @@ const (
 	MaxFileSize = 1<<63 - 1
 	// MaxNewSize is the size up to which files grow, in bytes: the largest file of ext4 with
 	// blocks of 4 KiB. What one node takes, every other has to be able to keep, also
-	// in a real directory.
+	// in a real directory. A write across it is cut.
 	MaxNewSize = (1<<32 - 1) * 4096
 	// MaxNlink bounds the names of anything but a directory: ext4 takes no more. What one
 	// node takes, every other has to be able to keep, also in a real directory.

@@ -68,7 +68,7 @@ type Result struct {
 	Attr Attr
 	// Replaced is what a rename or publish displaced or exchanged; Ino 0 if nothing.
 	Replaced Attr
-	// N is the content taken, in bytes: less than asked if the disk filled up.
+	// N is the content taken, in bytes: less than asked if the disk filled up, or at MaxNewSize.
 	N int
 	// Offset is where the content went; of an append, the end of the file.
 	Offset int64

@@ -313,7 +313,7 @@ func (r *Request) checkContent() error {
 		switch {
 		case r.Offset < 0 || len(r.Data) > MaxWrite:
 			return Invalid
-		case len(r.Data) > 0 && r.Offset > MaxNewSize-int64(len(r.Data)):
+		case len(r.Data) > 0 && r.Offset >= MaxNewSize:
 			return TooBig
 		}
 	case OpFallocate:

@@ -208,7 +208,7 @@ func TestLargestRequests(t *testing.T) {
 	}
 	for _, r := range []*Request{
 		publish,
-		{Kind: OpWrite, Ino: 2, Data: make([]byte, MaxWrite), Offset: MaxNewSize - MaxWrite},
+		{Kind: OpWrite, Ino: 2, Data: make([]byte, MaxWrite), Offset: MaxNewSize - 1},
 		{Kind: OpCopyChunks, Ino: 2, Chunks: slicesOf(ChunkRef{ChunkID{1}, MaxChunkSize / 2, MaxChunkSize / 2}, MaxCopyChunks)},
 		{Kind: OpCreate, Parent: 2, Name: name, Mode: ModeLink, Target: strings.Repeat("t", MaxTargetLen)},
 	} {

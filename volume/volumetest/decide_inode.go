@@ -126,17 +126,21 @@ func (m *Model) decideWrite(req *volume.Request) (decision, error) {
 	if req.Append {
 		off = n.attr.Size
 	}
-	d := decision{n: n, offset: off, count: len(req.Data)}
+	d := decision{n: n, offset: off}
 	switch {
 	case off < 0, len(req.Data) > volume.MaxWrite:
 		return decision{}, volume.Invalid
 	case len(req.Data) == 0:
 		return d, nil
-	case off > volume.MaxNewSize-int64(len(req.Data)):
+	case off >= volume.MaxNewSize:
 		return decision{}, volume.TooBig
 	}
+	d.count = len(req.Data)
+	if room := volume.MaxNewSize - off; room < int64(d.count) {
+		d.count = int(room)
+	}
 	op := newOp(req, volume.OpWrite)
-	op.Ino, op.Offset, op.Data = req.Ino, off, bytes.Clone(req.Data)
+	op.Ino, op.Offset, op.Data = req.Ino, off, bytes.Clone(req.Data[:d.count])
 	if req.KillPriv {
 		kill(n, op)
 	}

@@ -116,8 +116,8 @@
 // Each needs a file: Stale; a directory IsDir, anything else Invalid.
 //
 // Write: a negative offset (unless Append) or more than MaxWrite bytes Invalid; no
-// bytes: success, nothing changes; an end beyond MaxNewSize TooBig. Append writes at
-// the size.
+// bytes: success, nothing changes; from MaxNewSize on TooBig. What is beyond MaxNewSize is
+// not taken. Append writes at the size.
 //
 // Fallocate: offset negative or length not positive Invalid; an unknown mode,
 // PunchHole without KeepSize or together with ZeroRange Unsupported; end beyond

@@ -117,6 +117,21 @@ func writeChecks() []check {
 			e.truncate(ino, 1<<33+8)
 			e.same("end", e.read(ino, 1<<33+5, 100), "\x00\x00\x00")
 		}},
+		check{"over the largest size is cut", func(e *env) {
+			ino := e.file(e.dir, "n")
+			more := writeReq(ino, 0, "abcde")
+			more.Append = true
+			res := e.write(ino, volume.MaxNewSize-3, "12345")
+			e.same("N, offset, size", []any{res.N, res.Offset, res.Attr.Size}, []any{3, int64(volume.MaxNewSize - 3), int64(volume.MaxNewSize)})
+			e.same("content", e.read(ino, volume.MaxNewSize-4, 100), "\x00123")
+			e.refuse(volume.TooBig, writeReq(ino, volume.MaxNewSize, "4"))
+			e.refuse(volume.TooBig, more)
+			e.write(ino, volume.MaxNewSize-1, "Z")
+			e.truncate(ino, volume.MaxNewSize-2)
+			res = e.ok(more)
+			e.same("N, offset, size", []any{res.N, res.Offset, res.Attr.Size}, []any{2, int64(volume.MaxNewSize - 2), int64(volume.MaxNewSize)})
+			e.same("content", e.read(ino, volume.MaxNewSize-4, 100), "\x001ab")
+		}},
 		check{"a deleted open file can be written and read", func(e *env) {
 			f := e.fixture()
 			e.write(f.deleted, 3, "x")
@@ -259,7 +274,7 @@ func contentRefusals() []refusal {
 			return volume.Request{Kind: volume.OpWrite, Ino: f.f, Data: make([]byte, volume.MaxWrite+1)}
 		}},
 		{"write beyond the largest size", volume.TooBig, func(f *fixture) volume.Request { return writeReq(f.f, volume.MaxNewSize, "x") }},
-		{"write over the largest size", volume.TooBig, func(f *fixture) volume.Request { return writeReq(f.f, volume.MaxNewSize-1, "xx") }},
+		{"write far beyond the largest size", volume.TooBig, func(f *fixture) volume.Request { return writeReq(f.f, volume.MaxFileSize, "xx") }},
 		{"fallocate at a negative offset", volume.Invalid, func(f *fixture) volume.Request { return fallocReq(f.f, 0, -1, 5) }},
 		{"fallocate nothing", volume.Invalid, func(f *fixture) volume.Request { return fallocReq(f.f, 0, 0, 0) }},
 		{"fallocate a negative length", volume.Invalid, func(f *fixture) volume.Request { return fallocReq(f.f, 0, 0, -1) }},

@@ -116,6 +116,10 @@ func moreForwarded() []validRequest {
 			f.open(f.f)
 			return removeReq(volume.OpUnlink, f.dir, "f")
 		}},
+		{clause: "append over the largest size", req: func(f *fixture) volume.Request {
+			f.truncate(f.f, volume.MaxNewSize-1)
+			return appendReq(f.f, "ab")
+		}},
 		{clause: "publish over nothing", req: func(f *fixture) volume.Request {
 			r := publishReq(f.staged, f.dir, "n")
 			r.Match.Absent = true
