@@ -144,7 +144,8 @@ func (c *Content) StatFS(context.Context) (volume.StatFS, error) {
 	}, nil
 }
 
-// Seek finds the next data or hole by the extents; allocated zeros count as a hole.
+// Seek finds the next data or hole by the extents. Allocated zeros are data: they are there for blocks
+// that have nothing else.
 func (c *Content) Seek(_ context.Context, attr *volume.Attr, off int64, hole bool, _ volume.View) (int64, error) {
 	if off < 0 || off >= attr.Size {
 		return 0, volume.NotSeekable
@@ -152,12 +153,9 @@ func (c *Content) Seek(_ context.Context, attr *volume.Attr, off int64, hole boo
 	// Data that begins or ends within a block fills it, as in a real directory: holes are the same
 	// on every node.
 	at, found := off, false
-	from := off / seekBlock * seekBlock
+	from := off / volume.HoleBlock * volume.HoleBlock
 	err := c.extents.Extents(attr.Ino, from, attr.Size-from, func(e volume.Extent) bool {
-		if !isData(&e) {
-			return true
-		}
-		begin, end := e.Off/seekBlock*seekBlock, (e.Off+e.Len+seekBlock-1)/seekBlock*seekBlock
+		begin, end := e.Off/volume.HoleBlock*volume.HoleBlock, (e.Off+e.Len+volume.HoleBlock-1)/volume.HoleBlock*volume.HoleBlock
 		if end <= off {
 			return true
 		}
@@ -182,9 +180,6 @@ func (c *Content) Seek(_ context.Context, attr *volume.Attr, off int64, hole boo
 	}
 	return at, nil
 }
-
-// seekBlock is the block that holes are made of, in bytes: that of most file systems.
-const seekBlock = 4096
 
 // isData reports whether an extent has content, other than allocated zeros.
 func isData(e *volume.Extent) bool { return e.InLog || !e.Chunk.IsHole() }

@@ -254,7 +254,7 @@ func (b *bench) checkSeek(ino volume.Ino, off int) {
 	size := int64(len(b.files[ino]))
 	data := func(at int64) bool {
 		for _, e := range b.index.files[ino] {
-			if isData(&e) && e.Off/seekBlock <= at/seekBlock && at/seekBlock <= (e.Off+e.Len-1)/seekBlock {
+			if e.Off/volume.HoleBlock <= at/volume.HoleBlock && at/volume.HoleBlock <= (e.Off+e.Len-1)/volume.HoleBlock {
 				return true
 			}
 		}
@@ -267,7 +267,7 @@ func (b *bench) checkSeek(ino volume.Ino, off int) {
 			// The answer is off itself or where an extent begins or ends.
 			edges := []int64{int64(off), size}
 			for _, e := range b.index.files[ino] {
-				edges = append(edges, e.Off/seekBlock*seekBlock, (e.Off+e.Len+seekBlock-1)/seekBlock*seekBlock)
+				edges = append(edges, e.Off/volume.HoleBlock*volume.HoleBlock, (e.Off+e.Len+volume.HoleBlock-1)/volume.HoleBlock*volume.HoleBlock)
 			}
 			for _, at := range edges {
 				if at >= int64(off) && (at < size && data(at) != hole || hole && at == size) && (want < 0 || at < want) {

@@ -2,6 +2,7 @@ package index
 
 import (
 	"errors"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -105,17 +106,21 @@ func (t *entering) extents(op *volume.Op, size int64) error {
 		ref.Offset = uint32(op.DataOff)
 		return t.putExtent(op.Ino, volume.Extent{Off: op.Offset, Len: int64(len(op.Data)), InLog: true, Log: ref})
 	case volume.OpTruncate:
-		return t.clear(op.Ino, op.Size, size, size)
+		return t.cut(op.Ino, op.Size, size)
 	case volume.OpFallocate:
 		if op.Alloc&(volume.FallocPunchHole|volume.FallocZeroRange) == 0 {
 			return nil
 		}
-		return t.clear(op.Ino, op.Offset, op.Offset+op.Length, size)
+		end := op.Offset + op.Length
+		if op.Alloc&volume.FallocPunchHole != 0 && end > size {
+			end = math.MaxInt64 / volume.HoleBlock * volume.HoleBlock // what goes beyond the end takes the whole of the last block
+		}
+		return t.punch(op.Ino, op.Offset, end, size, []span{{op.Offset, end}})
 	case volume.OpCopyChunks:
 		// All at once: a search for the second piece would not see what the first has
 		// cut, since reads need not see this batch.
 		off, length, _ := op.ContentRange()
-		if err := t.clear(op.Ino, off, off+length, size); err != nil {
+		if err := t.punch(op.Ino, off, off+length, size, holesOf(op, size)); err != nil {
 			return err
 		}
 		for _, c := range op.Chunks {
@@ -128,6 +133,114 @@ func (t *entering) extents(op *volume.Op, size int64) error {
 		}
 	}
 	return nil
+}
+
+// cut ends a file of a size at off. The rest of the block there is not a hole, as in punch.
+func (t *entering) cut(ino volume.Ino, off, size int64) error {
+	begin, zeros := off/volume.HoleBlock*volume.HoleBlock, false
+	if off < size && off > begin {
+		var err error
+		if zeros, err = t.emptied(ino, begin, off, size); err != nil {
+			return err
+		}
+	}
+	err := t.clear(ino, off, size, size)
+	if err == nil && zeros {
+		err = t.putZeros(ino, begin, off)
+	}
+	return err
+}
+
+// span is a range of a file, bytes.
+type span struct{ off, end int64 }
+
+// holesOf are the holes of a copy in a file of a size. Where data is next to one, the block between
+// them is data anyway, and is left out.
+func holesOf(op *volume.Op, size int64) (list []span) {
+	data := func(i int) bool { return i >= 0 && i < len(op.Chunks) && !op.Chunks[i].IsHole() }
+	end := op.Offset
+	for i, c := range op.Chunks {
+		h := span{end, end + c.Length}
+		end = h.end
+		if !c.IsHole() {
+			continue
+		}
+		if data(i + 1) {
+			h.end -= h.end % volume.HoleBlock
+		}
+		h.end = min(h.end, size)
+		if data(i - 1) {
+			h.off += min(-h.off&(volume.HoleBlock-1), max(0, h.end-h.off))
+		}
+		if h.off < h.end {
+			list = append(list, h)
+		}
+	}
+	return list
+}
+
+// punch clears [off, end), in which holes are made. As in a real directory they are whole blocks:
+// what is punched of a part of a block becomes zeros, and a block that was data stays so.
+func (t *entering) punch(ino volume.Ino, off, end, size int64, holes []span) error {
+	var zeros []span
+	for _, h := range holes {
+		list, err := t.edges(ino, h, span{off, end}, size)
+		if err != nil {
+			return err
+		}
+		zeros = append(zeros, list...)
+	}
+	if err := t.clear(ino, off, end, size); err != nil {
+		return err
+	}
+	for _, z := range zeros {
+		if err := t.putZeros(ino, z.off, z.end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// edges are the parts of a hole in blocks that it covers in part only, and from which nothing would be
+// left outside of what is cleared.
+func (t *entering) edges(ino volume.Ino, h, cleared span, size int64) (list []span, err error) {
+	first, last := h.off/volume.HoleBlock*volume.HoleBlock, h.end/volume.HoleBlock*volume.HoleBlock
+	blocks := make([]int64, 0, 2)
+	if h.off > first {
+		blocks = append(blocks, first)
+	}
+	if h.end > last && (last > first || h.off == first) {
+		blocks = append(blocks, last)
+	}
+	for _, b := range blocks {
+		if b >= size {
+			continue
+		}
+		emptied, err := t.emptied(ino, b, cleared.off, cleared.end)
+		if err != nil {
+			return nil, err
+		}
+		if z := (span{max(h.off, b), min(h.end, b+volume.HoleBlock, size)}); emptied && z.off < z.end {
+			list = append(list, z)
+		}
+	}
+	return list, nil
+}
+
+// emptied reports whether the block around an offset has extents, all of them in [off, end).
+func (t *entering) emptied(ino volume.Ino, at, off, end int64) (bool, error) {
+	some, others := false, false
+	at = at / volume.HoleBlock * volume.HoleBlock
+	err := readExtents(t.r, ino, at, volume.HoleBlock, func(x volume.Extent) bool {
+		some, others = true, x.Off < off || x.Off+x.Len > end
+		return !others
+	})
+	return some && !others, err
+}
+
+// putZeros makes a range within a block, where there are no extents, zeros that are data.
+func (t *entering) putZeros(ino volume.Ino, off, end int64) error {
+	return t.putExtent(ino, volume.Extent{Off: off, Len: end - off})
 }
 
 func (t *entering) putExtent(ino volume.Ino, x volume.Extent) error {

@@ -151,7 +151,7 @@ func cutExtent(e volume.Extent, off, end int64) volume.Extent {
 		e.Off, e.Len = e.Off+skip, e.Len-skip
 		if e.InLog {
 			e.Log.Offset += uint32(skip)
-		} else {
+		} else if !e.Chunk.IsHole() {
 			e.Chunk.Offset += skip
 		}
 	}

@@ -140,7 +140,7 @@ func (s *Snapshot) Extents(ino volume.Ino, off, length int64, fn func(volume.Ext
 // Chunks calls fn for every chunk that an extent names, as often as one does, until it
 // returns false.
 func (s *Snapshot) Chunks(fn func(volume.ChunkID) bool) error {
-	return s.eachExtent(func(x volume.Extent) bool { return x.InLog || fn(x.Chunk.ID) })
+	return s.eachExtent(func(x volume.Extent) bool { return x.InLog || x.Chunk.IsHole() || fn(x.Chunk.ID) })
 }
 
 // OldestSegment is the lowest segment of the log that an extent points into;

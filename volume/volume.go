@@ -233,6 +233,10 @@ type Extent struct {
 	Chunk ChunkRef // Chunk.Offset is where the extent begins in the chunk
 }
 
+// HoleBlock is what holes are made of, in bytes: the block of most file systems. Where a block has
+// an extent all of it is data, on every node, as in a real directory.
+const HoleBlock = 4096
+
 // ExtentMap is the index's map of content, read by the chunk backing. What ops do
 // to it is the index's own business, in the op's batch.
 type ExtentMap interface {
