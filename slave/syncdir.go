@@ -344,8 +344,23 @@ func (s *Sync) hasRun(ctx context.Context, it volume.ContentItem, run volume.Con
 	}
 	b := buffer(run.Len)
 	defer unbuffer(b)
-	n, err := s.read(ctx, it.Ino, b, it.Off+int64(run.Off))
-	return err == nil && n == run.Len && volume.ChunkID(sha256.Sum256(b)) == run.Hash, err
+	off := it.Off + int64(run.Off)
+	n, err := s.read(ctx, it.Ino, b, off)
+	if err != nil || n < run.Len || volume.ChunkID(sha256.Sum256(b)) != run.Hash {
+		return false, err
+	}
+	return s.solid(ctx, it.Ino, off, run.Len)
+}
+
+// solid reports whether a range of a file in the directory has no holes: zeros may be there as one,
+// where the leader has them as data.
+func (s *Sync) solid(ctx context.Context, ino volume.Ino, off int64, n int) (bool, error) {
+	a, err := s.engine.Inode(ino)
+	if err != nil {
+		return false, err
+	}
+	at, err := s.opt.Into.Seek(ctx, &a, off, true, s.engine)
+	return err == nil && at >= off+int64(n), volume.Wrap(err, "look for holes in inode "+ino.String())
 }
 
 // read reads what the directory has; less if the file is shorter.
@@ -363,8 +378,14 @@ func (s *Sync) write(ctx context.Context, ino volume.Ino, off int64, data []byte
 	if s.into.holds && len(data) > 0 {
 		b := buffer(len(data))
 		defer unbuffer(b)
-		if n, err := s.read(ctx, ino, b, off); err != nil || n == len(data) && bytes.Equal(b, data) {
+		n, err := s.read(ctx, ino, b, off)
+		if err != nil {
 			return err
+		}
+		if n == len(data) && bytes.Equal(b, data) {
+			if solid, err := s.solid(ctx, ino, off, n); err != nil || solid {
+				return err
+			}
 		}
 	}
 	for len(data) > 0 {
@@ -407,6 +428,9 @@ func (s *Sync) punch(ctx context.Context, h hole) error {
 	at, err := s.opt.Into.Seek(ctx, &a, h.off, false, s.engine)
 	if errors.Is(err, volume.NotSeekable) || err == nil && at >= end {
 		return nil
+	}
+	if end == a.Size { // else what the last block has would stay, as zeros
+		end += -end & (volume.HoleBlock - 1)
 	}
 	if err == nil {
 		_, err = s.opt.Into.Apply(ctx, &volume.Op{Kind: volume.OpFallocate, Ino: h.ino, Alloc: volume.FallocPunchHole | volume.FallocKeepSize,

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 )
 
 // A node that makes a copy of a volume asks others for content by inode ID
@@ -31,13 +32,14 @@ const (
 	MaxContentItem = 4 << 20
 	// contentBuffer is how much of an answer is gathered before it is sent, bytes.
 	contentBuffer = 64 << 10
-	// solidFile is up to which size holes are not looked for, bytes: looking costs more
-	// than the zeros.
+	// solidFile is up to which size holes are looked for only if there is a block of zeros, bytes:
+	// looking costs more than reading.
 	solidFile = 16 << 10
 	// MaxContentItems bounds the items of a request.
 	MaxContentItems = 4096
-	// maxContentRuns bounds the runs of an item: beyond, holes are sent as zeros.
-	maxContentRuns = 1024
+	// maxContentRuns bounds the runs of an item. As runs are of whole blocks, none has more, unless
+	// its offset is within a block: then the last hole may be sent as zeros.
+	maxContentRuns = MaxContentItem / HoleBlock
 
 	contentHeadLen = 13
 	contentItemLen = 20
@@ -143,10 +145,10 @@ func contentOf(ctx context.Context, it ContentItem, r Reader, buf []byte) (head,
 	}
 	end := min(it.Off+int64(it.Len), a.Size)
 	head = []byte{contentHere, 0, 0, 0, 0}
-	runs := uint32(0)
+	runs, look := uint32(0), a.Size > solidFile
 	for at := it.Off; at < end; {
 		from, to, err := at, end, error(nil)
-		if a.Size > solidFile {
+		if look {
 			from, to, err = nextRun(ctx, r, it.Ino, at, end, runs+1 == maxContentRuns)
 		}
 		if err != nil {
@@ -166,6 +168,10 @@ func contentOf(ctx context.Context, it ContentItem, r Reader, buf []byte) (head,
 		if err != nil {
 			return nil, nil, err
 		}
+		if !look && zeroBlock(p[:n], from) {
+			look = true
+			continue
+		}
 		if n > 0 {
 			sum := sha256.Sum256(p[:n])
 			head = binary.BigEndian.AppendUint32(head, uint32(from-it.Off))
@@ -183,21 +189,38 @@ func contentOf(ctx context.Context, it ContentItem, r Reader, buf []byte) (head,
 	return head, content, nil
 }
 
-// nextRun finds the next data in [at, end); from is end if there is none. With rest it
-// is all of it.
+// zeroBlock reports whether content at an offset has a block of zeros, which may be a hole.
+func zeroBlock(p []byte, off int64) bool {
+	for len(p) > 0 {
+		n := min(HoleBlock-int(off%HoleBlock), len(p))
+		if !slices.ContainsFunc(p[:n], func(c byte) bool { return c != 0 }) {
+			return true
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return false
+}
+
+// nextRun finds the next data in [at, end), in whole blocks; from is end if there is none. With
+// rest it is all of it.
 func nextRun(ctx context.Context, r Reader, ino Ino, at, end int64, rest bool) (from, to int64, err error) {
 	from, err = r.Seek(ctx, ino, at, false)
 	if errors.Is(err, NotSeekable) {
 		return end, end, nil
 	}
-	if err != nil || from >= end || rest {
+	if err != nil || from >= end {
 		return from, end, err
+	}
+	begin := max(from/HoleBlock*HoleBlock, at)
+	if rest {
+		return begin, end, nil
 	}
 	to, err = r.Seek(ctx, ino, from, true)
 	if errors.Is(err, NotSeekable) { // truncated meanwhile
 		return end, end, nil
 	}
-	return from, min(to, end), err
+	to = min(to, end)
+	return begin, to + min(-to&(HoleBlock-1), end-to), err
 }
 
 // ReadFullAt is ReadAt of as much as there is: n is below len(p) only at the end of the file, or with an

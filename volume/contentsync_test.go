@@ -52,10 +52,8 @@ func (s *sparse) ReadAt(_ context.Context, _ Ino, p []byte, off int64) (int, err
 	p = p[:min(int64(len(p)), s.size-off)]
 	clear(p)
 	for _, o := range s.offs {
-		for i, c := range s.data[o] {
-			if at := o + int64(i) - off; at >= 0 && at < int64(len(p)) {
-				p[at] = c
-			}
+		if d := s.data[o][min(max(0, off-o), int64(len(s.data[o]))):]; max(o, off) < off+int64(len(p)) {
+			copy(p[max(0, o-off):], d)
 		}
 	}
 	return len(p), nil
@@ -81,7 +79,11 @@ func TestContentOfRequest(t *testing.T) {
 		}
 		whole := out.Bytes()
 		r := NewContentReader(bytes.NewReader(whole), &q)
-		want := [][]string{{"begin", string(s.data[100])}, nil, {"far"}, nil}
+		first, far := make([]byte, HoleBlock), make([]byte, HoleBlock) // runs are whole blocks
+		copy(first, "begin")
+		copy(first[100:], s.data[100])
+		copy(far, "far")
+		want := [][]string{{string(first)}, nil, {string(far)}, nil}
 		for i := range q.Items {
 			_, runs, gone, err := r.Next()
 			if err != nil || gone != (i == 1) || len(runs) != len(want[i]) {
@@ -126,6 +128,74 @@ func TestContentOfRequest(t *testing.T) {
 	}
 }
 
+// Of holes a copy gets every block: in small files, in such as have a hole in every other block, and
+// where blocks are smaller.
+func TestContentHoles(t *testing.T) {
+	every := func(step int64, at ...int64) (offs []int64) {
+		for off := int64(0); off < MaxContentItem; off += step {
+			for _, n := range at {
+				offs = append(offs, off+n)
+			}
+		}
+		return offs
+	}
+	for _, c := range []struct {
+		name string
+		size int64
+		len  int // of each piece of data
+		offs []int64
+	}{
+		{"a small file", 16384, 10, []int64{8192}},
+		{"a small file, data at the end", 16000, 10, []int64{15990}},
+		{"a small file of zeros", 12288, 0, nil},
+		{"a small file of data", 4096, 4096, []int64{0}},
+		{"a small file of zeros that are data", 8192, 4096, []int64{-4096}},
+		{"every other block", MaxContentItem, HoleBlock, every(2*HoleBlock, 0)},
+		{"every other block, from the second on", MaxContentItem, HoleBlock, every(2*HoleBlock, HoleBlock)},
+		{"blocks of 512 bytes", MaxContentItem, 512, every(2*HoleBlock, 0, 1024, 2048)},
+		{"blocks of 512 bytes, all in use", MaxContentItem, 512, every(1024, 512)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &sparse{size: c.size, data: map[int64][]byte{}}
+			want := make([]bool, (c.size+HoleBlock-1)/HoleBlock)
+			for _, off := range c.offs {
+				fill := byte('x')
+				if off < 0 {
+					off, fill = -off, 0
+				}
+				s.offs, s.data[off] = append(s.offs, off), bytes.Repeat([]byte{fill}, c.len)
+				want[off/HoleBlock] = true
+			}
+			q := ContentRequest{From: 7, Items: []ContentItem{{5, 0, int(c.size)}}}
+			var out bytes.Buffer
+			if err := ServeContent(context.Background(), &q, s, &out, make([]byte, MaxContentItem)); err != nil {
+				t.Fatal(err)
+			}
+			r := NewContentReader(&out, &q)
+			_, runs, _, err := r.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, content := make([]bool, len(want)), make([]byte, c.size)
+			for _, run := range runs {
+				if err := r.Content(run, content[run.Off:run.Off+run.Len]); err != nil {
+					t.Fatal(err)
+				}
+				for k := run.Off / HoleBlock; k*HoleBlock < run.Off+run.Len; k++ {
+					got[k] = true
+				}
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("in %d runs, data in blocks\n%v, want\n%v", len(runs), got, want)
+			}
+			all := make([]byte, c.size)
+			if _, err := s.ReadAt(context.Background(), 5, all, 0); err != nil || !bytes.Equal(all, content) {
+				t.Errorf("other content, %v", err)
+			}
+		})
+	}
+}
+
 func TestChangedContentIsCorrupt(t *testing.T) {
 	q := ContentRequest{Items: []ContentItem{{5, 0, 10}}}
 	var out bytes.Buffer
@@ -150,7 +220,7 @@ func TestRanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, more, err := DecodeRanges(out.Bytes(), 0)
-	if want := []Range{{0, 1100}, {9 << 20, 3}}; err != nil || more || !reflect.DeepEqual(list, want) {
+	if want := []Range{{0, HoleBlock}, {9 << 20, HoleBlock}}; err != nil || more || !reflect.DeepEqual(list, want) {
 		t.Errorf("ranges %+v, more %v, %v; want %+v", list, more, err, want)
 	}
 	out.Reset()
