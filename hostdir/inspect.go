@@ -2,6 +2,7 @@ package hostdir
 
 import (
 	"context"
+	"math"
 
 	"golang.org/x/sys/unix"
 
@@ -402,17 +403,18 @@ func (i *inspection) pieces(ctx context.Context, fd int, off, end int64, next fu
 		}
 		data, err := unix.Seek(fd, off, seekData)
 		if err == unix.ENXIO {
-			data = end
+			data = math.MaxInt64
 		} else if err != nil {
 			data = off // no holes on this file system
 		}
-		if data = min(data, end); data > off {
+		if data > off {
 			op := next(volume.OpFallocate)
-			op.Alloc, op.Offset, op.Length = volume.FallocPunchHole|volume.FallocKeepSize, off, data-off
+			op.Alloc = volume.FallocPunchHole | volume.FallocKeepSize
+			op.Offset, op.Length = wholeHole(fd, off, min(data, end), data)
 			if err := i.emit(op); err != nil {
 				return err
 			}
-			off = data
+			off = min(data, end)
 			continue
 		}
 		hole, err := unix.Seek(fd, off, seekHole)
@@ -434,4 +436,15 @@ func (i *inspection) pieces(ctx context.Context, fd int, off, end int64, next fu
 		off += int64(n)
 	}
 	return nil
+}
+
+// wholeHole is the range of a hole [off, end) behind which there is data at next, in whole blocks as far
+// as they are holes: of what is punched in part, nodes keep the block.
+func wholeHole(fd int, off, end, next int64) (begin, length int64) {
+	begin = off / volume.HoleBlock * volume.HoleBlock
+	if data, err := unix.Seek(fd, begin, seekData); err != unix.ENXIO && (err != nil || data < next) {
+		begin = off
+	}
+	end += min(-end&(volume.HoleBlock-1), next-end)
+	return begin, end - begin
 }
