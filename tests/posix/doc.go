@@ -16,7 +16,8 @@
 // TestFile works on one file by every call that reads or changes content and compares
 // it with a model in memory; TestTree works on names and attributes of a mount and
 // of a plain directory in step, and compares errnos and results; TestCrowd lets many
-// processes work in one tree and compares the nodes. All depend on one seed, which is
+// processes work in one tree and compares the nodes; TestHoles makes files with holes, and
+// compares where the nodes have data, also after a copy of the volume. All depend on one seed, which is
 // printed and can be given again: WDTEST_SEED=N. WDTEST_OPS=N sets the length.
 //
 // # Caches

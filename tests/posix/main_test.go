@@ -17,19 +17,22 @@ var (
 
 func TestMain(m *testing.M) {
 	cluster.Dispatch(cluster.Helpers(map[string]cluster.Helper{
-		"suite":   runSuite,
-		"layout":  runLayout,
-		"refuse":  runRefuse,
-		"reading": runReading,
-		"holes":   runHoles,
-		"removed": runRemoved,
-		"file":    runFile,
-		"tree":    runTree,
-		"crowd":   runCrowd,
-		"fill":    runFill,
-		"count":   runCount,
-		"change":  runChange,
-		"look":    runLook,
+		"suite":    runSuite,
+		"layout":   runLayout,
+		"refuse":   runRefuse,
+		"reading":  runReading,
+		"holes":    runHoles,
+		"removed":  runRemoved,
+		"file":     runFile,
+		"tree":     runTree,
+		"crowd":    runCrowd,
+		"fill":     runFill,
+		"count":    runCount,
+		"change":   runChange,
+		"look":     runLook,
+		"sparse":   runSparse,
+		"forget":   runForget,
+		"scribble": runScribble,
 	}))
 	os.Exit(run(m))
 }

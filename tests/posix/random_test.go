@@ -43,9 +43,12 @@ func TestFile(t *testing.T) {
 	t.Parallel()
 	for _, storage := range []string{"dir", "chunks"} {
 		t.Run(storage, func(t *testing.T) {
-			b := newBed(t, storage)
+			b := newBedApart(t, storage)
 			b.must(cluster.RunHelper(randomTimeout, "file", b.in("file"), seed(t), steps(3000, 1000000)).OK())
 			b.equal()
+			for _, d := range b.sameHoles("file") {
+				t.Error(d)
+			}
 		})
 	}
 }
