@@ -639,3 +639,37 @@ func TestKilledInExchange(t *testing.T) {
 		})
 	}
 }
+
+// meanwhile is a view whose first look at an inode is followed by something.
+type meanwhile struct {
+	volume.View
+	then func()
+}
+
+func (v *meanwhile) Inode(ino volume.Ino) (volume.Attr, error) {
+	a, err := v.View.Inode(ino)
+	if then := v.then; then != nil {
+		v.then = nil
+		then()
+	}
+	return a, err
+}
+
+// TestSettleMeanwhile: what ops take away, or move, while it is settled is nobody's edit.
+func TestSettleMeanwhile(t *testing.T) {
+	r := newRig(t)
+	defer r.close()
+	for name, then := range map[string]func(volume.Ino){
+		"ends":  func(f volume.Ino) { r.unlink(1, "ends", f, volume.OpEnds) },
+		"moves": func(f volume.Ino) { r.rename(1, "moves", 1, "moved", f, 0, 0) },
+	} {
+		f := r.file(1, name, "text")
+		if err := r.dir.Settle(f, &meanwhile{r.index, func() { then(f) }}); err != nil {
+			t.Fatal(err)
+		}
+		if len(r.foreign) > 0 {
+			t.Errorf("%s: reported %v", name, r.foreign)
+		}
+		r.foreign = nil
+	}
+}

@@ -169,6 +169,9 @@ func (d *Dir) Settle(ino volume.Ino, view volume.View) error {
 		if d.underWay(ino) {
 			return nil // the op may be the one that ends it
 		}
+		if now, err := view.Inode(ino); err != nil || now.Version != attr.Version {
+			return nil // it was, since the inode was looked at
+		}
 		d.dirty.clear(ino, mark)
 		d.foreign(ino, "its file is gone")
 		return nil

@@ -186,7 +186,11 @@ func (l *dialLog) failed(addr string, err error) {
 		l.log.Info().Str("addr", addr).Msg("this node itself answers there: no session")
 		return
 	}
-	l.log.Warn().Str("code", r.Code).Str("addr", addr).Err(err).Msg("no session, will keep trying")
+	level := zerolog.WarnLevel
+	if r.Kind == volume.Busy && r.Code == CodeOther { // both have dialled, or one is about to be ready
+		level = zerolog.InfoLevel
+	}
+	l.log.WithLevel(level).Str("code", r.Code).Str("addr", addr).Err(err).Msg("no session, will keep trying")
 }
 
 func (l *dialLog) connected(addr string, s *Session) {

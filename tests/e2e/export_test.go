@@ -166,7 +166,7 @@ func TestExportResumes(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, "beta", "gamma")
 	b.must(b.Start(readyTimeout))
-	count := 4000
+	count := 6000
 	if !testing.Short() {
 		count = 60000
 	}
