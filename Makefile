@@ -74,7 +74,7 @@ UNIT = $$(go list ./... | grep -v $(OWN_STEP))
 SEQUENTIAL = /elect$$ /tests/ /volume /cmd/ /node/export /node/conflict /node/config
 PLAIN = $$(go list ./... | grep $(SEQUENTIAL:%=-e %) | grep -v $(OWN_STEP) -e /tests/sim)
 RACED = $$(go list ./... | grep -v $(SEQUENTIAL:%=-e %))
-SLOW = ^Test(AdoptInterrupted|AdoptRandom|Edits|EditsBehind|Reconcile|ReconcileInterrupted|Brake|Reapply|Retain.*|HeldSnapshot|PowerCut|ScrubOnce|StoppedInPeace|(Dir|Chunk)VolumeConforms|OverTheWireConforms|SyncSources|SyncFromSnapshot|Digests|FailingDisk|ClientsAreBounded|Multipart|Unprivileged|RepackBoundsUse|SealRepacked|ErrorAtEveryCall|Crash|CrashAnywhere|Extents|AnswersTwice|AnswersAreBounded|CheckFindsNothing|CheckDamagedFile|RandomOps|ContentModel|FlushBehindLog)$$
+SLOW = ^Test(AdoptInterrupted|AdoptRandom|Edits|EditsBehind|Reconcile|ReconcileInterrupted|Brake|Reapply|Retain.*|HeldSnapshot|PowerCut|ScrubOnce|StoppedInPeace|(Dir|Chunk)VolumeConforms|OverTheWireConforms|SyncSources|SyncFromSnapshot|Digests|FailingDisk|ClientsAreBounded|Multipart|CompletionWhilePartComes|Unprivileged|RepackBoundsUse|SealRepacked|ErrorAtEveryCall|Crash|CrashAnywhere|Extents|AnswersTwice|AnswersAreBounded|CheckFindsNothing|CheckDamagedFile|RandomOps|ContentModel|FlushBehindLog)$$
 
 bench: need-bench build
 	go build -o bin/test/ ./tests/bench/...
