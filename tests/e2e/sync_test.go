@@ -124,7 +124,7 @@ func TestResyncInterrupted(t *testing.T) {
 	t.Parallel()
 	b := startBed(t)
 	f := b.follower()
-	b.ok(cluster.RunHelper(time.Minute, "many", b.in("many"), "10000"))
+	b.ok(cluster.RunHelper(5*time.Minute, "many", b.in("many"), "4000"))
 	b.equal()
 	for range 20 {
 		seen := len(f.Log())
