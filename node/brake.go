@@ -71,10 +71,11 @@ func (r *reconciler) come(ctx context.Context, list []hostdir.Difference) (come 
 		counted[d.Ino] = true
 	}
 	for _, d := range list {
-		if below, err := r.below(counted, d.Parent); below || err != nil {
-			if err != nil {
-				return 0, err
-			}
+		below, err := r.below(counted, d.Parent)
+		if err != nil {
+			return 0, err
+		}
+		if below {
 			continue
 		}
 		n, err := r.st.dir.CountBelow(ctx, r.st.engine, d.Parent, d.Name)

@@ -39,6 +39,15 @@ func (m *machine) reconcile(path string, each func()) (res admin.ReconcileResult
 	return res, err
 }
 
+// writer changes a file in the directory each time it is called.
+func (m *machine) writer(name string) func() {
+	i := 0
+	return func() {
+		i++
+		m.must(os.WriteFile(m.in(name), bytes.Repeat([]byte("a"), i), 0o600))
+	}
+}
+
 // TestReconcileWarnings: only a comparison of everything that came to its end takes the warning back
 // that files were changed behind the daemon.
 func TestReconcileWarnings(t *testing.T) {
@@ -53,12 +62,7 @@ func TestReconcileWarnings(t *testing.T) {
 	if r, err := m.reconcile("b", nil); r.Differences != 0 || err != nil || !m.warned("WD-1401") {
 		t.Errorf("of one path: %+v, %v, warned %v", r, err, m.warned("WD-1401"))
 	}
-	i := 0
-	again := func() {
-		i++
-		m.must(os.WriteFile(m.in("a"), bytes.Repeat([]byte("a"), i), 0o600))
-	}
-	if r, err := m.reconcile("", again); err == nil || !m.warned("WD-1401") || !m.warned("WD-1407") {
+	if r, err := m.reconcile("", m.writer("a")); err == nil || !m.warned("WD-1401") || !m.warned("WD-1407") {
 		t.Errorf("with somebody who writes all the time: %+v, %v, warned %v %v", r, err, m.warned("WD-1401"), m.warned("WD-1407"))
 	}
 	if r, err := m.reconcile("", nil); err != nil || m.warned("WD-1401") || m.warned("WD-1407") {
@@ -76,11 +80,7 @@ func TestRestlessStart(t *testing.T) {
 	m.must(m.lead(ctx))
 	m.file(volume.RootIno, "a", "text")
 	m.must(m.n.release())
-	i := 0
-	m.stop = func() {
-		i++
-		m.must(os.WriteFile(m.in("a"), bytes.Repeat([]byte("a"), i), 0o600))
-	}
+	m.stop = m.writer("a")
 	m.stop()
 	m.must(m.lead(ctx))
 	m.stop = nil

@@ -391,21 +391,6 @@ func (n *node) abandonSync(why error) bool {
 	return true
 }
 
-// Resync is the answer to the verb resync.
-type Resync struct {
-	Leader  string `json:"leader"`
-	Version uint64 `json:"version"` // of the copy that is replaced, as are the next two
-	Files   uint64 `json:"files"`
-	Bytes   uint64 `json:"bytes"`
-	Full    bool   `json:"full"`
-	DryRun  bool   `json:"dry_run"`
-	// Of a dry run: what the leader has, which is what would be copied; without Full at most, since
-	// content that is here already does not travel.
-	LeaderVersion uint64 `json:"leader_version,omitempty"`
-	LeaderFiles   uint64 `json:"leader_files,omitempty"`
-	LeaderBytes   uint64 `json:"leader_bytes,omitempty"`
-}
-
 // answerCounts says how much this node holds.
 func (n *node) answerCounts(w *wire.AnswerWriter) error {
 	st := n.storage()
@@ -432,7 +417,7 @@ func askCounts(ctx context.Context, s *wire.Session) (version, files, bytes uint
 
 // resyncVerb has a follower take a snapshot, whatever its leader's log holds.
 func (n *node) resyncVerb(ctx context.Context, query url.Values, emit func(any) error) error {
-	var out Resync
+	var out admin.Resync
 	for name, dst := range map[string]*bool{"full": &out.Full, "dry_run": &out.DryRun} {
 		if text := query.Get(name); text != "" {
 			v, err := strconv.ParseBool(text)

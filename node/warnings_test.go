@@ -64,3 +64,22 @@ func TestAlarms(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// One that was removed is warned of as long as it tries: it may never connect again.
+func TestRemovedPeerWarning(t *testing.T) {
+	n := bareNode(t, "a")
+	n.warnPeer("x", "WD-1302", "another reason")
+	n.warnPeer("x", codeRemoved, "it was removed")
+	now := time.Now()
+	if list := n.warnings.list(now); len(list) != 1 || list[0].Code != codeRemoved {
+		t.Errorf("warns of %v", list)
+	}
+	if list := n.warnings.list(now.Add(2 * strangerFor)); len(list) > 0 {
+		t.Errorf("still warns of %v", list)
+	}
+	n.warnPeer("x", codeRemoved, "it was removed")
+	n.unwarnPeer("x", "127.0.0.1:1")
+	if list := n.warnings.list(time.Now()); len(list) > 0 {
+		t.Errorf("taken up again, and warns of %v", list)
+	}
+}

@@ -252,7 +252,7 @@ func (h *shaper) entry(parent volume.Ino, name string, ino volume.Ino) error {
 	if err != nil {
 		return err
 	}
-	if parent != h.at || h.path == "" {
+	if parent != h.at {
 		h.at = parent
 		if h.path, _ = index.PathOf(h.s.engine.Names, parent); h.path != "" {
 			h.path += "/"

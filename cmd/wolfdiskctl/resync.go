@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"wolfdisk/cmd/internal/cli"
+	"wolfdisk/node/admin"
 )
 
 func (a *app) resyncCommand() *cobra.Command {
@@ -35,18 +36,7 @@ func (a *app) resyncCommand() *cobra.Command {
 				query.Set("dry_run", "1")
 			}
 			return c.Verb(ctx, http.MethodPost, "resync", query, func(line []byte) error {
-				var r struct {
-					Leader  string `json:"leader"`
-					Version uint64 `json:"version"`
-					Files   uint64 `json:"files"`
-					Bytes   uint64 `json:"bytes"`
-					Full    bool   `json:"full"`
-					DryRun  bool   `json:"dry_run"`
-
-					LeaderVersion uint64 `json:"leader_version,omitempty"`
-					LeaderFiles   uint64 `json:"leader_files,omitempty"`
-					LeaderBytes   uint64 `json:"leader_bytes,omitempty"`
-				}
+				var r admin.Resync
 				if err := json.Unmarshal(line, &r); err != nil {
 					return fmt.Errorf("read the answer: %w", err)
 				}
