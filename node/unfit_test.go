@@ -63,7 +63,11 @@ func TestFailedLeaderStaysUnfit(t *testing.T) {
 				t.Fatal("nothing failed")
 			}
 			broken.Store(false)
+			n.degraded.Store(true)
 			n.stepDown()
+			if c.leads && n.degraded.Load() {
+				t.Error("the next reign would not wait for other nodes, and not say so")
+			}
 			if !n.elector.local().Failed {
 				t.Error("may lead again")
 			}
